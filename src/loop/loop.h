@@ -1,0 +1,28 @@
+/* The one event loop of the daemon: libuv hidden behind what the project needs. Single-threaded; a callback
+ * never runs from inside the call that asked for it. Objects are embedded in their owner (init/deinit); libuv's
+ * late close is hidden here, so memory may be freed as soon as deinit returns. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct timer;
+
+/* Returns NULL when the kernel refuses. */
+struct loop *loop_new(void);
+/* Asserts that nothing is left but handles that are closing; runs until those are closed. */
+void loop_free(struct loop *loop);
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+/* Monotonic milliseconds, as of the start of this turn of the loop: costs no system call. */
+uint64_t loop_now_ms(const struct loop *loop);
+/* For libraries that must be given it (libraft, libwebsockets): a `uv_loop_t *`. */
+void *loop_native(struct loop *loop);
+
+/* One-shot timers. `timer_start` on a running timer moves it. */
+struct timer *timer_new(struct loop *loop, void (*fn)(void *owner), void *owner);
+void timer_free(struct timer *timer);
+void timer_start(struct timer *timer, uint64_t delay_ms);
+void timer_stop(struct timer *timer);
+bool timer_is_active(const struct timer *timer);

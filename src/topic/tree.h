@@ -1,0 +1,34 @@
+/* A tree of topic levels with one value a node: filters (subscriptions) or names (retained messages). Pure, built for millions of
+ * nodes: nodes are 32 bytes in one pool, addressed by 32-bit ids; children are found by one hash table over (parent,
+ * level), so width costs nothing. A node without value and children is removed at once. */
+#pragma once
+
+#include "base/bytes.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct topic_tree;
+
+
+struct topic_tree *topic_tree_new(void);
+/* Values are not freed. */
+void topic_tree_free(struct topic_tree *tree);
+
+/* Makes the path if needed. The caller sets a value before the next call, else the node is not kept alive. */
+uint32_t topic_tree_add(struct topic_tree *tree, struct bytes path);
+uint32_t topic_tree_find(const struct topic_tree *tree, struct bytes path);
+void *topic_tree_value(const struct topic_tree *tree, uint32_t node);
+/* NULL removes the value, and with it the node and its ancestors as far as nothing needs them. */
+void topic_tree_set_value(struct topic_tree *tree, uint32_t node, void *value);
+uint32_t topic_tree_count(const struct topic_tree *tree); /* of values */
+size_t topic_tree_bytes(const struct topic_tree *tree);   /* memory */
+/* Changes with every value set or removed: what was resolved from the tree is valid as long as this is the same. */
+uint64_t topic_tree_generation(const struct topic_tree *tree);
+
+/* Calls `fn` with each value whose path, read as filter, matches the topic name; order is the tree's, deterministic for the same
+ * sequence of changes. `fn` must not change the tree. */
+void topic_tree_match(const struct topic_tree *tree, struct bytes name, void (*fn)(void *owner, void *value), void *owner);
+/* Calls `fn` with each value whose path, read as name, is matched by the filter, until it returns false. */
+void topic_tree_scan(const struct topic_tree *tree, struct bytes filter, bool (*fn)(void *owner, void *value), void *owner);
+/* All values, in order of paths' bytes: for deterministic snapshots. */
+void topic_tree_for_each(const struct topic_tree *tree, void (*fn)(void *owner, void *value), void *owner);
