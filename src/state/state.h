@@ -1,0 +1,73 @@
+/* The replicated state: settings, users, access lists, persistent sessions, retained messages, wills. Changed only by
+ * commands that come back from the log in order (commands.proto is the list), so it is the same on every node at the same index. Read it
+ * freely, change it through propose.h. This header: life, reading, watching. Single-threaded. */
+#pragma once
+
+#include "base/bytes.h"
+#include "session/message.h"
+#include "state/settings.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct state;
+struct session;
+struct session_store;
+struct retained;
+struct wills;
+struct state_share_target;
+
+/* The log below, as the state needs it: consensus in the daemon, a virtual one in the simulation. */
+struct state_log {
+    /* Room for one record of `length` bytes in the current group, or NULL when the log's backlog is full (-EAGAIN for the
+     * proposer). The record is in the group as soon as this returns; fill it before returning to the loop. */
+    uint8_t *(*append)(void *owner, size_t length);
+    void *owner;
+};
+
+struct state_options {
+    uint64_t node_id;
+    uint64_t epoch; /* grows with every start of this node: tells proposals of an earlier life apart */
+};
+
+struct state *state_new(const struct state_options *options, const struct state_log *log);
+void state_free(struct state *state);
+
+/* ---- what consensus calls (state/log.h joins the two) ---- */
+/* Written at the start of every group: origin, epoch, sequence of its first command, calendar time. */
+#define STATE_GROUP_HEADER_BYTES 40
+void state_group_begin(struct state *state, uint64_t now_unix_ms, uint8_t header[STATE_GROUP_HEADER_BYTES]);
+/* One group from the log, header first. Entries that cannot be read end the process: they mean a newer version or damage. */
+int state_apply(struct state *state, uint64_t index, struct bytes group, GError **error);
+/* The groups from `sequence` on of this life were refused (disk full, ...): their proposals end with `error`. */
+void state_group_failed(struct state *state, uint64_t first_sequence, int error);
+
+/* ---- reading ---- */
+const struct settings *state_settings(const struct state *state);
+struct session_store *state_sessions(struct state *state); /* read only for all but apply; session.connection may be set */
+const struct retained *state_retained(const struct state *state);
+const struct wills *state_wills(const struct state *state);
+uint64_t state_applied_index(const struct state *state);
+uint64_t state_bytes(const struct state *state);
+/* When a tick is next needed (session expiry, will delay, retained expiry); 0 = never. */
+uint64_t state_next_due_unix_ms(const struct state *state);
+/* SHA-256 in hex over every table, for comparisons. Caller frees. */
+char *state_digest(const struct state *state);
+
+/* ---- watching: called while a command is applied, after the tables have changed; must not propose from inside (defer it) ---- */
+struct state_watch {
+    struct state_watch *next; /* the state's */
+    void *owner;
+    /* A PUBLISH was committed: for the sessions that are not in the state, and for QoS 0 subscriptions of those that are. `publisher` is its client id
+     * (empty for wills of nobody, bridges and the API). */
+    void (*on_publish)(void *owner, struct message *message, struct bytes publisher, const struct state_share_target *targets, uint32_t target_count);
+    /* Something was put at the end of this session's deliveries. */
+    void (*on_delivery)(void *owner, struct session *session);
+    /* It is about to be freed. */
+    void (*on_session_end)(void *owner, struct session *session);
+    void (*on_settings)(void *owner); /* any setting */
+    void (*on_access)(void *owner);   /* any user or access rule */
+};
+/* `watch` is the caller's memory until unwatch; any member may be NULL. */
+void state_add_watch(struct state *state, struct state_watch *watch);
+void state_remove_watch(struct state *state, struct state_watch *watch);
