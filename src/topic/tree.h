@@ -14,9 +14,13 @@ struct topic_tree *topic_tree_new(void);
 /* Values are not freed. */
 void topic_tree_free(struct topic_tree *tree);
 
+/* Nodes are never 0, and stay where they are as long as they have a value. */
 /* Makes the path if needed. The caller sets a value before the next call, else the node is not kept alive. */
 uint32_t topic_tree_add(struct topic_tree *tree, struct bytes path);
+/* 0 when there is no node of this path. */
 uint32_t topic_tree_find(const struct topic_tree *tree, struct bytes path);
+/* The path of a node, put together from its levels; NUL-terminated, the caller frees (g_free). */
+char *topic_tree_path(const struct topic_tree *tree, uint32_t node);
 void *topic_tree_value(const struct topic_tree *tree, uint32_t node);
 /* NULL removes the value, and with it the node and its ancestors as far as nothing needs them. */
 void topic_tree_set_value(struct topic_tree *tree, uint32_t node, void *value);
