@@ -20,9 +20,11 @@ struct access_rule {
     bool allow;
 };
 
+/* NULL when there is none. Valid until the next change of a user, as all of these. */
 const struct user *state_find_user(const struct state *state, const char *name);
-/* In order of names. */
+/* In order of names; `fn` must not change the state. */
 void state_for_each_user(const struct state *state, void (*fn)(void *owner, const struct user *user), void *owner);
+/* In order of ids. */
 uint32_t state_rule_count(const struct state *state);
 const struct access_rule *state_rule_at(const struct state *state, uint32_t at);
 /* Changes whenever a user or rule does: decisions may be cached under it. */

@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Domain of every GError of this folder; the code is a positive errno. */
+#define STATE_ERROR (g_quark_from_static_string("microcloud-state"))
+
 enum anonymous_mode { ANONYMOUS_OFF, ANONYMOUS_LOOPBACK, ANONYMOUS_ON };
 enum queue_full_mode { QUEUE_DROP_OLDEST, QUEUE_REFUSE };
 
@@ -35,13 +38,17 @@ struct setting {
     const char *meaning;       /* one sentence */
     const char *at_limit;      /* what happens there; NULL when it is no limit */
     size_t offset;             /* in struct settings */
+    uint8_t width;             /* integers: 8 when the member is a uint64_t, else it is a uint32_t */
 };
 
+/* In order of keys. */
 const struct setting *settings_table(uint32_t *count);
 const struct setting *settings_find(const char *key);
 void settings_init(struct settings *settings); /* defaults */
 void settings_deinit(struct settings *settings);
-/* `setting 'mqtt.max_packet_bytes': must be 128..268435455, got 12`. Outputs stay untouched on failure. */
+/* `setting 'mqtt.max_packet_bytes': must be 128..1572864, got 12`. Outputs stay untouched on failure. */
 int settings_set(struct settings *settings, const char *key, const char *value, GError **error);
-/* Caller frees. */
+/* As settings_set takes it. Caller frees. */
 char *settings_get(const struct settings *settings, const struct setting *setting);
+/* The table of docs/limits.md: every setting with its default, range, meaning and what happens at the limit. Caller frees. */
+char *settings_to_markdown(void);

@@ -1,0 +1,136 @@
+/* A group comes back from the log. Happy path: the header is read, each record unpacked into the arena, applied by the function of its
+ * kind, and its result handed to whoever proposed it on this node. What was applied before is skipped. What cannot be read is an error
+ * that the caller cannot go on after: a newer version or damage. */
+#include "state/apply.h"
+#include "state/record.h"
+#include "topic/name.h"
+#include <errno.h>
+
+static apply_fn *const apply_functions[] = {
+    [STATE__COMMAND__KIND_PUBLISH] = apply_publish,
+    [STATE__COMMAND__KIND_ACKNOWLEDGE] = apply_acknowledge,
+    [STATE__COMMAND__KIND_RELEASE] = apply_release,
+    [STATE__COMMAND__KIND_OPEN] = apply_open,
+    [STATE__COMMAND__KIND_CLOSE] = apply_close,
+    [STATE__COMMAND__KIND_SESSION_REMOVE] = apply_session_remove,
+    [STATE__COMMAND__KIND_SUBSCRIBE] = apply_subscribe,
+    [STATE__COMMAND__KIND_UNSUBSCRIBE] = apply_unsubscribe,
+    [STATE__COMMAND__KIND_SEND_RETAINED] = apply_send_retained,
+    [STATE__COMMAND__KIND_TICK] = apply_tick,
+    [STATE__COMMAND__KIND_NODE_RESTARTED] = apply_node_restarted,
+    [STATE__COMMAND__KIND_SETTING_SET] = apply_setting_set,
+    [STATE__COMMAND__KIND_USER_PUT] = apply_user_put,
+    [STATE__COMMAND__KIND_USER_REMOVE] = apply_user_remove,
+    [STATE__COMMAND__KIND_ACL_ADD] = apply_acl_add,
+    [STATE__COMMAND__KIND_ACL_REMOVE] = apply_acl_remove,
+};
+
+static int apply_record(struct apply *apply, struct bytes record, GError **error)
+{
+    struct arena *arena = &apply->state->arena;
+    arena_reset(arena);
+    State__Command *command = state__command__unpack(&arena->allocator, record.length, record.at);
+    if (!command) {
+        return apply_malformed(error, "it is not a packed message");
+    }
+    uint32_t kind = (uint32_t)command->kind_case;
+    if (kind >= G_N_ELEMENTS(apply_functions) || !apply_functions[kind]) {
+        g_set_error_literal(error, STATE_ERROR, ENOTSUP,
+                            "command: this program does not know its kind: run a newer microcloud");
+        return -ENOTSUP;
+    }
+    return apply_functions[kind](apply, command, error);
+}
+
+/* What was lost on the way (it cannot be applied any more, since a later one is) ends as unknown. */
+static void complete(struct state *state, uint64_t sequence, const struct state_result *result)
+{
+    struct waiting waiting;
+    while (completions_take(&state->completions, sequence, &waiting)) {
+        struct state_result lost = {.error = -ECANCELED};
+        const struct state_completion *completion = &waiting.completion;
+        completion->fn(completion->owner, completion->token,
+                       waiting.sequence == sequence ? result : &lost);
+    }
+}
+
+int state_apply(struct state *state, uint64_t index, struct bytes group, GError **error)
+{
+    g_assert(!state->is_proposing);
+    struct record_header header;
+    int r = record_header_decode(&header, group, error);
+    if (r < 0) {
+        return r;
+    }
+    bool is_own = header.origin == state->options.node_id && header.epoch == state->options.epoch;
+    struct apply apply = {.state = state,
+                          .tables = &state->tables,
+                          .index = index,
+                          .now_unix_ms = header.time_unix_ms};
+    struct origin command = {header.origin, header.epoch, header.first_sequence};
+    size_t offset = STATE_GROUP_HEADER_BYTES;
+    struct bytes record;
+    while ((r = record_next(group, &offset, &record, error)) == 1) {
+        struct state_result result = {0};
+        apply.result = &result;
+        apply.turn = 0;
+        if (tables_advance_origin(&state->tables, &command)) {
+            r = apply_record(&apply, record, error);
+            if (r < 0) {
+                g_prefix_error(error, "log entry %" G_GUINT64_FORMAT ": ", index);
+                return r;
+            }
+            if (is_own) {
+                complete(state, command.sequence, &result);
+            }
+        }
+        command.sequence++;
+    }
+    state->tables.applied_index = index;
+    return r;
+}
+
+bool apply_is_full(const struct apply *apply, uint64_t more_bytes)
+{
+    return tables_bytes(apply->tables) + more_bytes > apply->state->settings.state_bytes_max;
+}
+
+struct bytes apply_keep(struct apply *apply, struct bytes bytes)
+{
+    uint8_t *copy = arena_take(&apply->state->arena, bytes.length);
+    memcpy(copy, bytes.at, bytes.length);
+    return (struct bytes){copy, bytes.length};
+}
+
+int apply_malformed(GError **error, const char *what)
+{
+    g_set_error(error, STATE_ERROR, EBADMSG, "command: %s", what);
+    return -EBADMSG;
+}
+
+bool apply_check_client_id(struct bytes client_id, GError **error)
+{
+    if (client_id.length == 0 || client_id.length > UINT16_MAX || !utf8_is_valid(client_id)) {
+        apply_malformed(error, "its client id must be UTF-8 of 1..65535 bytes");
+        return false;
+    }
+    return true;
+}
+
+bool apply_check_name(struct bytes topic, GError **error)
+{
+    if (topic.length > TOPIC_BYTES_MAX || !topic_name_is_valid(topic, TOPIC_BYTES_MAX)) {
+        apply_malformed(error, "its topic name is not valid");
+        return false;
+    }
+    return true;
+}
+
+bool apply_check_filter(struct bytes filter, GError **error)
+{
+    if (filter.length > TOPIC_BYTES_MAX || !topic_filter_is_valid(filter, TOPIC_BYTES_MAX)) {
+        apply_malformed(error, "its topic filter is not valid");
+        return false;
+    }
+    return true;
+}

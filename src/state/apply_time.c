@@ -1,0 +1,75 @@
+/* What happens because time has passed, or because a node has started anew. */
+#include "state/apply.h"
+#include <errno.h>
+
+static void on_session_expired(void *owner, struct session *session)
+{
+    session_end(owner, session);
+}
+
+static void on_will_due(void *owner, struct bytes client_id, const struct will *will)
+{
+    struct apply *apply = owner;
+    apply->tables->wills_bytes -= tables_will_bytes(client_id, will); /* wills_expire removes it */
+    will_send(apply, client_id, will);
+}
+
+int apply_tick(struct apply *apply, const State__Command *command, GError **error)
+{
+    struct tables *tables = apply->tables;
+    apply->now_unix_ms = command->tick->now_unix_ms;
+    session_store_expire(tables->sessions, apply->now_unix_ms, on_session_expired, apply);
+    wills_expire(tables->wills, apply->now_unix_ms, on_will_due, apply);
+    retained_expire(tables->retained, apply->now_unix_ms);
+    return 0;
+}
+
+/* ---- a node's earlier connections ---- */
+
+struct broken {
+    struct bytes client_id;
+    uint64_t connection_number;
+};
+
+struct search {
+    struct apply *apply;
+    const State__NodeRestarted *restarted;
+    GArray *found; /* struct broken */
+};
+
+static void look_at(struct search *search, struct bytes client_id, uint64_t connection_number)
+{
+    uint64_t now = state_connection_number(search->restarted->node_id, search->restarted->epoch, 0);
+    bool is_of_node = connection_number >> 52 == now >> 52;
+    bool is_earlier = connection_number >> 32 != now >> 32;
+    if (connection_number != 0 && is_of_node && is_earlier) {
+        struct broken broken = {apply_keep(search->apply, client_id), connection_number};
+        g_array_append_val(search->found, broken);
+    }
+}
+
+static void on_session(void *owner, struct session *session)
+{
+    look_at(owner, session_client_id(session), session->connection_number);
+}
+
+static void on_will(void *owner, struct bytes client_id, const struct will *will)
+{
+    look_at(owner, client_id, will->due_unix_ms == 0 ? will->connection_number : 0);
+}
+
+int apply_node_restarted(struct apply *apply, const State__Command *command, GError **error)
+{
+    g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(struct broken));
+    struct search search = {apply, command->node_restarted, found};
+    session_store_for_each(apply->tables->sessions, on_session, &search);
+    wills_for_each(apply->tables->wills, on_will, &search);
+    for (uint32_t i = 0; i < found->len; i++) {
+        const struct broken *broken = &g_array_index(found, struct broken, i);
+        connection_close(apply, &(struct connection_end){.client_id = broken->client_id,
+                                                         .connection_number = broken->connection_number,
+                                                         .publish_will = true});
+    }
+    apply->result->matched = found->len;
+    return 0;
+}

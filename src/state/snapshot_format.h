@@ -1,0 +1,35 @@
+/* The form of a snapshot, shared by snapshot.c (writes) and restore.c (reads).
+ *
+ *   "mcstate\n" | version (32 bits) | 0 (32 bits) | bytes in all (64 bits) | body
+ *
+ * The body is numbers (varint), byte strings (length, bytes) and lists (count, items):
+ *
+ *   applied index
+ *   origins   node id, epoch, sequence                                      in order of node ids
+ *   settings  key, value                                                    in order of keys
+ *   users     name, role, password record                                   in order of names
+ *   next rule id; rules: id, subject, action, filter, allow                 in order of ids
+ *   retained  message                                                       in order of topics
+ *   wills     client id, message, due, connection, delay, expiry            in order of client ids
+ *   sessions  client id, user name, created, expires, connection, dropped, expiry, receive maximum, version,
+ *             subscriptions: filter, options, id                            in order of subscribing
+ *             received packet ids                                           ascending
+ *             first delivery's number; deliveries: flags, [subscription ids, message]    in order of client ids
+ *
+ * A message is n > 0, "the n-th message of this snapshot", or 0 followed by a new one: flags, expires, topic, properties, payload bytes, then
+ * these three together. */
+#pragma once
+
+#define SNAPSHOT_MAGIC "mcstate\n"
+#define SNAPSHOT_MAGIC_BYTES 8
+#define SNAPSHOT_HEADER_BYTES 24
+
+/* Message and delivery flags: QoS, retain. */
+#define SNAPSHOT_QOS_MASK 0x03
+#define SNAPSHOT_RETAIN 0x04
+/* Deliveries: enum delivery_state. Only WAITING is followed by subscription ids and a message; only it has the flags above. */
+#define SNAPSHOT_STATE_SHIFT 4
+/* Subscription options: QoS as above. */
+#define SNAPSHOT_NO_LOCAL 0x04
+#define SNAPSHOT_RETAIN_AS_PUBLISHED 0x08
+#define SNAPSHOT_RETAIN_HANDLING_SHIFT 4

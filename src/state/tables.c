@@ -1,0 +1,77 @@
+/* What is replicated: making, freeing, counting; the origins that tell a group applied twice. */
+#include "state/tables.h"
+#include "state/access_tables.h"
+
+static int compare_keys(const void *a, const void *b, void *owner)
+{
+    return strcmp(a, b);
+}
+
+void tables_init(struct tables *tables)
+{
+    *tables = (struct tables){
+        .sessions = session_store_new(),
+        .retained = retained_new(),
+        .wills = wills_new(),
+        .setting_values = g_tree_new_full(compare_keys, NULL, g_free, g_free),
+        .users = g_ptr_array_new_with_free_func(access_user_free),
+        .rules = g_ptr_array_new_with_free_func(access_rule_free),
+        .next_rule_id = 1,
+        .origins = g_array_new(FALSE, FALSE, sizeof(struct origin)),
+    };
+}
+
+void tables_deinit(struct tables *tables)
+{
+    session_store_free(tables->sessions);
+    retained_free(tables->retained);
+    wills_free(tables->wills);
+    g_tree_unref(tables->setting_values);
+    g_ptr_array_unref(tables->users);
+    g_ptr_array_unref(tables->rules);
+    g_array_unref(tables->origins);
+    *tables = (struct tables){0};
+}
+
+uint64_t tables_bytes(const struct tables *tables)
+{
+    return session_store_bytes(tables->sessions) + retained_bytes(tables->retained) +
+           tables->wills_bytes + tables->access_bytes;
+}
+
+bool tables_advance_origin(struct tables *tables, const struct origin *command)
+{
+    uint32_t at = 0;
+    while (at < tables->origins->len &&
+           g_array_index(tables->origins, struct origin, at).node_id < command->node_id) {
+        at++;
+    }
+    struct origin *last =
+        at < tables->origins->len ? &g_array_index(tables->origins, struct origin, at) : NULL;
+    if (!last || last->node_id != command->node_id) {
+        g_array_insert_val(tables->origins, at, *command);
+        return true;
+    }
+    if (command->epoch < last->epoch ||
+        (command->epoch == last->epoch && command->sequence <= last->sequence)) {
+        return false;
+    }
+    *last = *command;
+    return true;
+}
+
+uint64_t tables_will_bytes(struct bytes client_id, const struct will *will)
+{
+    return will ? sizeof *will + client_id.length + message_bytes(will->message) : 0;
+}
+
+void tables_set_will(struct tables *tables, struct bytes client_id, const struct will *will)
+{
+    tables->wills_bytes -= tables_will_bytes(client_id, wills_find(tables->wills, client_id));
+    tables->wills_bytes += tables_will_bytes(client_id, will);
+    if (will) {
+        wills_set(tables->wills, client_id, will);
+    } else {
+        wills_remove(tables->wills, client_id);
+    }
+}
