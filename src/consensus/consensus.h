@@ -16,6 +16,18 @@
 struct consensus;
 struct loop;
 
+#define CONSENSUS_ERROR (consensus_error_quark())
+GQuark consensus_error_quark(void);
+enum consensus_error {
+    CONSENSUS_ERROR_DAMAGED, /* a file does not hold what it held */
+    CONSENSUS_ERROR_NEWER,   /* written by a newer version */
+    CONSENSUS_ERROR_FOREIGN, /* the directory is not ours, or another node's */
+    CONSENSUS_ERROR_EMPTY,   /* nothing there, and founding was not asked for */
+    CONSENSUS_ERROR_ACCESS,  /* rights, missing directory, input and output errors */
+    CONSENSUS_ERROR_BUSY,    /* another process has it */
+    CONSENSUS_ERROR_ENGINE,  /* libraft refused to start */
+};
+
 /* Written by the owner at the start of each group; handed back by on_apply as the first bytes of the entry. */
 #define CONSENSUS_GROUP_HEADER_BYTES 40
 /* A group is submitted when it has reached this size; a larger record gets a group of its own. */
@@ -24,6 +36,8 @@ struct loop;
 #define CONSENSUS_RECORD_BYTES_MAX (2 * 1024 * 1024)
 /* Entries on their way to the disk at once; more wait as groups. */
 #define CONSENSUS_IN_FLIGHT_MAX 8
+/* ... and their bytes, unless it is a single one. */
+#define CONSENSUS_IN_FLIGHT_BYTES_MAX (1024 * 1024)
 /* What waits (not yet submitted, and in flight) in all; above it consensus_append refuses. */
 #define CONSENSUS_PENDING_BYTES_MAX (16 * 1024 * 1024)
 /* A snapshot larger than this is refused when it is taken or restored (consensus.md, rule 6). */
@@ -78,8 +92,7 @@ struct consensus_options {
     uint64_t node_id;       /* not 0 */
     const char *address;    /* of this node, for the other nodes: a name, nothing is opened */
     bool found;             /* an empty directory founds a cluster of one; without it an empty directory is refused */
-    uint64_t snapshot_bytes_min;   /* log bytes after which a snapshot is worthwhile; 0 = 4 MiB */
-    uint32_t snapshot_entries_min; /* log entries ditto; 0 = 4096 */
+    uint64_t snapshot_log_bytes; /* log bytes after which a snapshot is worthwhile, should half the last snapshot not be more; 0 = 2 MiB */
     const struct consensus_events *events; /* caller's, for the whole life */
     void *owner;
 };

@@ -1,0 +1,223 @@
+/* libraft's state machine interface: apply, take a snapshot, restore one.
+ *
+ * libraft takes a snapshot when it sees more entries since the last one than its threshold, whatever their size; so the threshold is out of reach until we want one
+ * (the log has grown past snapshot_log_bytes and past half the last snapshot), then 1. One entry is kept behind a snapshot (libraft treats 0 as an installed snapshot and
+ * removes too much); followers that are behind get the snapshot.
+ *
+ * The pieces are handed over by reference and read by a pool thread; only their checksum is computed here. */
+#include "consensus/engine.h"
+
+#include "base/log.h"
+#include "consensus/checksum.h"
+#include "consensus/entry.h"
+#include "consensus/snapshot_file.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <malloc.h>
+
+#define THRESHOLD_NEVER UINT_MAX
+#define TRAILING_ENTRIES 1
+#define SNAPSHOT_LOG_BYTES_DEFAULT (2 * 1024 * 1024)
+/* What libraft keeps in memory for an entry besides its bytes. */
+#define ENTRY_OVERHEAD_BYTES 128
+/* After a refused or failed snapshot the log grows by this much before the next try. */
+#define RETRY_LOG_BYTES (256 * 1024)
+/* Less log than this is replayed faster than a snapshot is written. */
+#define STOP_LOG_BYTES_MIN (64 * 1024)
+
+static bool is_due(const struct consensus *self)
+{
+    uint64_t limit = self->snapshot_bytes / 2;
+    limit = limit > self->snapshot_log_bytes ? limit : self->snapshot_log_bytes;
+    return self->log_bytes > limit && self->log_bytes >= self->refused_log_bytes;
+}
+
+static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **result)
+{
+    struct consensus *self = fsm->data;
+    uint64_t index = raft_last_applied(&self->raft) + 1;
+    struct bytes entry = {buffer->base, buffer->len};
+    struct bytes content;
+    uint64_t own_index;
+
+    *result = NULL;
+    if (self->state == CONSENSUS_FAILED) {
+        return RAFT_SHUTDOWN;
+    }
+    if (entry_prefix_read(entry, &content, &own_index) != ENTRY_FINE || own_index != index ||
+        content.length < CONSENSUS_GROUP_HEADER_BYTES) {
+        consensus_fail(self, "entry %" PRIu64 " of the log cannot be read", index);
+        return RAFT_CORRUPT;
+    }
+    self->log_bytes += buffer->len + ENTRY_OVERHEAD_BYTES;
+    self->events->on_apply(self->owner, index, content);
+    group_applied(self, index);
+    if (self->state == CONSENSUS_LEADING && !self->writing.is_active && is_due(self)) {
+        raft_set_snapshot_threshold(&self->raft, 1);
+    }
+    return 0;
+}
+
+static void refuse(struct consensus *self)
+{
+    raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
+    self->refused_log_bytes = self->log_bytes + RETRY_LOG_BYTES;
+}
+
+static void pieces_release(struct consensus_snapshot *pieces)
+{
+    if (pieces->release) {
+        pieces->release(pieces->release_owner);
+    }
+}
+
+static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsigned *count)
+{
+    struct consensus *self = fsm->data;
+    struct snapshot_writing *writing = &self->writing;
+    struct consensus_snapshot pieces = {0};
+    struct checksum checksum;
+    uint64_t length = 0;
+
+    raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
+    bool is_ready = self->state == CONSENSUS_LEADING || self->state == CONSENSUS_DISK_FULL;
+    if (!is_ready || writing->is_active) {
+        return RAFT_BUSY; /* rule 7 */
+    }
+    if (self->events->on_snapshot(self->owner, &pieces) < 0) {
+        refuse(self);
+        return RAFT_BUSY;
+    }
+    checksum_init(&checksum);
+    for (uint32_t i = 0; i < pieces.count; i++) {
+        length += pieces.pieces[i].length;
+        checksum_add(&checksum, pieces.pieces[i].base, pieces.pieces[i].length);
+    }
+    if (length > CONSENSUS_SNAPSHOT_BYTES_MAX) {
+        log_error("the state is too large for a snapshot", "bytes=%" PRIu64 " bytes_max=%llu", length, CONSENSUS_SNAPSHOT_BYTES_MAX);
+        pieces_release(&pieces);
+        refuse(self);
+        return RAFT_TOOBIG;
+    }
+    *writing = (struct snapshot_writing){
+        .is_active = true,
+        .pieces = pieces,
+        .buffers = g_new(struct raft_buffer, pieces.count + 1),
+        .header = g_malloc(SNAPSHOT_HEADER_BYTES),
+        .index = raft_commit_index(&self->raft),
+        .bytes = length + SNAPSHOT_HEADER_BYTES,
+        .log_bytes = self->log_bytes,
+    };
+    snapshot_header_write(writing->header, length, checksum_value(&checksum));
+    writing->buffers[0] = (struct raft_buffer){writing->header, SNAPSHOT_HEADER_BYTES};
+    for (uint32_t i = 0; i < pieces.count; i++) {
+        writing->buffers[i + 1] = (struct raft_buffer){(void *)pieces.pieces[i].base, pieces.pieces[i].length};
+    }
+    *buffers = writing->buffers;
+    *count = pieces.count + 1;
+    return 0;
+}
+
+/* libraft no longer reads the pieces; whether the snapshot is there is seen at the end of the turn. */
+static int on_finalize(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsigned *count)
+{
+    struct consensus *self = fsm->data;
+    struct snapshot_writing *writing = &self->writing;
+
+    pieces_release(&writing->pieces);
+    g_clear_pointer(&writing->buffers, g_free);
+    g_clear_pointer(&writing->header, g_free);
+    writing->is_active = false;
+    *buffers = NULL;
+    *count = 0;
+    consensus_schedule(self);
+    return 0;
+}
+
+static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
+{
+    struct consensus *self = fsm->data;
+    struct bytes file = {buffer->base, buffer->len};
+    struct bytes content;
+    GError *error = NULL;
+
+    if (snapshot_verify(file, &content, &error) < 0 || self->events->on_restore(self->owner, content, &error) < 0) {
+        g_clear_error(&self->restore_error);
+        self->restore_error = error ? error
+                                    : g_error_new_literal(CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED, "the snapshot cannot be read");
+        return RAFT_CORRUPT;
+    }
+    self->snapshot_bytes = buffer->len;
+    raft_free(buffer->base);
+    return 0;
+}
+
+void snapshot_init(struct consensus *self)
+{
+    self->fsm = (struct raft_fsm){
+        .version = 2,
+        .data = self,
+        .apply = on_apply,
+        .snapshot = on_snapshot,
+        .restore = on_restore,
+        .snapshot_finalize = on_finalize,
+    };
+    if (self->snapshot_log_bytes == 0) {
+        self->snapshot_log_bytes = SNAPSHOT_LOG_BYTES_DEFAULT;
+    }
+}
+
+void snapshot_arm(struct consensus *self)
+{
+    raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
+    raft_set_snapshot_trailing(&self->raft, TRAILING_ENTRIES);
+}
+
+bool snapshot_take(struct consensus *self)
+{
+    if (!self->writing.is_active) {
+        /* A tick writes nothing with one voter; it only makes libraft look. */
+        raft_set_snapshot_threshold(&self->raft, 1);
+        self->tick(&self->io);
+        raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
+    }
+    return self->writing.is_active;
+}
+
+bool snapshot_is_worthwhile_at_stop(const struct consensus *self)
+{
+    return self->state == CONSENSUS_LEADING && self->log_bytes > STOP_LOG_BYTES_MIN && self->log_bytes > self->snapshot_bytes / 4;
+}
+
+void snapshot_turn(struct consensus *self)
+{
+    struct snapshot_writing *writing = &self->writing;
+
+    if (writing->is_active) {
+        return;
+    }
+    if (writing->index != 0) {
+        if (self->raft.trail.snapshot.index >= writing->index) {
+            self->snapshot_index = writing->index;
+            self->snapshot_bytes = writing->bytes;
+            self->log_bytes -= writing->log_bytes;
+            self->refused_log_bytes = 0;
+            malloc_trim(0); /* the log that was in memory */
+        } else if (self->stop_stage == STOP_NOT) {
+            log_warning("a snapshot could not be written", "directory=%s error=\"%s\"", self->directory, self->io.errmsg);
+            refuse(self);
+        }
+        writing->index = 0;
+    }
+    if (self->is_snapshot_asked && self->state == CONSENSUS_LEADING && self->stop_stage == STOP_NOT) {
+        self->is_snapshot_asked = false;
+        snapshot_take(self);
+    }
+}
+
+void consensus_snapshot_soon(struct consensus *self)
+{
+    self->is_snapshot_asked = true;
+    consensus_schedule(self);
+}
