@@ -25,22 +25,36 @@ struct delivery {
     uint8_t state;              /* enum delivery_state */
     uint8_t qos;                /* 1 or 2 */
     bool retain;                /* flag to send */
+    bool is_acknowledged;       /* the shell's, not part of the state: the client has said so, the log is on its way */
+};
+
+/* Sums over the rings of one store. */
+struct delivery_totals {
+    uint64_t bytes;   /* of the messages held, each delivery counted */
+    uint64_t waiting; /* WAITING or RECEIVED */
+    uint64_t memory;  /* of the rings themselves */
 };
 
 struct delivery_ring {
-    struct delivery *items; /* capacity is a power of two; NULL while empty and never used */
+    struct delivery *items;  /* NULL while `single` is enough, else of `capacity`, a power of two */
+    struct delivery single;
+    struct delivery_totals *totals; /* borrowed; NULL for none */
     uint32_t capacity;
     uint32_t count;    /* from oldest to newest, DONE ones in between included */
-    uint64_t first;    /* sequence number of the oldest */
-    uint32_t waiting;  /* WAITING or RECEIVED */
+    uint64_t first;    /* sequence number of the oldest; a restored ring may begin anywhere */
     uint64_t bytes;    /* of the messages held */
+    uint64_t expiry;   /* none that waits expires before; 0 = none ever expires (session_enqueue keeps it) */
+    uint32_t waiting;  /* WAITING or RECEIVED */
 };
 
 void delivery_ring_init(struct delivery_ring *ring);
 void delivery_ring_deinit(struct delivery_ring *ring);
-/* Takes its own reference of `message`, and copies the ids. Returns -ENOBUFS when the ring is at DELIVERY_RING_MAX. */
+/* Takes its own reference of `message`, and copies the ids. `message` NULL: it was sent in this turn and will never be sent again (live
+ * sessions); only its place and packet id are kept. Returns -ENOBUFS when the ring is at DELIVERY_RING_MAX. */
 int delivery_ring_push(struct delivery_ring *ring, struct message *message, uint8_t qos, bool retain,
                        const uint32_t *ids, uint32_t id_count);
+/* For restoring a snapshot: puts a RECEIVED or a DONE one at the end, without its message. */
+int delivery_ring_push_bare(struct delivery_ring *ring, enum delivery_state state, uint8_t qos);
 /* NULL when there is none of this sequence number (any more). Valid until the next push or finish. */
 struct delivery *delivery_ring_at(const struct delivery_ring *ring, uint64_t sequence);
 /* Finds by packet id the delivery that is not DONE; its sequence number goes to `sequence`. */
@@ -49,6 +63,9 @@ struct delivery *delivery_ring_find(const struct delivery_ring *ring, uint16_t p
 void delivery_ring_receive(struct delivery_ring *ring, uint64_t sequence);
 /* -> DONE, and drops what is DONE at the oldest end. */
 void delivery_ring_finish(struct delivery_ring *ring, uint64_t sequence);
+/* For a ring that is at its longest because DONE ones stand between: closes those gaps by giving new numbers to what comes after the
+ * last RECEIVED one. Only while no connection has the session. Returns the first number that may have changed. */
+uint64_t delivery_ring_compact(struct delivery_ring *ring);
 
 static inline uint64_t delivery_ring_end(const struct delivery_ring *ring)
 {

@@ -4,11 +4,11 @@
 
 #include "session/delivery.h"
 #include "base/list.h"
+#include "session/client_key.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 struct session_store;
-struct filter_entry;
 struct share;
 
 #define SESSION_NEVER_EXPIRES UINT32_MAX /* session expiry interval 0xFFFFFFFF (MQTT 5, 3.1.2.11.2) */
@@ -20,12 +20,13 @@ struct subscription_options {
     uint8_t retain_handling; /* 0..2; kept for inspection */
 };
 
+/* 48 bytes, because a million of them are wanted: the filter's text is in the store's tree only. */
 struct subscription {
-    struct list session_link;   /* in session.subscriptions */
-    struct list filter_link;    /* in filter_entry.subscriptions or share.members */
-    struct session *session;    /* borrowed */
-    struct filter_entry *entry; /* borrowed: names the filter */
-    struct share *share;        /* borrowed; NULL when not shared */
+    struct list session_link; /* in session.subscriptions */
+    struct session *session;  /* borrowed */
+    struct share *share;      /* borrowed; NULL when not shared */
+    uint32_t node;            /* of the filter in the store's tree */
+    uint32_t place;           /* among those of the same filter, or among the members of `share` */
     struct subscription_options options;
 };
 
@@ -41,24 +42,26 @@ bool packet_id_set_add(struct packet_id_set *set, uint16_t id);
 bool packet_id_set_remove(struct packet_id_set *set, uint16_t id);
 
 struct session {
+    struct client_key key; /* of client_id; first, so that the store finds it */
     struct session_store *store;
     struct list subscriptions; /* of subscription.session_link, owned, in order of subscribing */
-    uint32_t subscription_count;
     struct delivery_ring deliveries;
     struct packet_id_set received;
-    char *username;              /* owned; NULL for anonymous */
+    char *username;             /* owned (g_free); NULL for anonymous */
     uint64_t created_unix_ms;
-    uint64_t expires_unix_ms;    /* when disconnected: the end; 0 while connected or for never */
-    uint64_t connection_number;  /* of the connection that has it now, as numbered by its node; 0 = none. Replicated. */
-    uint64_t dropped_messages;   /* at the queue's limit */
+    uint64_t expires_unix_ms;   /* when disconnected: the end; 0 while connected or for never. Set by session_set_expires() */
+    uint64_t connection_number; /* of the connection that has it now, as numbered by its node; 0 = none. Replicated. */
+    uint64_t dropped_messages;  /* at the queue's limit */
+    uint32_t subscription_count;
     uint32_t expiry_s;
-    uint16_t receive_maximum;    /* of the client */
-    uint8_t version;             /* protocol version of the last connection */
+    uint16_t receive_maximum;   /* of the client; 65535 until it is set */
+    uint8_t version;            /* protocol version of the last connection */
     /* Not part of the state: */
-    void *connection;   /* the shell's connection that is attached on this node, borrowed; NULL for none */
-    uint32_t route_mark; /* scratch of route.c */
-    uint32_t route_at;
-    uint32_t client_id_bytes;
+    uint32_t route_at;      /* scratch of route.c */
+    void *connection;       /* the shell's connection that is attached on this node, borrowed; NULL for none */
+    uint64_t sent_end;      /* the shell's: deliveries before it may have been sent by this node (DUP); 0 = not known */
+    uint64_t dropped_first; /* deliveries from here up to dropped_end are DONE: spares drop_oldest the walk */
+    uint64_t dropped_end;
     char client_id[]; /* NUL-terminated */
 };
 
