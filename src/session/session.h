@@ -62,6 +62,7 @@ struct session {
     uint64_t sent_end;      /* the shell's: deliveries before it may have been sent by this node (DUP); 0 = not known */
     uint64_t dropped_first; /* deliveries from here up to dropped_end are DONE: spares drop_oldest the walk */
     uint64_t dropped_end;
+    uint64_t expiry_connection; /* deliveries.expiry was found while this connection had the session; 0 = holds for any */
     char client_id[]; /* NUL-terminated */
 };
 

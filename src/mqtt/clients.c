@@ -1,0 +1,136 @@
+/* What the API sees of sessions, connected or not, and what it does to them; see broker.h. */
+#include "base/log.h"
+#include "mqtt/address.h"
+#include "mqtt/broker_private.h"
+#include "mqtt/connection.h"
+#include "net/stream.h"
+#include "session/wills.h"
+#include "state/propose.h"
+
+static const char *transport_of(const struct connection *connection)
+{
+    static const char *const names[] = {
+        [STREAM_TCP] = "tcp", [STREAM_TLS] = "tls", [STREAM_UNIX] = "unix", [STREAM_WEBSOCKET] = "websocket"};
+    struct stream_peer peer;
+
+    stream_peer(connection->stream, &peer);
+    return names[peer.kind];
+}
+
+static void view_connection(const struct connection *connection, struct broker_client *client)
+{
+    client->is_connected = true;
+    client->username = connection->identity.username;
+    client->role = role_to_string(connection->identity.role);
+    client->address = connection->address->text;
+    client->transport = connection->stream ? transport_of(connection) : NULL;
+    client->version = connection->version;
+    client->keep_alive_s = connection->keep_alive_s;
+    client->receive_maximum = connection->receive_maximum;
+    client->expiry_s = connection->expiry_s;
+    client->in_flight = connection->in_flight;
+    client->connected_unix_ms = connection->connected_unix_ms;
+    client->received = connection->received;
+    client->sent = connection->sent;
+    client->pending_output_bytes = connection->stream ? stream_pending_bytes(connection->stream) : 0;
+}
+
+static void view(struct broker *broker, struct session *session, struct broker_client *client)
+{
+    *client = (struct broker_client){
+        .client_id = session->client_id,
+        .username = session->username,
+        .is_persistent = session->store == broker->persistent,
+        .has_will = wills_find(state_wills(broker->state), session_client_id(session)) != NULL,
+        .version = session->version,
+        .receive_maximum = session->receive_maximum,
+        .expiry_s = session->expiry_s,
+        .subscriptions = session->subscription_count,
+        .queued = session->deliveries.waiting,
+        .queued_bytes = session->deliveries.bytes,
+        .disconnected_expires_unix_ms = session->expires_unix_ms,
+        .dropped = session->dropped_messages,
+    };
+    if (session->connection) {
+        view_connection(session->connection, client);
+    }
+}
+
+struct viewing {
+    struct broker *broker;
+    void (*fn)(void *owner, const struct broker_client *client);
+    void *owner;
+};
+
+static void show(void *owner, struct session *session)
+{
+    struct viewing *viewing = owner;
+    struct broker_client client;
+
+    view(viewing->broker, session, &client);
+    viewing->fn(viewing->owner, &client);
+}
+
+void broker_for_each_client(struct broker *broker, void (*fn)(void *owner, const struct broker_client *client), void *owner)
+{
+    struct viewing viewing = {broker, fn, owner};
+
+    session_store_for_each(broker->live, show, &viewing);
+    session_store_for_each(broker->persistent, show, &viewing);
+}
+
+static struct session *find(struct broker *broker, struct bytes client_id)
+{
+    struct session *session = session_store_find(broker->live, client_id);
+
+    return session ? session : session_store_find(broker->persistent, client_id);
+}
+
+bool broker_find_client(struct broker *broker, struct bytes client_id,
+                        void (*fn)(void *owner, const struct broker_client *client), void *owner)
+{
+    struct viewing viewing = {broker, fn, owner};
+    struct session *session = find(broker, client_id);
+
+    if (session) {
+        show(&viewing, session);
+    }
+    return session != NULL;
+}
+
+void broker_for_each_subscription(struct broker *broker, struct bytes client_id,
+                                  void (*fn)(void *owner, const char *filter, uint8_t qos, bool no_local,
+                                             bool retain_as_published, uint32_t subscription_id),
+                                  void *owner)
+{
+    struct session *session = find(broker, client_id);
+
+    if (!session) {
+        return;
+    }
+    list_for_each(link, &session->subscriptions)
+    {
+        const struct subscription *subscription = list_entry(link, struct subscription, session_link);
+        g_autofree char *filter = subscription_filter(subscription);
+        fn(owner, filter, subscription->options.qos, subscription->options.no_local,
+           subscription->options.retain_as_published, subscription->options.subscription_id);
+    }
+}
+
+bool broker_kick(struct broker *broker, struct bytes client_id, bool purge)
+{
+    struct session *session = find(broker, client_id);
+
+    if (!session) {
+        return false;
+    }
+    bool is_persistent = session->store == broker->persistent;
+    log_info("client disconnected by an administrator", "client=%s purge=%d", session->client_id, purge);
+    if (session->connection) {
+        connection_end(session->connection, REASON_ADMINISTRATIVE_ACTION, "disconnected by an administrator");
+    }
+    if (purge && is_persistent) {
+        return state_propose_session_remove(broker->state, client_id, &(struct state_completion){0}) == 0;
+    }
+    return true;
+}

@@ -1,0 +1,387 @@
+/* How a client gets in.
+ *
+ *   CONNECT -> checks that need nobody (version, client id, limits) -> who is it (at once for anonymous and trusted ones, else by the worker
+ *   pool or SCRAM) -> may it have its will -> a client of the same id goes (takeover) -> the session opens -> CONNACK.
+ *
+ * A session opens in the replicated state when it outlives the connection, when there is a will to keep, or when the state already
+ * holds something under this client id; CONNACK then waits for the commit. Any other opens in the live store at once. */
+#include "mqtt/connect.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "loop/loop.h"
+#include "mqtt/auth.h"
+#include "mqtt/address.h"
+#include "mqtt/broker_private.h"
+#include "mqtt/connack.h"
+#include "mqtt/connect_request.h"
+#include "mqtt/sender.h"
+#include "mqtt/trace.h"
+#include "net/stream.h"
+#include "packet/property.h"
+#include "session/wills.h"
+#include "state/propose.h"
+#include "topic/name.h"
+
+/* ---- refusing ---- */
+
+void connect_refuse(struct connection *connection, uint8_t reason, const char *text)
+{
+    struct broker *broker = connection->broker;
+
+    broker->counters.connections_refused++;
+    if (connection->version != 0) {
+        connack_send_refusal(connection, reason, text);
+    }
+    connection_end(connection, 0, NULL);
+}
+
+/* ---- checks ---- */
+
+/* MQTT 5, 3.1.3.1; 3.1.1, 3.1.3-7 and -8. */
+static uint8_t check_client_id(struct connection *connection, const struct packet_connect *connect)
+{
+    if (connect->client_id.length > connection->broker->settings->client_id_bytes_max) {
+        return REASON_CLIENT_ID_NOT_VALID;
+    }
+    if (connect->client_id.length == 0 && connect->version != PACKET_MQTT_5 &&
+        (!connect->clean_start || connect->version == PACKET_MQTT_3_1)) {
+        return REASON_CLIENT_ID_NOT_VALID;
+    }
+    return 0;
+}
+
+static uint8_t check_will(struct connection *connection, const struct packet_will *will)
+{
+    const struct settings *settings = connection->broker->settings;
+
+    if (!topic_name_is_valid(will->topic, settings->topic_levels_max)) {
+        return REASON_TOPIC_NAME_INVALID;
+    }
+    if (will->topic.length + will->payload.length + will->properties.raw.length > settings->will_bytes_max) {
+        return REASON_QUOTA_EXCEEDED;
+    }
+    if (will->properties.payload_format == 1 && !utf8_is_valid(will->payload)) {
+        return REASON_PAYLOAD_FORMAT_INVALID;
+    }
+    return 0;
+}
+
+static uint8_t check(struct connection *connection, const struct packet_connect *connect, const char **text)
+{
+    struct broker *broker = connection->broker;
+    uint8_t reason = check_client_id(connection, connect);
+
+    if (reason != 0) {
+        *text = "client id is empty without clean session, or longer than mqtt.client_id_bytes_max";
+        return reason;
+    }
+    if (broker->connection_count > broker->settings->connections_max) {
+        *text = "mqtt.connections_max is reached";
+        return REASON_SERVER_BUSY;
+    }
+    if (connect->has_will && (reason = check_will(connection, &connect->will)) != 0) {
+        *text = "the will is not acceptable";
+        return reason;
+    }
+    struct stream_peer peer;
+    stream_peer(connection->stream, &peer);
+    connection->address = address_enter(broker, &peer);
+    if (!connection->address) {
+        *text = "mqtt.connections_per_address_max is reached";
+        return REASON_CONNECTION_RATE_EXCEEDED;
+    }
+    return 0;
+}
+
+/* ---- who is it ---- */
+
+static void on_login(void *owner, enum access_outcome outcome, struct identity *identity)
+{
+    struct connection *connection = owner;
+
+    connection->ticket = NULL;
+    if (outcome != ACCESS_GRANTED) {
+        connection->broker->counters.logins_failed++;
+        connect_refuse(connection, outcome == ACCESS_DENIED ? REASON_NOT_AUTHORIZED : REASON_BAD_USERNAME_OR_PASSWORD,
+                       "user name or password is wrong, or anonymous clients are not let in from there");
+        return;
+    }
+    connection->identity = *identity;
+    *identity = (struct identity){0};
+    connect_granted(connection, (struct bytes){NULL, 0});
+}
+
+static void log_in(struct connection *connection)
+{
+    const struct connect_request *request = connection->request;
+    struct stream_peer peer;
+    stream_peer(connection->stream, &peer);
+
+    struct access_attempt attempt = {
+        .username = bytes_from_string(connection->trusted_name),
+        .is_trusted = connection->trusted_name != NULL,
+        .is_loopback = peer.is_loopback,
+        .address = peer.address,
+        .certificate_cn = peer.certificate_cn,
+    };
+    if (!attempt.is_trusted) {
+        attempt.username = bytes_from_string(request->username);
+        attempt.has_username = request->username != NULL;
+        attempt.password = request->password;
+        attempt.has_password = request->password.at != NULL;
+    }
+    connection->state = CONNECTION_AUTHENTICATING;
+    struct identity identity = {0};
+    int r = access_check_quick(connection->broker->access, &attempt, &identity);
+    if (r == -EAGAIN) {
+        connection->ticket = access_check_login(connection->broker->access, &attempt, on_login, connection);
+        connection_update_reading(connection);
+    } else {
+        on_login(connection, r == 1 ? ACCESS_GRANTED : ACCESS_DENIED, &identity);
+    }
+}
+
+void connect_receive(struct connection *connection, const struct packet_frame *frame)
+{
+    struct packet_connect connect;
+    const char *text = NULL;
+    int reason = packet_connect_decode(frame, &connect);
+
+    if (reason != 0) {
+        /* 3.1.2-1, -2: an unknown version is told; what is not CONNECT at all is not. */
+        connection->version = reason == REASON_UNSUPPORTED_VERSION && connect.version < PACKET_MQTT_5 ? PACKET_MQTT_3_1_1
+                              : connect.version >= PACKET_MQTT_5                                      ? PACKET_MQTT_5
+                                                                                                      : 0;
+        connect_refuse(connection, (uint8_t)reason, "malformed CONNECT");
+        return;
+    }
+    connection->version = connect.version;
+    connection->wants_problem_information =
+        !properties_has(&connect.properties, PROPERTY_REQUEST_PROBLEM) || connect.properties.request_problem;
+    if (properties_has(&connect.properties, PROPERTY_MAXIMUM_PACKET)) {
+        connection->packet_bytes_max = connect.properties.maximum_packet_bytes;
+    }
+    reason = check(connection, &connect, &text);
+    if (reason != 0) {
+        connect_refuse(connection, (uint8_t)reason, text);
+        return;
+    }
+    connection->request = connect_request_new(&connect);
+    if (properties_has(&connect.properties, PROPERTY_AUTH_METHOD)) {
+        connection->state = CONNECTION_AUTHENTICATING;
+        auth_begin(connection, connect.properties.auth_method, connect.properties.auth_data);
+    } else {
+        log_in(connection);
+    }
+}
+
+/* ---- opening ---- */
+
+static void take_over(struct broker *broker, struct connection *connection, struct bytes client_id)
+{
+    struct connection *other = g_hash_table_lookup(broker->by_client_id, connection->request->client_id);
+
+    if (other && other != connection) {
+        log_info("client id taken over", "client=%s", connection->request->client_id);
+        broker->counters.takeovers++;
+        connection_end(other, REASON_SESSION_TAKEN_OVER, "another connection came with this client id");
+    }
+    (void)client_id;
+}
+
+void connect_forget(struct connection *connection)
+{
+    struct broker *broker = connection->broker;
+    struct bytes id = connection_client_id(connection);
+
+    /* Client ids are NUL-terminated where they are kept. */
+    if (id.length > 0 && g_hash_table_lookup(broker->by_client_id, id.at) == connection) {
+        g_hash_table_remove(broker->by_client_id, id.at);
+    }
+}
+
+static void enter(struct connection *connection, bool session_present, struct bytes auth_data)
+{
+    struct broker *broker = connection->broker;
+    struct session *session = connection->session;
+
+    connection->state = CONNECTION_ACTIVE;
+    connection->connected_unix_ms = clock_unix_ms();
+    session->connection = connection;
+    session->version = connection->version;
+    /* The table's key must live as long as the connection: the session's copy does. */
+    g_hash_table_replace(broker->by_client_id, session->client_id, connection);
+    connection->needs_access_checks = access_needs_checks(broker->access, &connection->identity);
+    connection->was_counted = true;
+    broker->counters.clients_connected++;
+    broker->counters.clients_maximum = MAX(broker->counters.clients_maximum, broker->counters.clients_connected);
+    trace_attach(connection);
+    connack_send(connection, session_present, auth_data);
+    log_debug("client entered", "client=%s address=%s version=%u", session->client_id, connection->address->text,
+              connection->version);
+    connect_request_free(TAKE(connection->request));
+    sender_attach(connection);
+    connection_update_reading(connection);
+}
+
+static void open_live(struct connection *connection, struct bytes auth_data)
+{
+    struct broker *broker = connection->broker;
+    struct connect_request *request = connection->request;
+    struct session *session = session_store_add(broker->live, bytes_from_string(request->client_id));
+
+    session->username = g_strdup(connection->identity.username);
+    session->created_unix_ms = clock_unix_ms();
+    session->connection_number = connection->number;
+    session->receive_maximum = connection->receive_maximum;
+    connection->session = session;
+    enter(connection, false, auth_data);
+}
+
+/* One open of a client id that is under way in the log; outlives the connection that asked. */
+struct opening {
+    struct broker *broker;
+    uint64_t connection_number;
+    GBytes *auth_data;
+    char client_id[];
+};
+
+static void opening_count(struct broker *broker, const char *client_id, int change)
+{
+    int count = GPOINTER_TO_INT(g_hash_table_lookup(broker->opening, client_id)) + change;
+
+    if (count == 0) {
+        g_hash_table_remove(broker->opening, client_id);
+    } else {
+        g_hash_table_replace(broker->opening, g_strdup(client_id), GINT_TO_POINTER(count));
+    }
+}
+
+static void on_opened(void *owner, uint64_t token, const struct state_result *result)
+{
+    struct opening *opening = owner;
+    struct broker *broker = opening->broker;
+    struct connection *connection = g_hash_table_lookup(broker->by_client_id, opening->client_id);
+
+    opening_count(broker, opening->client_id, -1);
+    if (connection && connection->number == opening->connection_number && connection->state == CONNECTION_OPENING) {
+        struct bytes auth_data = {g_bytes_get_data(opening->auth_data, NULL), g_bytes_get_size(opening->auth_data)};
+        struct bytes id = bytes_from_string(opening->client_id);
+        if (result->error != 0 || result->reason != 0) {
+            connection->is_persistent = connection->has_will = false;
+            connect_refuse(connection, result->reason != 0 ? result->reason : REASON_SERVER_UNAVAILABLE,
+                           result->error == -ENOSPC ? "no space to keep the session" : "the session could not be opened");
+        } else if (connection->is_persistent) {
+            connection->session = session_store_find(broker->persistent, id);
+            g_assert(connection->session != NULL);
+            enter(connection, result->session_present, auth_data);
+        } else {
+            open_live(connection, auth_data);
+        }
+    }
+    g_bytes_unref(opening->auth_data);
+    g_free(opening);
+}
+
+static void open_in_state(struct connection *connection, struct bytes auth_data)
+{
+    struct broker *broker = connection->broker;
+    struct connect_request *request = connection->request;
+    struct bytes client_id = bytes_from_string(request->client_id);
+    struct state_open open = {
+        .client_id = client_id,
+        .username = bytes_from_string(connection->identity.username),
+        .clean_start = request->clean_start,
+        .is_persistent = connection->is_persistent,
+        .expiry_s = connection->expiry_s,
+        .receive_maximum = connection->receive_maximum,
+        .version = connection->version,
+        .connection_number = connection->number,
+        .will = request->has_will ? &request->will : NULL,
+    };
+    struct opening *opening = g_malloc0(sizeof *opening + client_id.length + 1);
+    opening->broker = broker;
+    opening->connection_number = connection->number;
+    opening->auth_data = g_bytes_new(auth_data.at, auth_data.length);
+    memcpy(opening->client_id, client_id.at, client_id.length);
+
+    struct state_completion completion = {on_opened, opening, 0};
+    connection->state = CONNECTION_OPENING;
+    connection_update_reading(connection);
+    if (state_propose_open(broker->state, &open, &completion) < 0) {
+        g_bytes_unref(opening->auth_data);
+        g_free(opening);
+        connection->is_persistent = connection->has_will = false;
+        connect_refuse(connection, REASON_SERVER_BUSY, "the log is overloaded");
+        return;
+    }
+    opening_count(broker, request->client_id, 1);
+}
+
+/* What CONNECT asked for, within our own limits. */
+static void negotiate(struct connection *connection)
+{
+    const struct settings *settings = connection->broker->settings;
+    const struct connect_request *request = connection->request;
+
+    connection->expiry_s = MIN(request->expiry_s, settings->session_expiry_s_max);
+    connection->receive_maximum = MIN(request->receive_maximum, settings->in_flight_max);
+    connection->alias_maximum = MIN(request->alias_maximum, settings->topic_alias_max);
+    connection->keep_alive_s = request->keep_alive_s;
+    if (settings->keep_alive_s_max != 0 &&
+        (request->keep_alive_s == 0 || request->keep_alive_s > settings->keep_alive_s_max) &&
+        connection->version == PACKET_MQTT_5 && settings->keep_alive_s_max < UINT16_MAX) {
+        connection->keep_alive_s = (uint16_t)settings->keep_alive_s_max;
+    }
+    connection->has_will = request->has_will;
+}
+
+/* A will that access does not allow is refused in MQTT 5; older clients would try again for ever, so it is dropped. */
+static bool will_is_allowed(struct connection *connection)
+{
+    struct connect_request *request = connection->request;
+
+    if (!request->has_will || access_may_publish(connection->broker->access, &connection->identity,
+                                                 bytes_from_string(request->client_id), request->will.topic)) {
+        return true;
+    }
+    log_warning("will refused", "client=%s", request->client_id);
+    request->has_will = connection->has_will = false;
+    return connection->version != PACKET_MQTT_5;
+}
+
+void connect_granted(struct connection *connection, struct bytes auth_data)
+{
+    struct broker *broker = connection->broker;
+    struct connect_request *request = connection->request;
+
+    if (request->client_id[0] == '\0') {
+        connect_request_assign_id(request);
+    }
+    negotiate(connection);
+    if (!will_is_allowed(connection)) {
+        connect_refuse(connection, REASON_NOT_AUTHORIZED, "the will's topic is not allowed");
+        return;
+    }
+    struct bytes client_id = bytes_from_string(request->client_id);
+    take_over(broker, connection, client_id);
+
+    struct session *old = session_store_find(broker->persistent, client_id);
+    bool is_known = g_hash_table_contains(broker->opening, request->client_id);
+    connection->is_persistent =
+        connection->expiry_s > 0 || ((old != NULL || is_known) && !request->clean_start && connection->version == PACKET_MQTT_5);
+    g_hash_table_replace(broker->by_client_id, request->client_id, connection);
+
+    keep_alive_remove(&broker->keep_alive, &connection->keep_alive_link);
+    connection->deadline_ms = connection->keep_alive_s * 1500ull;
+    if (connection->deadline_ms != 0) {
+        keep_alive_set(&broker->keep_alive, &connection->keep_alive_link,
+                       loop_now_ms(broker->loop) + connection->deadline_ms);
+    }
+    if (connection->is_persistent || connection->has_will || old || is_known ||
+        wills_find(state_wills(broker->state), client_id)) {
+        open_in_state(connection, auth_data);
+    } else {
+        open_live(connection, auth_data);
+    }
+}

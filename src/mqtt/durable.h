@@ -1,0 +1,17 @@
+/* What the broker tells the log beside publishes, and what happens when the log cannot take it now: it is kept and proposed again. */
+#pragma once
+
+#include "mqtt/connection.h"
+
+struct broker;
+
+/* The end of a connection that has a persistent session or a will. */
+void durable_close(struct connection *connection);
+/* Acknowledgements of one session. Returns 0 or -EAGAIN. A PUBREC's PUBREL goes out when it is committed. */
+int durable_acknowledge(struct connection *connection, enum session_ack kind, const uint16_t *packet_ids, uint32_t count);
+/* Puts a line of publishes on the list of those to come back to. */
+void durable_stall(struct broker *broker, struct list *stalled_link);
+/* Comes back to everything that waits. */
+void durable_on_retry(void *owner /* broker */);
+/* Forgets what still waits: the node is stopping, recovery at the next start closes what was open. */
+void durable_drop(struct broker *broker);

@@ -1,0 +1,146 @@
+/* Holding publishers back; see flow.h. `broker.congested` is in order of congested_since_ms, so one timer at its head is enough. */
+#include "mqtt/flow.h"
+#include "base/log.h"
+#include "loop/loop.h"
+#include "mqtt/broker_private.h"
+#include "net/stream.h"
+
+static uint64_t waiting_deliveries(const struct connection *subscriber)
+{
+    if (!subscriber->session) {
+        return 0;
+    }
+    uint64_t end = delivery_ring_end(&subscriber->session->deliveries);
+    return end > subscriber->next_sequence ? end - subscriber->next_sequence : 0;
+}
+
+/* A persistent session's queue may be shorter than what a live one may hold: publishers are held at half of it. */
+static uint32_t waiting_max(const struct connection *subscriber)
+{
+    const struct settings *settings = subscriber->broker->settings;
+
+    return subscriber->is_persistent ? MIN(settings->live_queue_messages_max, settings->queue_messages_max / 2 + 1)
+                                     : settings->live_queue_messages_max;
+}
+
+static bool is_over(const struct connection *subscriber)
+{
+    return waiting_deliveries(subscriber) >= waiting_max(subscriber) ||
+           (subscriber->session &&
+            subscriber->session->deliveries.bytes >= subscriber->broker->settings->live_queue_bytes_max);
+}
+
+static void arm(struct broker *broker)
+{
+    if (list_is_empty(&broker->congested)) {
+        timer_stop(broker->slow_timer);
+        return;
+    }
+    struct connection *first = list_entry(broker->congested.next, struct connection, congested_link);
+    uint64_t wait_ms = first->is_dropping ? broker->settings->slow_subscriber_ms : FLOW_QOS_0_HOLD_MS;
+    uint64_t due_ms = first->congested_since_ms + wait_ms;
+    uint64_t now_ms = loop_now_ms(broker->loop);
+    timer_start(broker->slow_timer, due_ms > now_ms ? due_ms - now_ms : 1);
+}
+
+bool flow_is_congested(struct connection *subscriber)
+{
+    if (!list_is_empty(&subscriber->congested_link)) {
+        return true;
+    }
+    if (!subscriber->stream ||
+        (stream_pending_bytes(subscriber->stream) < STREAM_HIGH_WATER_BYTES && !is_over(subscriber))) {
+        return false;
+    }
+    struct broker *broker = subscriber->broker;
+    subscriber->congested_since_ms = loop_now_ms(broker->loop);
+    list_append(&broker->congested, &subscriber->congested_link);
+    if (!timer_is_active(broker->slow_timer)) {
+        arm(broker);
+    }
+    return true;
+}
+
+void flow_hold(struct connection *publisher, struct connection *subscriber)
+{
+    if (publisher == subscriber || !list_is_empty(&publisher->held_link) || publisher->state == CONNECTION_ENDED) {
+        return; /* one that publishes to itself would wait for ever */
+    }
+    list_append(&subscriber->holding, &publisher->held_link);
+    publisher->broker->counters.publishers_held++;
+    connection_update_reading(publisher);
+}
+
+static void release_all(struct connection *subscriber)
+{
+    while (!list_is_empty(&subscriber->holding)) {
+        struct connection *publisher = list_entry(subscriber->holding.next, struct connection, held_link);
+        list_remove(&publisher->held_link);
+        connection_update_reading(publisher);
+    }
+}
+
+void flow_update(struct connection *subscriber)
+{
+    if (list_is_empty(&subscriber->congested_link)) {
+        return;
+    }
+    bool has_drained = (!subscriber->stream || stream_pending_bytes(subscriber->stream) < STREAM_LOW_WATER_BYTES) &&
+                       waiting_deliveries(subscriber) <= waiting_max(subscriber) / 2 &&
+                       (!subscriber->session ||
+                        subscriber->session->deliveries.bytes <= subscriber->broker->settings->live_queue_bytes_max / 2);
+    if (has_drained) {
+        list_remove(&subscriber->congested_link);
+        subscriber->is_dropping = false;
+        subscriber->congested_since_ms = 0;
+        release_all(subscriber);
+    }
+}
+
+void flow_forget(struct connection *connection)
+{
+    list_remove(&connection->congested_link);
+    list_remove(&connection->held_link);
+    release_all(connection);
+}
+
+/* QoS 0 waits no longer for it. */
+static void start_dropping(struct connection *subscriber)
+{
+    subscriber->is_dropping = true;
+    release_all(subscriber);
+}
+
+static void disconnect_slow(struct connection *subscriber)
+{
+    subscriber->broker->counters.slow_disconnects++;
+    log_warning("subscriber too slow, disconnected", "client=%s waiting=%llu", subscriber->session->client_id,
+                (unsigned long long)waiting_deliveries(subscriber));
+    connection_end(subscriber, REASON_QUOTA_EXCEEDED, "too slow: mqtt.slow_subscriber_ms");
+}
+
+void flow_on_timer(void *owner)
+{
+    struct broker *broker = owner;
+    uint64_t now_ms = loop_now_ms(broker->loop);
+
+    list_for_each_safe(link, &broker->congested)
+    {
+        struct connection *subscriber = list_entry(link, struct connection, congested_link);
+        uint64_t since_ms = now_ms - subscriber->congested_since_ms;
+        if (!subscriber->is_dropping && since_ms >= FLOW_QOS_0_HOLD_MS) {
+            start_dropping(subscriber);
+        }
+        if (since_ms >= broker->settings->slow_subscriber_ms) {
+            if (is_over(subscriber) || waiting_deliveries(subscriber) > 0) {
+                disconnect_slow(subscriber);
+            } else {
+                /* Only QoS 0 suffers: dropped as it comes; looked at again a round later. */
+                subscriber->congested_since_ms = now_ms;
+                list_remove(&subscriber->congested_link);
+                list_append(&broker->congested, &subscriber->congested_link);
+            }
+        }
+    }
+    arm(broker);
+}

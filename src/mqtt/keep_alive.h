@@ -1,0 +1,28 @@
+/* Deadlines of many connections on one timer: a wheel of one-second slots. A connection is looked at only when its slot comes round; if it has
+ * been heard of meanwhile it moves on. With nothing due there is no wake-up. */
+#pragma once
+
+#include "base/list.h"
+#include <stdint.h>
+
+struct loop;
+struct timer;
+
+#define KEEP_ALIVE_SLOTS 256
+
+struct keep_alive {
+    struct list slots[KEEP_ALIVE_SLOTS];
+    struct loop *loop; /* borrowed */
+    struct timer *timer;
+    uint64_t swept_s;  /* slots up to this second have been looked at */
+    uint32_t count;
+    /* Asks for the next deadline of a member (loop time, ms), 0 = none any more; called when its slot comes round and the deadline
+     * given before has passed. */
+    uint64_t (*on_due)(struct list *member, uint64_t now_ms);
+};
+
+void keep_alive_init(struct keep_alive *wheel, struct loop *loop, uint64_t (*on_due)(struct list *member, uint64_t now_ms));
+void keep_alive_deinit(struct keep_alive *wheel);
+/* `member` must be unlinked (list_init) or in the wheel; moves it. */
+void keep_alive_set(struct keep_alive *wheel, struct list *member, uint64_t deadline_ms);
+void keep_alive_remove(struct keep_alive *wheel, struct list *member);

@@ -1,0 +1,28 @@
+/* A message on its way through the broker in this turn: views into the packet it came in (or into a committed message), and what is made of it lazily:
+ * the shared message when it must be kept, and the encoded QoS 0 packet when it goes to many. */
+#pragma once
+
+#include "base/bytes.h"
+#include "session/message.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct broker;
+struct connection;
+
+struct publication {
+    struct bytes topic, properties, payload;
+    struct bytes publisher; /* client id; empty for nobody */
+    struct bytes encoded[2]; /* a QoS 0 packet without retain for [0] MQTT 3, [1] MQTT 5; length 0 = not made yet */
+    uint64_t expires_unix_ms;
+    struct message *message;   /* owned reference; NULL until needed */
+    struct connection *congested; /* a subscriber that holds its publishers back now */
+    uint32_t matched;
+    uint8_t qos;
+    bool retain;
+};
+
+void publication_from_message(struct publication *publication, struct message *message, struct bytes publisher);
+/* Borrowed; made once. */
+struct message *publication_message(struct publication *publication);
+void publication_deinit(struct publication *publication);

@@ -1,0 +1,75 @@
+/* See route_cache.h. A hit costs one hash and one comparison of the topic; a miss validates the name and walks both trees. */
+#include "mqtt/route_cache.h"
+#include "topic/name.h"
+#include <glib.h>
+
+void route_cache_init(struct route_cache *cache, struct session_store *live, struct session_store *persistent)
+{
+    *cache = (struct route_cache){.live = live, .persistent = persistent};
+}
+
+void route_cache_drop(struct route_cache *cache)
+{
+    if (!cache->slots) {
+        return;
+    }
+    for (unsigned i = 0; i < ROUTE_CACHE_SLOTS; i++) {
+        if (cache->slots[i].is_used) {
+            route_deinit(&cache->slots[i].live);
+            route_deinit(&cache->slots[i].persistent);
+        }
+    }
+    g_clear_pointer(&cache->slots, g_free);
+}
+
+void route_cache_deinit(struct route_cache *cache)
+{
+    route_cache_drop(cache);
+}
+
+/* Multiplies eight bytes at a time. Only places depend on it, never results: it needs no key. */
+static uint32_t hash_of(struct bytes topic)
+{
+    uint64_t hash = topic.length * 0x9e3779b97f4a7c15u;
+    const uint8_t *at = topic.at;
+    size_t left = topic.length;
+
+    for (; left >= 8; at += 8, left -= 8) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+        hash = (hash ^ word) * 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+    }
+    uint64_t tail = 0;
+    memcpy(&tail, at, left);
+    hash = (hash ^ tail) * 0xc4ceb9fe1a85ec53u;
+    return (uint32_t)(hash >> 32);
+}
+
+struct routes *route_cache_find(struct route_cache *cache, struct bytes topic, unsigned levels_max)
+{
+    if (!cache->slots) {
+        cache->slots = g_new0(struct routes, ROUTE_CACHE_SLOTS);
+    }
+    uint32_t hash = hash_of(topic);
+    struct routes *routes = &cache->slots[hash % ROUTE_CACHE_SLOTS];
+
+    if (!routes->is_used) {
+        route_init(&routes->live);
+        route_init(&routes->persistent);
+        routes->is_used = true;
+        routes->hash = ~hash;
+    }
+    bool is_known = routes->hash == hash && bytes_equal(routes->live.topic, topic);
+    if (!is_known && !topic_name_is_valid(topic, levels_max)) {
+        return NULL;
+    }
+    if (!is_known || !route_is_current(&routes->live, cache->live)) {
+        route_resolve(&routes->live, cache->live, topic);
+    }
+    if (!is_known || !route_is_current(&routes->persistent, cache->persistent)) {
+        route_resolve(&routes->persistent, cache->persistent, topic);
+    }
+    routes->hash = hash;
+    return routes;
+}

@@ -1,0 +1,156 @@
+/* One PUBLISH to one client. Three ways, the cheapest that fits: a QoS 0 packet that was encoded before (often the very one that came
+ * in) is copied; a small one is encoded in place in the output; a large one has its head encoded and its payload sent by reference. */
+#include "mqtt/writer.h"
+#include "base/clock.h"
+#include "mqtt/aliases.h"
+#include "mqtt/broker_private.h"
+#include "mqtt/trace.h"
+#include "net/stream.h"
+
+#define BY_REFERENCE_BYTES 4096
+
+static void release_message(void *holder)
+{
+    message_unref(holder);
+}
+
+static void count(struct connection *to, const struct publication *publication, uint32_t packet_bytes)
+{
+    struct broker_counters *counters = &to->broker->counters;
+
+    to->sent++;
+    counters->messages_sent++;
+    counters->publish_sent++;
+    counters->bytes_sent += packet_bytes;
+    counters->publish_bytes_sent += publication->payload.length;
+}
+
+static void write_traced(struct connection *to, const struct packet_publish_head *head, const struct publication *publication)
+{
+    GByteArray *packet = g_byte_array_sized_new(packet_publish_size(head));
+
+    g_byte_array_set_size(packet, packet_publish_size(head));
+    uint32_t head_bytes = packet_publish_encode(head, packet->data);
+    if (publication->payload.length > 0) {
+        memcpy(packet->data + head_bytes, publication->payload.at, publication->payload.length);
+    }
+    trace_packet(to, TRACE_TO_CLIENT, (struct bytes){packet->data, packet->len});
+    g_byte_array_unref(packet);
+}
+
+static void write_large(struct connection *to, const struct packet_publish_head *head, struct publication *publication,
+                        uint32_t size)
+{
+    uint32_t head_bytes = size - head->payload_bytes;
+    GByteArray *scratch = to->broker->scratch;
+
+    g_byte_array_set_size(scratch, head_bytes);
+    packet_publish_encode(head, scratch->data);
+    stream_write(to->stream, scratch->data, head_bytes);
+    if (head->payload_bytes >= BY_REFERENCE_BYTES) {
+        struct message *message = message_ref(publication_message(publication));
+        stream_write_shared(to->stream, message_payload(message).at, head->payload_bytes, release_message, message);
+    } else {
+        stream_write(to->stream, publication->payload.at, head->payload_bytes);
+    }
+}
+
+static void write_small(struct connection *to, const struct packet_publish_head *head,
+                        const struct publication *publication, uint32_t size)
+{
+    uint8_t *at = stream_reserve(to->stream, size);
+    uint32_t head_bytes = packet_publish_encode(head, at);
+
+    if (head->payload_bytes > 0) {
+        memcpy(at + head_bytes, publication->payload.at, head->payload_bytes);
+    }
+}
+
+/* Encodes once for all that take the same bytes. */
+static void write_shared_encoding(struct connection *to, const struct packet_publish_head *head,
+                                  struct publication *publication, uint32_t size)
+{
+    struct bytes *encoded = &publication->encoded[to->version == PACKET_MQTT_5];
+
+    if (encoded->length == 0) {
+        struct broker *broker = to->broker;
+        if (2 * (size_t)STREAM_RESERVE_BYTES_MAX > broker->encoded_capacity) {
+            broker->encoded_capacity = 2 * STREAM_RESERVE_BYTES_MAX;
+            broker->encoded = g_realloc(broker->encoded, broker->encoded_capacity);
+        }
+        uint8_t *at = broker->encoded + (to->version == PACKET_MQTT_5 ? STREAM_RESERVE_BYTES_MAX : 0);
+        uint32_t head_bytes = packet_publish_encode(head, at);
+        if (head->payload_bytes > 0) {
+            memcpy(at + head_bytes, publication->payload.at, head->payload_bytes);
+        }
+        *encoded = (struct bytes){at, size};
+    }
+    stream_write(to->stream, encoded->at, encoded->length);
+}
+
+static bool set_expiry(struct packet_publish_head *head, const struct publication *publication)
+{
+    if (publication->expires_unix_ms == 0) {
+        return true;
+    }
+    uint64_t now = clock_unix_ms();
+    if (publication->expires_unix_ms <= now) {
+        return false;
+    }
+    head->has_expiry = true;
+    head->expiry_s = (uint32_t)((publication->expires_unix_ms - now + 999) / 1000);
+    return true;
+}
+
+bool writer_publish(struct connection *to, struct publication *publication, struct publish_flags flags, const uint32_t *ids)
+{
+    bool is_5 = to->version == PACKET_MQTT_5;
+    bool is_plain = flags.qos == 0 && !flags.retain && !(is_5 && (ids || to->alias_maximum > 0 || publication->expires_unix_ms != 0));
+
+    if (is_plain && publication->encoded[is_5].length > 0 && !to->is_traced &&
+        publication->encoded[is_5].length <= to->packet_bytes_max) {
+        stream_write(to->stream, publication->encoded[is_5].at, publication->encoded[is_5].length);
+        count(to, publication, (uint32_t)publication->encoded[is_5].length);
+        return true;
+    }
+    struct packet_publish_head head = {
+        .topic = publication->topic,
+        .payload_bytes = (uint32_t)publication->payload.length,
+        .packet_id = flags.packet_id,
+        .version = to->version,
+        .qos = flags.qos,
+        .retain = flags.retain,
+        .dup = flags.dup,
+    };
+    if (!set_expiry(&head, publication)) {
+        to->broker->counters.expired_messages++;
+        return false;
+    }
+    if (is_5) {
+        head.forwarded = publication->properties;
+        head.subscription_ids = ids ? ids + 1 : NULL;
+        head.subscription_id_count = ids ? ids[0] : 0;
+    } else {
+        head.has_expiry = false;
+    }
+    uint32_t size = packet_publish_size(&head);
+    if (size > to->packet_bytes_max) {
+        to->broker->counters.publish_dropped++;
+        return false;
+    }
+    if (is_5 && to->alias_maximum > 0 && aliases_assign_outgoing(to, publication->topic, &head.topic_alias, &head.topic)) {
+        size = packet_publish_size(&head);
+    }
+    if (to->is_traced) {
+        write_traced(to, &head, publication);
+    }
+    if (size > STREAM_RESERVE_BYTES_MAX) {
+        write_large(to, &head, publication, size);
+    } else if (is_plain) {
+        write_shared_encoding(to, &head, publication, size);
+    } else {
+        write_small(to, &head, publication, size);
+    }
+    count(to, publication, size);
+    return true;
+}
