@@ -1,0 +1,123 @@
+/* Finds the command, takes its words apart, runs it, and prints what went wrong as `microcloud: <what>: <why>`. */
+#include "cli/commands.h"
+
+#include "cli/error.h"
+#include <stdio.h>
+#include <string.h>
+
+static bool cli_has_name(const char *name)
+{
+    for (const struct cli_command *const *at = cli_commands(); *at; at++) {
+        if (strcmp((*at)->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --help is asked for before "--" and, for commands whose -h is no host, as -h too. */
+static bool cli_wants_help(const struct cli_command *command, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || (strcmp(argv[i], "-h") == 0 && !(command && command->takes_host_letter))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cli_is_run(int argc, char **argv)
+{
+    return argc > 1 && strcmp(argv[1], "run") == 0 && !cli_wants_help(NULL, argc - 1, argv + 1);
+}
+
+static int cli_print_help(const char *name, const char *verb)
+{
+    g_autofree char *text = cli_help(name, verb);
+    fputs(text, stdout);
+    return 0;
+}
+
+static int cli_usage_error(const char *what, const char *why)
+{
+    fprintf(stderr, "microcloud: %s: %s\n", what, why);
+    return CLI_EXIT_USAGE;
+}
+
+static int cli_check_words(const struct cli_command *command, const GPtrArray *words, GError **error)
+{
+    if (words->len < command->words_min) {
+        g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "%s is missing; see --help", command->words);
+        return -1;
+    }
+    if (words->len > command->words_max) {
+        g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "'%s' is too much; see --help",
+                    (const char *)g_ptr_array_index(words, command->words_max));
+        return -1;
+    }
+    return 0;
+}
+
+/* argv[0] is the last word of the command's name. */
+static int cli_call_command(const struct cli_command *command, int argc, char **argv)
+{
+    g_autofree char *what = g_strdup_printf("%s%s%s", command->name, command->verb ? " " : "", command->verb ? command->verb : "");
+    g_autofree void *values = g_malloc0(MAX(command->values_bytes, sizeof(void *)));
+    if (command->defaults) {
+        memcpy(values, command->defaults, command->values_bytes);
+    }
+    g_autoptr(GPtrArray) words = g_ptr_array_new();
+    g_autoptr(GError) error = NULL;
+    const struct cli_option *tables[4];
+    cli_command_options(command, tables);
+    int status;
+    if (cli_options_parse(tables, values, argc, argv, words, &error) < 0 || cli_check_words(command, words, &error) < 0) {
+        status = cli_usage_error(what, error->message);
+    } else {
+        struct cli_call call = {command, values, (char **)words->pdata, words->len};
+        status = command->run(&call, &error);
+        if (error) {
+            fprintf(stderr, "microcloud: %s: %s\n", what, error->message);
+            status = error->code == CLI_ERROR_USAGE ? CLI_EXIT_USAGE : CLI_EXIT_ERROR;
+        }
+    }
+    cli_options_free(tables, values);
+    return status;
+}
+
+int cli_main(int argc, char **argv)
+{
+    if (argc < 2) {
+        g_autofree char *text = cli_help(NULL, NULL);
+        fputs(text, stderr);
+        return CLI_EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        bool has_name = argc > 2 && cli_has_name(argv[2]);
+        const char *verb = argc > 3 && has_name && cli_command_find(argv[2], argv[3]) ? argv[3] : NULL;
+        return cli_print_help(has_name ? argv[2] : NULL, verb);
+    }
+    if (strcmp(name, "--version") == 0) {
+        name = "version";
+    }
+    if (!cli_has_name(name)) {
+        return cli_usage_error(name, "unknown command; see microcloud --help");
+    }
+    const char *verb = argc > 2 ? argv[2] : NULL;
+    const struct cli_command *command = cli_command_find(name, NULL);
+    unsigned taken = 1;
+    if (!command && verb) {
+        command = cli_command_find(name, verb);
+        taken = 2;
+    }
+    if (cli_wants_help(command, argc - (int)(command ? taken : 1), argv + (command ? taken : 1))) {
+        return cli_print_help(name, command ? command->verb : NULL);
+    }
+    if (!command) {
+        g_autofree char *why = verb ? g_strdup_printf("unknown verb '%s'; see microcloud %s --help", verb, name)
+                                    : g_strdup_printf("a verb is missing; see microcloud %s --help", name);
+        return cli_usage_error(name, why);
+    }
+    return cli_call_command(command, argc - (int)taken, argv + taken);
+}

@@ -1,0 +1,34 @@
+/* `microcloud run` as the help and the completion know it. The daemon itself is node/, whose main takes `run` before cli_main is called and reads
+ * its options by its own table; these are never parsed here. */
+#include "cli/commands.h"
+
+#include "cli/error.h"
+
+static const struct cli_option run_options[] = {
+    {"data", 0, CLI_TEXT, 0, "DIR", "where everything is kept (/var/lib/microcloud)", 0, 0, NULL},
+    {"name", 0, CLI_TEXT, 0, "NAME", "of this node (the host's name)", 0, 0, NULL},
+    {"address", 0, CLI_TEXT, 0, "IP", "by which others reach this node", 0, 0, NULL},
+    {"config", 0, CLI_TEXT, 0, "FILE", "YAML with these options (/etc/microcloud/microcloud.yml)", 0, 0, NULL},
+    {"bind", 0, CLI_TEXT, 0, "ADDR", "where the MQTT and HTTP listeners stand (every address)", 0, 0, NULL},
+    {"mqtt-port", 0, CLI_TEXT, 0, "PORT", "MQTT (1883)", 0, 0, NULL},
+    {"mqtts-port", 0, CLI_TEXT, 0, "PORT", "MQTT over TLS (8883)", 0, 0, NULL},
+    {"http-port", 0, CLI_TEXT, 0, "PORT", "HTTP and WebSocket (8080)", 0, 0, NULL},
+    {"https-port", 0, CLI_TEXT, 0, "PORT", "the same over TLS (8443)", 0, 0, NULL},
+    {NULL, 0, CLI_FLAG, 0, NULL, NULL, 0, 0, NULL},
+};
+
+static int run_elsewhere(const struct cli_call *call, GError **error)
+{
+    g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "this program was built without the daemon");
+    return CLI_EXIT_ERROR;
+}
+
+const struct cli_command cli_run = {
+    .name = "run",
+    .words = "",
+    .summary = "run the node: broker, API, console",
+    .details = "An empty data directory founds a node; its first password is then in DIR/admin-password.",
+    .example = "microcloud run --data ./data",
+    .options = run_options,
+    .run = run_elsewhere,
+};
