@@ -1,0 +1,12 @@
+/* Inside of loop/: what its files share. */
+#pragma once
+
+#include "base/list.h"
+#include <uv.h>
+
+struct loop {
+    uv_loop_t uv;
+    uv_check_t check;     /* after the poll: the end of a turn */
+    uv_prepare_t prepare; /* before the poll: for what timers and others left */
+    struct list deferred; /* of deferred.link */
+};
