@@ -36,6 +36,9 @@ static void release(struct delivery_ring *ring, struct delivery *delivery)
     ring->bytes -= bytes;
     if (ring->totals) {
         ring->totals->bytes -= bytes;
+        if (ring->totals->counts_once && delivery->message && --delivery->message->held == 0) {
+            ring->totals->once -= bytes;
+        }
     }
     message_unref(TAKE(delivery->message));
     g_clear_pointer(&delivery->subscription_ids, g_free);
@@ -112,6 +115,9 @@ int delivery_ring_push(struct delivery_ring *ring, struct message *message, uint
     ring->bytes += message_bytes(message);
     if (ring->totals) {
         ring->totals->bytes += message_bytes(message);
+        if (ring->totals->counts_once && message->held++ == 0) {
+            ring->totals->once += message_bytes(message);
+        }
     }
     return 0;
 }

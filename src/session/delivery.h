@@ -31,6 +31,8 @@ struct delivery {
 /* Sums over the rings of one store. */
 struct delivery_totals {
     uint64_t bytes;   /* of the messages held, each delivery counted */
+    uint64_t once;    /* of the messages held, each message counted once; only while `counts_once` */
+    bool counts_once; /* of the replicated store, which alone may use message.held */
     uint64_t waiting; /* WAITING or RECEIVED */
     uint64_t memory;  /* of the rings themselves */
 };

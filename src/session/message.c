@@ -21,6 +21,7 @@ struct message *message_new(struct bytes topic, struct bytes properties, struct 
         g_malloc(offsetof(struct message, body) + topic.length + properties.length + payload.length);
 
     message->references = 1;
+    message->held = 0;
     message->payload_bytes = (uint32_t)payload.length;
     message->expires_unix_ms = MIN(expires_unix_ms, MESSAGE_EXPIRY_MAX);
     message->topic_bytes = (uint16_t)topic.length;

@@ -12,7 +12,7 @@
 #define MESSAGE_PART_BYTES_MAX 0x0fffffffu
 #define MESSAGE_EXPIRY_MAX 0xffffffffffffu /* the year 10889 */
 
-/* Packed into 20 bytes, because a hundred thousand of them wait in a house's retained table. */
+/* Packed into 24 bytes, because a hundred thousand of them wait in a house's retained table. */
 struct message {
     uint64_t expires_unix_ms : 48; /* 0 = never */
     uint64_t topic_bytes : 16;
@@ -21,6 +21,7 @@ struct message {
     uint32_t properties_bytes : 28;
     uint32_t qos : 2;    /* as published */
     uint32_t retain : 1; /* as published */
+    uint32_t held; /* by deliveries of the replicated store: there it counts once (delivery_totals.once) */
     uint8_t body[];
 };
 

@@ -73,18 +73,22 @@ bool session_is_full(const struct session *session, const struct message *messag
     return is_over(limits, window.count, window.bytes, message);
 }
 
-/* Drops what has expired and cannot be in flight, and notes when the next will. */
+/* Drops what has expired and cannot be in flight. `ring->expiry` spares most looks: none of those beyond the window expires
+ * before. It was found with the window of one connection, so another looks anew: what is dropped must not depend on when
+ * somebody looked. */
 static void drop_expired(struct session *session, uint64_t now_unix_ms)
 {
     struct delivery_ring *ring = &session->deliveries;
+    bool is_unknown = session->expiry_connection != 0 && session->expiry_connection != session->connection_number;
 
-    if (ring->expiry == 0 || ring->expiry > now_unix_ms) {
+    if (!is_unknown && (ring->expiry == 0 || ring->expiry > now_unix_ms)) {
         return;
     }
     uint64_t next = 0, end = delivery_ring_end(ring);
     for (uint64_t i = window_of(session).end; i < end; i = MAX(skip_dropped(session, i), i + 1)) {
         const struct delivery *delivery = delivery_ring_at(ring, i);
-        if (delivery->state != DELIVERY_WAITING || !delivery->message || delivery->message->expires_unix_ms == 0) {
+        if (!delivery || delivery->state != DELIVERY_WAITING || !delivery->message ||
+            delivery->message->expires_unix_ms == 0) {
             continue;
         }
         uint64_t expires_unix_ms = delivery->message->expires_unix_ms;
@@ -95,6 +99,7 @@ static void drop_expired(struct session *session, uint64_t now_unix_ms)
         }
     }
     ring->expiry = next;
+    session->expiry_connection = session->connection_number;
 }
 
 /* True when something was dropped. */
@@ -103,12 +108,14 @@ static bool drop_oldest(struct session *session, uint64_t from, const struct mes
     struct delivery_ring *ring = &session->deliveries;
     uint64_t dropped = 0, end = delivery_ring_end(ring);
 
-    for (uint64_t i = skip_dropped(session, from); i < end && is_queue_over(session, message); i++) {
-        if (delivery_ring_at(ring, i)->state == DELIVERY_WAITING) {
+    for (uint64_t i = skip_dropped(session, from); i < end && is_queue_over(session, message);
+         i = MAX(i + 1, ring->first)) {
+        uint8_t state = delivery_ring_at(ring, i)->state;
+        if (state == DELIVERY_WAITING) {
             delivery_ring_finish(ring, i);
-            note_dropped(session, i);
             dropped++;
-        } else if (delivery_ring_at(ring, i)->state == DELIVERY_DONE) {
+        }
+        if (state != DELIVERY_RECEIVED) {
             note_dropped(session, i);
         }
     }
@@ -129,13 +136,16 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
     }
     if (is_queue_over(session, message)) {
         struct window window = window_of(session);
-        if (limits->queue_refuse || is_over(limits, window.count, window.bytes, message)) {
+        if (limits->queue_refuse) {
             return -ENOBUFS;
         }
-        has_dropped = drop_oldest(session, window.end, message);
-        if (is_queue_over(session, message)) {
-            return -ENOBUFS;
+        if (!is_over(limits, window.count, window.bytes, message)) {
+            has_dropped = drop_oldest(session, window.end, message);
         }
+    }
+    if (is_queue_over(session, message)) { /* the rest may be in flight */
+        session->dropped_messages++;
+        return -ENOBUFS;
     }
     if (ring->count >= DELIVERY_RING_MAX && session->connection_number == 0) {
         uint64_t from = delivery_ring_compact(ring);
@@ -143,7 +153,11 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
         session->dropped_first = session->dropped_end = 0;
     }
     int r = delivery_ring_push(ring, message, qos, retain, ids, id_count);
-    return r < 0 ? r : has_dropped;
+    if (r < 0) {
+        session->dropped_messages += !limits->queue_refuse;
+        return r;
+    }
+    return has_dropped;
 }
 
 bool session_acknowledge(struct session *session, enum session_ack kind, uint16_t packet_id)

@@ -18,16 +18,17 @@ struct route {
     struct share **shares; /* borrowed from the store */
     uint32_t share_count, share_capacity;
     uint64_t generation; /* of the store's filters when it was made */
-    uint32_t hash;
     struct bytes topic; /* own copy */
 };
 
 void route_init(struct route *route);
 void route_deinit(struct route *route);
-/* Finds anew. Targets come in a deterministic order. */
+/* Finds anew. Targets come in an order that follows from the history of the filters, the same for the same history; nothing that is kept
+ * may depend on it, since a store that was restored has another history. */
 void route_resolve(struct route *route, const struct session_store *store, struct bytes topic);
 bool route_is_current(const struct route *route, const struct session_store *store);
-/* What is left of a target when the publisher is its own session: false = nothing (all matching subscriptions are no-local). */
+/* What is left of a target when the publisher is its own session: false = nothing (all matching subscriptions are no-local). The caller
+ * frees out->subscription_ids (g_free). */
 bool route_target_for_self(const struct session_store *store, struct bytes topic, const struct session *self, struct route_target *out);
 
 /* A share group (4.8.2). */

@@ -107,6 +107,17 @@ uint64_t session_store_bytes(const struct session_store *store)
     return store->bytes + store->totals.bytes + store->totals.memory + topic_tree_bytes(store->filters);
 }
 
+void session_store_count_once(struct session_store *store)
+{
+    assert(store->totals.waiting == 0);
+    store->totals.counts_once = true;
+}
+
+uint64_t session_store_message_bytes(const struct session_store *store)
+{
+    return store->totals.once;
+}
+
 uint64_t session_store_queued(const struct session_store *store)
 {
     return store->totals.waiting;
