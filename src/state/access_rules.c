@@ -24,12 +24,12 @@ void access_rule_free(void *memory)
 
 static uint64_t user_bytes(const struct user *user)
 {
-    return sizeof *user + strlen(user->name) + strlen(user->role) + strlen(user->password);
+    return ACCESS_ENTRY_BYTES + strlen(user->name) + strlen(user->role) + strlen(user->password);
 }
 
 static uint64_t rule_bytes(const struct access_rule *rule)
 {
-    return sizeof *rule + strlen(rule->subject) + strlen(rule->action) + strlen(rule->filter);
+    return ACCESS_ENTRY_BYTES + strlen(rule->subject) + strlen(rule->action) + strlen(rule->filter);
 }
 
 static bool is_one_of(const char *text, const char *const *choices)
@@ -40,8 +40,8 @@ static bool is_one_of(const char *text, const char *const *choices)
 static bool is_plain_name(const char *name)
 {
     size_t length = strlen(name);
-    return length > 0 && length <= USER_NAME_BYTES_MAX && !strchr(name, ':') && !strchr(name, '\n') &&
-           utf8_is_valid(bytes_from_string(name));
+    return length > 0 && length <= USER_NAME_BYTES_MAX && !strchr(name, ':') &&
+           !strchr(name, '\n') && utf8_is_valid(bytes_from_string(name));
 }
 
 static const char *const roles[] = {"admin", "operator", "viewer", "device", NULL};
@@ -50,12 +50,13 @@ static const char *const actions[] = {"read", "write", "readwrite", "subscribe",
 char *access_user_problem(const char *name, const char *role, const char *password)
 {
     if (!is_plain_name(name)) {
-        return g_strdup_printf("user: the name must be UTF-8 of 1..%d bytes without ':' and line ends",
-                               USER_NAME_BYTES_MAX);
+        return g_strdup_printf(
+            "user: the name must be UTF-8 of 1..%d bytes without ':' and line ends",
+            USER_NAME_BYTES_MAX);
     }
     if (!is_one_of(role, roles)) {
-        return g_strdup_printf("user '%s': role must be admin, operator, viewer or device, got '%.64s'",
-                               name, role);
+        return g_strdup_printf(
+            "user '%s': role must be admin, operator, viewer or device, got '%.64s'", name, role);
     }
     if (strlen(password) > PASSWORD_RECORD_BYTES_MAX) {
         return g_strdup_printf("user '%s': the password record must have at most %d bytes, got %zu",
@@ -67,15 +68,18 @@ char *access_user_problem(const char *name, const char *role, const char *passwo
 char *access_rule_problem(const char *subject, const char *action, const char *filter)
 {
     bool is_user = g_str_has_prefix(subject, "user:") && is_plain_name(subject + strlen("user:"));
-    bool is_role = g_str_has_prefix(subject, "role:") && is_one_of(subject + strlen("role:"), roles);
+    bool is_role =
+        g_str_has_prefix(subject, "role:") && is_one_of(subject + strlen("role:"), roles);
     if (!is_user && !is_role && strcmp(subject, "anonymous") != 0 && strcmp(subject, "*") != 0) {
-        return g_strdup_printf("access rule: the subject must be user:NAME, role:ROLE, anonymous or *, "
-                               "got '%.64s'",
-                               subject);
+        return g_strdup_printf(
+            "access rule: the subject must be user:NAME, role:ROLE, anonymous or *, "
+            "got '%.64s'",
+            subject);
     }
     if (!is_one_of(action, actions)) {
         return g_strdup_printf(
-            "access rule: the action must be read, write, readwrite or subscribe, got '%.64s'", action);
+            "access rule: the action must be read, write, readwrite or subscribe, got '%.64s'",
+            action);
     }
     if (!topic_filter_is_valid(bytes_from_string(filter), ACCESS_FILTER_BYTES_MAX)) {
         return g_strdup_printf("access rule: '%.64s' is not a topic filter", filter);
@@ -104,7 +108,8 @@ static bool find_user(const GPtrArray *users, const char *name, uint32_t *at)
     return false;
 }
 
-void access_put_user(struct tables *tables, const char *name, const char *role, const char *password)
+void access_put_user(struct tables *tables, const char *name, const char *role,
+                     const char *password)
 {
     access_remove_user(tables, name);
     struct user *user = g_new(struct user, 1);
@@ -155,8 +160,8 @@ const struct user *state_find_user(const struct state *state, const char *name)
     return find_user(state->tables.users, name, &at) ? state->tables.users->pdata[at] : NULL;
 }
 
-void state_for_each_user(const struct state *state, void (*fn)(void *owner, const struct user *user),
-                         void *owner)
+void state_for_each_user(const struct state *state,
+                         void (*fn)(void *owner, const struct user *user), void *owner)
 {
     for (uint32_t i = 0; i < state->tables.users->len; i++) {
         fn(owner, state->tables.users->pdata[i]);

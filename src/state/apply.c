@@ -1,6 +1,7 @@
-/* A group comes back from the log. Happy path: the header is read, each record unpacked into the arena, applied by the function of its
- * kind, and its result handed to whoever proposed it on this node. What was applied before is skipped. What cannot be read is an error
- * that the caller cannot go on after: a newer version or damage. */
+/* A group comes back from the log. Happy path: the header is read, each record unpacked into the
+ * arena, applied by the function of its kind, and its result handed to whoever proposed it on this
+ * node. What was applied before is skipped. What cannot be read is an error that the caller cannot
+ * go on after: a newer version or damage. */
 #include "state/apply.h"
 #include "state/record.h"
 #include "topic/name.h"
@@ -42,7 +43,8 @@ static int apply_record(struct apply *apply, struct bytes record, GError **error
     return apply_functions[kind](apply, command, error);
 }
 
-/* What was lost on the way (it cannot be applied any more, since a later one is) ends as unknown. */
+/* What was lost on the way (it cannot be applied any more, since a later one is) ends as unknown.
+ */
 static void complete(struct state *state, uint64_t sequence, const struct state_result *result)
 {
     struct waiting waiting;

@@ -1,5 +1,6 @@
-/* Applying commands, for this folder only: what each apply function gets and may do. They are deterministic: no clock (now_unix_ms comes
- * with the group), no randomness, no order of a hash table. One entry of the table in apply.c for each kind of command. */
+/* Applying commands, for this folder only: what each apply function gets and may do. They are
+ * deterministic: no clock (now_unix_ms comes with the group), no randomness, no order of a hash
+ * table. One entry of the table in apply.c for each kind of command. */
 #pragma once
 
 #include "state/commands.pb-c.h"
@@ -7,11 +8,11 @@
 #include "state/tables.h"
 
 /* MQTT 5, 2.4 */
-#define REASON_SUCCESS 0x00
+#define REASON_SUCCESS                 0x00
 #define REASON_NO_SUBSCRIPTION_EXISTED 0x11
-#define REASON_UNSPECIFIED_ERROR 0x80
-#define REASON_PACKET_ID_NOT_FOUND 0x92
-#define REASON_QUOTA_EXCEEDED 0x97
+#define REASON_UNSPECIFIED_ERROR       0x80
+#define REASON_PACKET_ID_NOT_FOUND     0x92
+#define REASON_QUOTA_EXCEEDED          0x97
 
 struct apply {
     struct state *state;
@@ -22,7 +23,8 @@ struct apply {
     struct state_result *result;
 };
 
-/* 0, or -EBADMSG: no version of this program proposes this. What is merely no longer possible is a reason in the result. */
+/* 0, or -EBADMSG: no version of this program proposes this. What is merely no longer possible is a
+ * reason in the result. */
 typedef int apply_fn(struct apply *apply, const State__Command *command, GError **error);
 
 /* apply_publish.c */
@@ -46,17 +48,21 @@ struct publication {
     const struct state_share_target *targets;
     uint32_t target_count;
     bool is_delivered;
-    /* A will: nobody is there to refuse to. Share groups have their member chosen here, and who is full is left out. */
+    /* A will: nobody is there to refuse to. Share groups have their member chosen here, and who is
+     * full is left out. */
     bool is_will;
 };
-/* The path of every message: retained, queues, watches. Returns the reason code; `matched` counts the sessions that took it. Not 0: nothing has changed. */
-uint8_t publication_apply(struct apply *apply, const struct publication *publication, uint32_t *matched);
+/* The path of every message: retained, queues, watches. Returns the reason code; `matched` counts
+ * the sessions that took it. Not 0: nothing has changed. */
+uint8_t publication_apply(struct apply *apply, const struct publication *publication,
+                          uint32_t *matched);
 
 /* Publishes a will, which stays where it is. */
 void will_send(struct apply *apply, struct bytes client_id, const struct will *will);
 /* Publishes and forgets the will of this client, if there is one. */
 void will_publish(struct apply *apply, struct bytes client_id);
-/* The session ends now: its pending will goes out (MQTT 5, 3.1.3.2.2), the watches are told, it is freed. */
+/* The session ends now: its pending will goes out (MQTT 5, 3.1.3.2.2), the watches are told, it is
+ * freed. */
 void session_end(struct apply *apply, struct session *session);
 /* The connection of this number, if it is still the client's, has ended. */
 struct connection_end {

@@ -1,4 +1,5 @@
-/* Settings, users and access rules. What is wrong with a value is told to whoever proposed it; the state stays as it was. */
+/* Settings, users and access rules. What is wrong with a value is told to whoever proposed it; the
+ * state stays as it was. */
 #include "state/access_tables.h"
 #include "state/apply.h"
 #include <errno.h>
@@ -42,9 +43,10 @@ int apply_user_put(struct apply *apply, const State__Command *command, GError **
     }
     if (!state_find_user(apply->state, put->name)) {
         if (apply->tables->users->len >= USERS_MAX) {
-            return refuse(apply, REASON_QUOTA_EXCEEDED, "user: there are as many as allowed (20000)");
+            return refuse(apply, REASON_QUOTA_EXCEEDED,
+                          "user: there are as many as allowed (20000)");
         }
-        if (apply_is_full(apply, sizeof(struct user) + strlen(put->name) + strlen(put->password))) {
+        if (apply_is_full(apply, ACCESS_ENTRY_BYTES + strlen(put->name) + strlen(put->password))) {
             return refuse(apply, REASON_QUOTA_EXCEEDED, "user: " REFUSE_FULL);
         }
     }
@@ -56,7 +58,8 @@ int apply_user_remove(struct apply *apply, const State__Command *command, GError
 {
     const char *name = command->user_remove->name;
     if (!access_remove_user(apply->tables, name)) {
-        g_autofree char *problem = g_strdup_printf("user '%.64s': there is none of this name", name);
+        g_autofree char *problem =
+            g_strdup_printf("user '%.64s': there is none of this name", name);
         return refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
     }
     return access_changed(apply);
@@ -73,11 +76,11 @@ int apply_acl_add(struct apply *apply, const State__Command *command, GError **e
         return refuse(apply, REASON_QUOTA_EXCEEDED,
                       "access rule: there are as many as allowed (20000)");
     }
-    if (apply_is_full(apply, sizeof(struct access_rule) + strlen(add->filter))) {
+    if (apply_is_full(apply, ACCESS_ENTRY_BYTES + strlen(add->filter))) {
         return refuse(apply, REASON_QUOTA_EXCEEDED, "access rule: " REFUSE_FULL);
     }
-    access_add_rule(apply->tables, apply->tables->next_rule_id, add->subject, add->action, add->filter,
-                    add->allow);
+    access_add_rule(apply->tables, apply->tables->next_rule_id, add->subject, add->action,
+                    add->filter, add->allow);
     return access_changed(apply);
 }
 

@@ -1,4 +1,5 @@
-/* What happens to the deliveries of one session: acknowledgements, and retained messages for a new subscription. */
+/* What happens to the deliveries of one session: acknowledgements, and retained messages for a new
+ * subscription. */
 #include "state/apply.h"
 #include <errno.h>
 
@@ -33,7 +34,8 @@ int apply_send_retained(struct apply *apply, const State__Command *command, GErr
     if (send->qos > 2) {
         return apply_malformed(error, "its QoS is not possible");
     }
-    struct session *session = session_store_find(apply->tables->sessions, bytes_of(send->client_id));
+    struct session *session =
+        session_store_find(apply->tables->sessions, bytes_of(send->client_id));
     struct message *message = retained_find(apply->tables->retained, bytes_of(send->topic));
     uint8_t qos = message ? (uint8_t)MIN(message->qos, send->qos) : 0;
     if (!session || qos == 0) {

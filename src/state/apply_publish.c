@@ -1,8 +1,10 @@
-/* Messages. Happy path: who gets it is found (route), every limit is looked at, and only then anything changes: the retained table, the
- * queues of the sessions, the publisher's QoS 2 packet ids; last the watches are told. So a refused publish has changed nothing.
+/* Messages. Happy path: who gets it is found (route), every limit is looked at, and only then
+ * anything changes: the retained table, the queues of the sessions, the publisher's QoS 2 packet
+ * ids; last the watches are told. So a refused publish has changed nothing.
  *
- * Share groups get a message by way of the targets that the origin chose, since applying must not choose; a target that has left
- * is replaced by the next member in order of client ids. Only for wills is the choice made here, by turns of the log's index. */
+ * Share groups get a message by way of the targets that the origin chose, since applying must not
+ * choose; a target that has left is replaced by the next member in order of client ids. Only for
+ * wills is the choice made here, by turns of the log's index. */
 #include "state/apply.h"
 #include "topic/name.h"
 #include <errno.h>
@@ -46,7 +48,8 @@ static int compare_members(const void *a, const void *b)
     return compare_bytes(session_client_id((*left)->session), session_client_id((*right)->session));
 }
 
-/* The order inside the group follows the history of this node, so it is sorted before it is used. */
+/* The order inside the group follows the history of this node, so it is sorted before it is used.
+ */
 static struct members members_of(struct apply *apply, struct share *share)
 {
     struct members members = {
@@ -68,7 +71,8 @@ static const struct subscription *member_after(struct apply *apply, struct share
     return members.count > 0 ? members.items[0] : NULL;
 }
 
-static const struct subscription *find_target(struct apply *apply, const struct state_share_target *target)
+static const struct subscription *find_target(struct apply *apply,
+                                              const struct state_share_target *target)
 {
     const struct session_store *store = apply->tables->sessions;
     if (target->is_live) {
@@ -100,8 +104,8 @@ static void add_recipient(struct recipients *recipients, const struct message *m
     }
 }
 
-static void add_member(struct apply *apply, struct recipients *recipients, const struct message *message,
-                       const struct subscription *member)
+static void add_member(struct apply *apply, struct recipients *recipients,
+                       const struct message *message, const struct subscription *member)
 {
     struct recipient recipient = {.session = member->session, .qos = member->options.qos};
     if (member->options.subscription_id != 0) {
@@ -132,7 +136,8 @@ static void add_target(struct apply *apply, struct recipients *recipients,
         recipient.ids = NULL;
         if (own.subscription_ids) {
             size_t size = (own.subscription_ids[0] + 1) * sizeof(uint32_t);
-            recipient.ids = memcpy(arena_take(&apply->state->arena, size), own.subscription_ids, size);
+            recipient.ids =
+                memcpy(arena_take(&apply->state->arena, size), own.subscription_ids, size);
             g_free(own.subscription_ids);
         }
     }
@@ -140,7 +145,8 @@ static void add_target(struct apply *apply, struct recipients *recipients,
 }
 
 /* Members chosen for the share groups of a will. */
-static void choose_targets(struct apply *apply, const struct route *route, struct publication *publication)
+static void choose_targets(struct apply *apply, const struct route *route,
+                           struct publication *publication)
 {
     struct state_share_target *targets =
         arena_take(&apply->state->arena, route->share_count * sizeof *targets);
@@ -155,8 +161,8 @@ static void choose_targets(struct apply *apply, const struct route *route, struc
         g_autofree char *filter = subscription_filter(chosen);
         size_t length = strlen(filter);
         void *copy = memcpy(arena_take(&apply->state->arena, length), filter, length);
-        targets[count++] = (struct state_share_target){.client_id = session_client_id(chosen->session),
-                                                       .filter = {copy, length}};
+        targets[count++] = (struct state_share_target){
+            .client_id = session_client_id(chosen->session), .filter = {copy, length}};
     }
     publication->targets = targets;
     publication->target_count = count;
@@ -213,7 +219,8 @@ static bool is_refused(const struct apply *apply, const struct publication *publ
     return false;
 }
 
-uint8_t publication_apply(struct apply *apply, const struct publication *original, uint32_t *matched)
+uint8_t publication_apply(struct apply *apply, const struct publication *original,
+                          uint32_t *matched)
 {
     struct publication publication = *original;
     struct message *message = publication.message;
@@ -259,14 +266,15 @@ static bool check_publish(const State__Publish *publish, GError **error)
     return apply_check_name(bytes_of(publish->topic), error);
 }
 
-static const struct state_share_target *targets_of(struct apply *apply, const State__Publish *publish)
+static const struct state_share_target *targets_of(struct apply *apply,
+                                                   const State__Publish *publish)
 {
     struct state_share_target *targets =
         arena_take(&apply->state->arena, publish->n_targets * sizeof *targets);
     for (size_t i = 0; i < publish->n_targets; i++) {
         const State__ShareTarget *from = publish->targets[i];
-        targets[i] =
-            (struct state_share_target){bytes_of(from->client_id), bytes_of(from->filter), from->is_live};
+        targets[i] = (struct state_share_target){bytes_of(from->client_id), bytes_of(from->filter),
+                                                 from->is_live};
     }
     return targets;
 }
@@ -285,13 +293,14 @@ int apply_publish(struct apply *apply, const State__Command *command, GError **e
         apply->result->duplicate = true;
         return 0;
     }
-    if (session && session->received.count >= session_store_limits(apply->tables->sessions)->received_max) {
+    if (session &&
+        session->received.count >= session_store_limits(apply->tables->sessions)->received_max) {
         apply->result->reason = REASON_QUOTA_EXCEEDED;
         return 0;
     }
-    _cleanup_(message_unrefp) struct message *message =
-        message_new(bytes_of(publish->topic), bytes_of(publish->properties), bytes_of(publish->payload),
-                    (uint8_t)publish->qos, publish->retain, publish->expires_unix_ms);
+    _cleanup_(message_unrefp) struct message *message = message_new(
+        bytes_of(publish->topic), bytes_of(publish->properties), bytes_of(publish->payload),
+        (uint8_t)publish->qos, publish->retain, publish->expires_unix_ms);
     struct publication publication = {.message = message,
                                       .publisher = bytes_of(publish->publisher),
                                       .targets = targets_of(apply, publish),
@@ -310,7 +319,8 @@ int apply_release(struct apply *apply, const State__Command *command, GError **e
     if (!apply_check_client_id(bytes_of(release->client_id), error)) {
         return -EBADMSG;
     }
-    struct session *session = session_store_find(apply->tables->sessions, bytes_of(release->client_id));
+    struct session *session =
+        session_store_find(apply->tables->sessions, bytes_of(release->client_id));
     bool was_there = session && release->packet_id <= UINT16_MAX &&
                      packet_id_set_remove(&session->received, (uint16_t)release->packet_id);
     apply->result->reason = was_there ? REASON_SUCCESS : REASON_PACKET_ID_NOT_FOUND;

@@ -3,12 +3,15 @@
  *                    open (persistent)          close, expiry > 0
  *      (none) ------------------> CONNECTED ------------------------> EXPIRING or KEPT FOR EVER
  *        ^                         |   ^  |                              |        |
- *        |   close, expiry 0       |   |  | open (takeover)     expired, |        | open without clean start
+ *        |   close, expiry 0       |   |  | open (takeover)     expired, |        | open without
+ * clean start
  *        +-------------------------+   +--+<-----------------------------|--------+
- *        +---------------------------------------------------------------+  (open with clean start: ends, begins anew)
+ *        +---------------------------------------------------------------+  (open with clean start:
+ * ends, begins anew)
  *
- * A will (MQTT 5, 3.1.2.5, 3.1.3.2.2) goes out when its connection ends, after its delay; at once when the session ends before that. It is
- * cancelled by DISCONNECT 0x00, and by a new connection with which the session goes on while the delay has not passed. */
+ * A will (MQTT 5, 3.1.2.5, 3.1.3.2.2) goes out when its connection ends, after its delay; at once
+ * when the session ends before that. It is cancelled by DISCONNECT 0x00, and by a new connection
+ * with which the session goes on while the delay has not passed. */
 #include "state/apply.h"
 #include "topic/name.h"
 #include <errno.h>
@@ -25,7 +28,8 @@ void will_send(struct apply *apply, struct bytes client_id, const struct will *w
                     from->retain, expires_unix_ms);
     uint32_t matched = 0;
     publication_apply(
-        apply, &(struct publication){.message = message, .publisher = client_id, .is_will = true}, &matched);
+        apply, &(struct publication){.message = message, .publisher = client_id, .is_will = true},
+        &matched);
 }
 
 void will_publish(struct apply *apply, struct bytes client_id)
@@ -73,6 +77,7 @@ void session_end(struct apply *apply, struct session *session)
 {
     struct bytes client_id = apply_keep(apply, session_client_id(session));
     state_notify_session_end(apply->state, session);
+    apply->tables->session_bytes -= tables_session_bytes(session);
     session_store_remove(apply->tables->sessions, session);
     will_publish(apply, client_id);
 }
@@ -87,7 +92,8 @@ void connection_close(struct apply *apply, const struct connection_end *end)
     struct tables *tables = apply->tables;
     struct session *session = session_store_find(tables->sessions, end->client_id);
     const struct will *will = wills_find(tables->wills, end->client_id);
-    bool has_will = will && will->due_unix_ms == 0 && will->connection_number == end->connection_number;
+    bool has_will =
+        will && will->due_unix_ms == 0 && will->connection_number == end->connection_number;
     if (has_will && !end->publish_will) {
         tables_set_will(tables, end->client_id, NULL);
         has_will = false;
@@ -95,7 +101,8 @@ void connection_close(struct apply *apply, const struct connection_end *end)
     bool has_session = session && session->connection_number == end->connection_number;
     if (has_session) {
         session->connection_number = 0;
-        session->expiry_s = limited_expiry(apply, end->has_expiry ? end->expiry_s : session->expiry_s);
+        session->expiry_s =
+            limited_expiry(apply, end->has_expiry ? end->expiry_s : session->expiry_s);
         if (session->expiry_s == 0) {
             session_end(apply, session);
             return;
@@ -150,12 +157,14 @@ static bool is_refused(const struct apply *apply, const State__Open *open, bool 
         return true;
     }
     return (is_new || open->will) &&
-           apply_is_full(apply, (is_new ? sizeof(struct session) : 0) + will_bytes);
+           apply_is_full(apply, (is_new ? SESSION_BYTES + open->client_id.len : 0) + will_bytes);
 }
 
 static void attach(struct apply *apply, struct session *session, const State__Open *open)
 {
     struct bytes username = bytes_of(open->username);
+    apply->tables->session_bytes -= session->username ? strlen(session->username) : 0;
+    apply->tables->session_bytes += username.length;
     g_free(session->username);
     session->username =
         username.length > 0 ? g_strndup((const char *)username.at, username.length) : NULL;
@@ -185,8 +194,8 @@ int apply_open(struct apply *apply, const State__Command *command, GError **erro
     }
     struct bytes client_id = bytes_of(open->client_id);
     struct session *session = session_store_find(apply->tables->sessions, client_id);
-    bool has_expired = session && session->expires_unix_ms != 0 &&
-                       session->expires_unix_ms <= apply->now_unix_ms;
+    bool has_expired =
+        session && session->expires_unix_ms != 0 && session->expires_unix_ms <= apply->now_unix_ms;
     bool goes_on = session && !open->clean_start && !has_expired;
     if (is_refused(apply, open, session != NULL, goes_on)) {
         apply->result->reason = REASON_QUOTA_EXCEEDED;
@@ -200,6 +209,7 @@ int apply_open(struct apply *apply, const State__Command *command, GError **erro
     if (!session && open->is_persistent) {
         session = session_store_add(apply->tables->sessions, client_id);
         session->created_unix_ms = apply->now_unix_ms;
+        apply->tables->session_bytes += tables_session_bytes(session);
     }
     if (session) {
         attach(apply, session, open);

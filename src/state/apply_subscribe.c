@@ -24,7 +24,8 @@ int apply_subscribe(struct apply *apply, const State__Command *command, GError *
         return 0;
     }
     apply->result->subscription_existed = session_find_subscription(session, filter) != NULL;
-    if (!apply->result->subscription_existed && apply_is_full(apply, filter.length)) {
+    if (!apply->result->subscription_existed &&
+        apply_is_full(apply, tables_subscription_bytes(filter.length))) {
         apply->result->reason = REASON_QUOTA_EXCEEDED;
         return 0;
     }
@@ -35,6 +36,8 @@ int apply_subscribe(struct apply *apply, const State__Command *command, GError *
                                            .retain_handling = (uint8_t)subscribe->retain_handling};
     if (session_subscribe(session, filter, &options) == SUBSCRIBE_QUOTA) {
         apply->result->reason = REASON_QUOTA_EXCEEDED;
+    } else if (!apply->result->subscription_existed) {
+        apply->tables->session_bytes += tables_subscription_bytes(filter.length);
     }
     return 0;
 }
@@ -51,6 +54,8 @@ int apply_unsubscribe(struct apply *apply, const State__Command *command, GError
         session_store_find(apply->tables->sessions, bytes_of(unsubscribe->client_id));
     if (!session || !session_unsubscribe(session, filter)) {
         apply->result->reason = REASON_NO_SUBSCRIPTION_EXISTED;
+    } else {
+        apply->tables->session_bytes -= tables_subscription_bytes(filter.length);
     }
     return 0;
 }

@@ -66,9 +66,10 @@ int apply_node_restarted(struct apply *apply, const State__Command *command, GEr
     wills_for_each(apply->tables->wills, on_will, &search);
     for (uint32_t i = 0; i < found->len; i++) {
         const struct broken *broken = &g_array_index(found, struct broken, i);
-        connection_close(apply, &(struct connection_end){.client_id = broken->client_id,
-                                                         .connection_number = broken->connection_number,
-                                                         .publish_will = true});
+        connection_close(apply,
+                         &(struct connection_end){.client_id = broken->client_id,
+                                                  .connection_number = broken->connection_number,
+                                                  .publish_will = true});
     }
     apply->result->matched = found->len;
     return 0;

@@ -1,4 +1,5 @@
-/* Bump allocation: a take moves an index; a block too small is followed by a larger one, which the next reset frees again. */
+/* Bump allocation: a take moves an index; a block too small is followed by a larger one, which the
+ * next reset frees again. */
 #include "state/arena.h"
 #include <glib.h>
 
@@ -30,7 +31,8 @@ static void add_block(struct arena *arena, size_t size)
 
 void arena_init(struct arena *arena)
 {
-    arena->allocator = (ProtobufCAllocator){.alloc = on_alloc, .free = on_free, .allocator_data = arena};
+    arena->allocator =
+        (ProtobufCAllocator){.alloc = on_alloc, .free = on_free, .allocator_data = arena};
     arena->blocks = NULL;
     add_block(arena, ARENA_BLOCK_BYTES);
 }

@@ -1,5 +1,6 @@
-/* Memory for what lives as long as one command is applied: taken from blocks, given back all at once. Serves protobuf-c as its
- * allocator. What one command can take is bounded by its record (STATE_RECORD_BYTES_MAX). Pure. */
+/* Memory for what lives as long as one command is applied: taken from blocks, given back all at
+ * once. Serves protobuf-c as its allocator. What one command can take is bounded by its record
+ * (STATE_RECORD_BYTES_MAX). Pure. */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>

@@ -1,5 +1,6 @@
-/* The happy path is four short translations; the rest is what fails: an append that is refused keeps its reason for the proposer, a group that is
- * refused ends its proposals, an entry that cannot be read ends the node. */
+/* The happy path is four short translations; the rest is what fails: an append that is refused
+ * keeps its reason for the proposer, a group that is refused ends its proposals, an entry that
+ * cannot be read ends the node. */
 #include "state/log.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -46,7 +47,8 @@ static void on_group_begin(void *owner, uint8_t header[CONSENSUS_GROUP_HEADER_BY
     state_group_begin(link->state, clock_unix_ms(), header);
 }
 
-static void on_group_failed(void *owner, const uint8_t header[CONSENSUS_GROUP_HEADER_BYTES], int error)
+static void on_group_failed(void *owner, const uint8_t header[CONSENSUS_GROUP_HEADER_BYTES],
+                            int error)
 {
     struct state_log_link *link = owner;
     struct record_header decoded;

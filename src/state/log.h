@@ -1,5 +1,6 @@
-/* Joins the state with consensus: commands go down as records, come back up as groups, the whole state goes down as a snapshot and comes
- * back at start. What the state cannot read when it comes back ends the node through `on_fatal`. */
+/* Joins the state with consensus: commands go down as records, come back up as groups, the whole
+ * state goes down as a snapshot and comes back at start. What the state cannot read when it comes
+ * back ends the node through `on_fatal`. */
 #pragma once
 
 #include "consensus/consensus.h"

@@ -1,4 +1,5 @@
-/* Proposals: each is packed straight into the room that the log gives in its current group. Nothing is applied from here. */
+/* Proposals: each is packed straight into the room that the log gives in its current group. Nothing
+ * is applied from here. */
 #include "state/propose.h"
 #include "state/commands.pb-c.h"
 #include "state/record.h"
@@ -42,8 +43,7 @@ static int propose(struct state *state, const State__Command *command,
 /* A command of one kind, as a compound literal. */
 #define COMMAND(KIND, member, message)                                                             \
     (&(State__Command){PROTOBUF_C_MESSAGE_INIT(&state__command__descriptor),                       \
-                       .kind_case = STATE__COMMAND__KIND_##KIND,                                   \
-                       .member = (message)})
+                       .kind_case = STATE__COMMAND__KIND_##KIND, .member = (message)})
 
 int state_propose_open(struct state *state, const struct state_open *open,
                        const struct state_completion *completion)

@@ -1,4 +1,5 @@
-/* Groups of the log: reading is written for hostile bytes, every length is checked before it is used. */
+/* Groups of the log: reading is written for hostile bytes, every length is checked before it is
+ * used. */
 #include "state/record.h"
 #include "state/state.h"
 #include "state/wire.h"
@@ -30,7 +31,8 @@ int record_header_decode(struct record_header *header, struct bytes group, GErro
         return -ENOTSUP;
     }
     if (version == 0) {
-        g_set_error_literal(error, STATE_ERROR, EBADMSG, "log entry: it does not begin with a header");
+        g_set_error_literal(error, STATE_ERROR, EBADMSG,
+                            "log entry: it does not begin with a header");
         return -EBADMSG;
     }
     header->origin = wire_get_u64(group.at + 8);
@@ -65,8 +67,8 @@ int record_next(struct bytes group, size_t *offset, struct bytes *record, GError
     }
     if (length > left - RECORD_LENGTH_BYTES) {
         g_set_error(error, STATE_ERROR, EBADMSG,
-                    "log entry: record at byte %zu says %u bytes, only %zu are left", *offset, length,
-                    left - RECORD_LENGTH_BYTES);
+                    "log entry: record at byte %zu says %u bytes, only %zu are left", *offset,
+                    length, left - RECORD_LENGTH_BYTES);
         return -EBADMSG;
     }
     *record = (struct bytes){at + RECORD_LENGTH_BYTES, length};

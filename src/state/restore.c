@@ -1,5 +1,6 @@
-/* Reading a snapshot, whose bytes are not trusted: everything is read into new tables first, every count and length is held against what
- * is left, every name checked; only when the last byte has been read do the new tables take the place of the old ones. */
+/* Reading a snapshot, whose bytes are not trusted: everything is read into new tables first, every
+ * count and length is held against what is left, every name checked; only when the last byte has
+ * been read do the new tables take the place of the old ones. */
 #include "base/cleanup.h"
 #include "state/access_tables.h"
 #include "state/snapshot.h"
@@ -271,23 +272,9 @@ static void get_waiting(struct reader *reader, struct session *session, uint64_t
     if (qos != 1 && qos != 2) {
         fail(reader, "a delivery's QoS is not valid");
     }
-    if (!reader->problem && session_enqueue(session, message, qos, (flags & SNAPSHOT_RETAIN) != 0, ids,
-                                            (uint32_t)id_count, 0) != 0) {
+    if (!reader->problem && session_enqueue(session, message, qos, (flags & SNAPSHOT_RETAIN) != 0,
+                                            ids, (uint32_t)id_count, 0) != 0) {
         fail(reader, "a queue is too long");
-    }
-}
-
-/* What is no longer waiting is put there with a message of no meaning, and acknowledged at once. */
-static void get_answered(struct reader *reader, struct session *session, uint64_t sequence,
-                         enum delivery_state state)
-{
-    bool is_received = state == DELIVERY_RECEIVED;
-    _cleanup_(message_unrefp) struct message *message =
-        message_new(bytes_from_string("-"), (struct bytes){0}, (struct bytes){0}, 2, false, 0);
-    if (session_enqueue(session, message, is_received ? 2 : 1, false, NULL, 0, 0) != 0 ||
-        !session_acknowledge(session, is_received ? SESSION_PUBREC : SESSION_PUBACK,
-                             delivery_packet_id(sequence))) {
-        fail(reader, "a delivery is not in its place");
     }
 }
 
@@ -304,7 +291,8 @@ static void get_deliveries(struct reader *reader, struct session *session)
         } else if (state == DELIVERY_DONE && i == 0) {
             fail(reader, "a queue begins with what is done");
         } else {
-            get_answered(reader, session, first + i, state);
+            delivery_ring_push_bare(&session->deliveries, state,
+                                    state == DELIVERY_RECEIVED ? 2 : 1);
         }
     }
 }
@@ -330,6 +318,7 @@ static void get_session(struct reader *reader, struct bytes client_id)
     get_received(reader, session);
     get_deliveries(reader, session);
     session->dropped_messages = dropped_messages;
+    reader->tables->session_bytes += tables_session_bytes(session);
 }
 
 static void get_tables(struct reader *reader)
@@ -361,16 +350,18 @@ static int check_header(struct bytes bytes, GError **error)
     }
     uint32_t version = wire_get_u32(bytes.at + 8);
     if (version > STATE_SNAPSHOT_VERSION) {
-        g_set_error(error, STATE_ERROR, ENOTSUP,
-                    "snapshot: format %u is newer than this program, which reads up to %d: run a newer "
-                    "microcloud",
-                    version, STATE_SNAPSHOT_VERSION);
+        g_set_error(
+            error, STATE_ERROR, ENOTSUP,
+            "snapshot: format %u is newer than this program, which reads up to %d: run a newer "
+            "microcloud",
+            version, STATE_SNAPSHOT_VERSION);
         return -ENOTSUP;
     }
     uint64_t length = wire_get_u64(bytes.at + 16);
     if (version == 0 || length != bytes.length) {
         g_set_error(error, STATE_ERROR, EBADMSG,
-                    "snapshot: it must have %" G_GUINT64_FORMAT " bytes, got %zu", length, bytes.length);
+                    "snapshot: it must have %" G_GUINT64_FORMAT " bytes, got %zu", length,
+                    bytes.length);
         return -EBADMSG;
     }
     return 0;
@@ -445,8 +436,8 @@ int state_restore(struct state *state, struct bytes bytes, GError **error)
     get_tables(&reader);
     if (reader.problem) {
         tables_deinit(&tables);
-        g_set_error(error, STATE_ERROR, EBADMSG, "snapshot: damaged at byte %zu of %zu: %s", reader.at,
-                    bytes.length, reader.problem);
+        g_set_error(error, STATE_ERROR, EBADMSG, "snapshot: damaged at byte %zu of %zu: %s",
+                    reader.at, bytes.length, reader.problem);
         return -EBADMSG;
     }
     replace_tables(state, &tables);

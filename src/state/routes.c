@@ -41,7 +41,7 @@ static uint32_t hash_topic(struct bytes topic)
 }
 
 const struct route *state_routes_get(struct state_routes *cache, const struct session_store *store,
-                                    struct bytes topic)
+                                     struct bytes topic)
 {
     struct route *place = &cache->places[hash_topic(topic) % STATE_ROUTES_PLACES];
     if (bytes_equal(place->topic, topic) && topic.length > 0 && route_is_current(place, store)) {

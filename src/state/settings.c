@@ -1,56 +1,72 @@
-/* The table of all settings, and typed reading and writing of them. Happy path: settings_init puts every default in place,
- * settings_set checks one text against its row and stores it. Failures name the setting, what is allowed and what was given. */
+/* The table of all settings, and typed reading and writing of them. Happy path: settings_init puts
+ * every default in place, settings_set checks one text against its row and stores it. Failures name
+ * the setting, what is allowed and what was given. */
 #include "state/settings.h"
 #include <errno.h>
 #include <string.h>
 
 #define AT(member) offsetof(struct settings, member)
 #define NUMBER(name, member, standard, low, high, of, text, limit)                                 \
-    {.key = name, .kind = SETTING_INTEGER, .default_value = standard, .least = low, .most = high,  \
-     .unit = of, .meaning = text, .at_limit = limit, .offset = AT(member)}
+    {                                                                                              \
+        .key = name, .kind = SETTING_INTEGER, .default_value = standard, .least = low,             \
+        .most = high, .unit = of, .meaning = text, .at_limit = limit, .offset = AT(member)         \
+    }
 #define SWITCH(name, member, standard, text)                                                       \
-    {.key = name, .kind = SETTING_BOOLEAN, .default_value = standard, .unit = "", .meaning = text, \
-     .offset = AT(member)}
+    {                                                                                              \
+        .key = name, .kind = SETTING_BOOLEAN, .default_value = standard, .unit = "",               \
+        .meaning = text, .offset = AT(member)                                                      \
+    }
 #define CHOICE(name, member, standard, list, text, limit)                                          \
-    {.key = name, .kind = SETTING_CHOICE, .default_value = standard, .choices = list, .unit = "",  \
-     .meaning = text, .at_limit = limit, .offset = AT(member)}
+    {                                                                                              \
+        .key = name, .kind = SETTING_CHOICE, .default_value = standard, .choices = list,           \
+        .unit = "", .meaning = text, .at_limit = limit, .offset = AT(member)                       \
+    }
 #define TEXT(name, member, standard, high, text)                                                   \
-    {.key = name, .kind = SETTING_TEXT, .default_value = standard, .most = high, .unit = "bytes",  \
-     .meaning = text, .offset = AT(member)}
+    {                                                                                              \
+        .key = name, .kind = SETTING_TEXT, .default_value = standard, .most = high,                \
+        .unit = "bytes", .meaning = text, .offset = AT(member)                                     \
+    }
 
 /* In the order of their keys, so that listings need no sorting. */
 static const struct setting settings[] = {
     CHOICE("mqtt.anonymous", anonymous, "loopback", "off|loopback|on",
-           "Who may connect without a user name: nobody, clients on this machine, everybody.", NULL),
+           "Who may connect without a user name: nobody, clients on this machine, everybody.",
+           NULL),
     TEXT("mqtt.bridges", bridges, "[]", 65536, "Bridges to other brokers, a list in JSON."),
-    SWITCH("mqtt.certificate_as_username", certificate_as_username, "false",
-           "The common name of a verified client certificate is the user name, no password is asked."),
+    SWITCH(
+        "mqtt.certificate_as_username", certificate_as_username, "false",
+        "The common name of a verified client certificate is the user name, no password is asked."),
     NUMBER("mqtt.client_id_bytes_max", client_id_bytes_max, "1024", 23, 65535, "bytes",
            "Longest client id.", "CONNECT is refused with 0x85 (client identifier not valid)."),
     NUMBER("mqtt.connect_timeout_s", connect_timeout_s, "10", 1, 3600, "s",
            "Time that a new connection has for its whole CONNECT.", "The connection is closed."),
     NUMBER("mqtt.connections_max", connections_max, "20000", 1, 1000000, "connections",
-           "Connections of this node in all.", "New ones are refused with 0x97 (quota exceeded) or closed."),
+           "Connections of this node in all.",
+           "New ones are refused with 0x97 (quota exceeded) or closed."),
     NUMBER("mqtt.connections_per_address_max", connections_per_address_max, "1000", 1, 1000000,
            "connections", "Connections from one address; loopback and Unix sockets do not count.",
            "New ones from there are refused with 0x97 (quota exceeded) or closed."),
     NUMBER("mqtt.durable_wait_ms", durable_wait_ms, "10000", 100, 600000, "ms",
            "How long a durable publish waits for the log before it is refused.",
            "The publish is refused with 0x97 (quota exceeded)."),
-    NUMBER("mqtt.in_flight_max", in_flight_max, "256", 1, 65000, "messages",
-           "QoS 1 and 2 messages on their way to one client, if its receive maximum allows as many.",
-           "Further messages wait in the queue."),
+    NUMBER(
+        "mqtt.in_flight_max", in_flight_max, "256", 1, 65000, "messages",
+        "QoS 1 and 2 messages on their way to one client, if its receive maximum allows as many.",
+        "Further messages wait in the queue."),
     NUMBER("mqtt.keep_alive_s_max", keep_alive_s_max, "65535", 1, 65535, "s",
            "Longest keep alive; 65535 leaves the client its choice, 0 included.",
            "The client is told a shorter one (server keep alive)."),
-    NUMBER("mqtt.live_queue_bytes_max", live_queue_bytes_max, "16777216", 65536, 1073741824, "bytes",
+    NUMBER("mqtt.live_queue_bytes_max", live_queue_bytes_max, "16777216", 65536, 1073741824,
+           "bytes",
            "What may wait for one connected client whose session ends with its connection.",
            "QoS 0 messages are dropped and counted; for QoS 1 and 2 the publishers are held."),
-    NUMBER("mqtt.live_queue_messages_max", live_queue_messages_max, "10000", 1, 65000, "messages",
-           "Messages that may wait for one connected client whose session ends with its connection.",
-           "QoS 0 messages are dropped and counted; for QoS 1 and 2 the publishers are held."),
+    NUMBER(
+        "mqtt.live_queue_messages_max", live_queue_messages_max, "10000", 1, 65000, "messages",
+        "Messages that may wait for one connected client whose session ends with its connection.",
+        "QoS 0 messages are dropped and counted; for QoS 1 and 2 the publishers are held."),
     NUMBER("mqtt.login_delay_ms_max", login_delay_ms_max, "5000", 0, 600000, "ms",
-           "Longest delay of an answer after failed logins from one address.", "The delay grows no further."),
+           "Longest delay of an answer after failed logins from one address.",
+           "The delay grows no further."),
     NUMBER("mqtt.max_packet_bytes", max_packet_bytes, "1048576", 128, 1572864, "bytes",
            "Largest packet that is taken from a client.",
            "The client is disconnected with 0x95 (packet too large)."),
@@ -58,9 +74,10 @@ static const struct setting settings[] = {
            "The TCP listeners expect a PROXY protocol v2 header that names the client's address."),
     NUMBER("mqtt.queue_bytes_max", queue_bytes_max, "8388608", 1024, 1073741824, "bytes",
            "What may wait for one persistent session.", "See mqtt.queue_full."),
-    CHOICE("mqtt.queue_full", queue_full, "drop_oldest", "drop_oldest|refuse",
-           "What happens when the queue of a persistent session is full.",
-           "drop_oldest: the oldest message is dropped and counted; refuse: the publish gets 0x97."),
+    CHOICE(
+        "mqtt.queue_full", queue_full, "drop_oldest", "drop_oldest|refuse",
+        "What happens when the queue of a persistent session is full.",
+        "drop_oldest: the oldest message is dropped and counted; refuse: the publish gets 0x97."),
     NUMBER("mqtt.queue_messages_max", queue_messages_max, "10000", 1, 65000, "messages",
            "Messages that may wait for one persistent session.", "See mqtt.queue_full."),
     NUMBER("mqtt.receive_maximum", receive_maximum, "1000", 1, 65535, "messages",
@@ -69,16 +86,20 @@ static const struct setting settings[] = {
     TEXT("mqtt.response_information", response_information, "", 1024,
          "Response information for clients that ask for it; empty = none."),
     NUMBER("mqtt.retained_bytes_max", retained_bytes_max, "33554432", 0, 1073741824, "bytes",
-           "All retained messages together.", "A publish that needs more is refused with 0x97 (quota exceeded)."),
+           "All retained messages together.",
+           "A publish that needs more is refused with 0x97 (quota exceeded)."),
     NUMBER("mqtt.retained_messages_max", retained_messages_max, "200000", 0, 10000000, "messages",
-           "Number of retained messages.", "A publish to a further topic is refused with 0x97 (quota exceeded)."),
-    NUMBER("mqtt.retained_payload_bytes_max", retained_payload_bytes_max, "1048576", 0, 1048576, "bytes",
-           "Largest payload of a retained message.", "The publish is refused with 0x97 (quota exceeded)."),
+           "Number of retained messages.",
+           "A publish to a further topic is refused with 0x97 (quota exceeded)."),
+    NUMBER("mqtt.retained_payload_bytes_max", retained_payload_bytes_max, "1048576", 0, 1048576,
+           "bytes", "Largest payload of a retained message.",
+           "The publish is refused with 0x97 (quota exceeded)."),
     NUMBER("mqtt.session_expiry_s_max", session_expiry_s_max, "2592000", 0, UINT32_MAX, "s",
            "How long a session is kept without its client; 4294967295 = for ever.",
            "The client is told the shorter time."),
     NUMBER("mqtt.sessions_max", sessions_max, "50000", 0, 1000000, "sessions",
-           "Number of persistent sessions.", "CONNECT that needs a new one is refused with 0x97 (quota exceeded)."),
+           "Number of persistent sessions.",
+           "CONNECT that needs a new one is refused with 0x97 (quota exceeded)."),
     NUMBER("mqtt.slow_subscriber_ms", slow_subscriber_ms, "5000", 100, 600000, "ms",
            "How long the publishers of a live subscriber that does not keep up are held.",
            "The slow subscriber is disconnected with 0x97 (quota exceeded)."),
@@ -94,15 +115,24 @@ static const struct setting settings[] = {
            "Levels of a topic name or filter.",
            "A publish gets 0x90 (topic name invalid), a subscription 0x8f (topic filter invalid)."),
     NUMBER("mqtt.user_properties_max", user_properties_max, "64", 0, 10000, "properties",
-           "User properties in one packet.", "The client is disconnected with 0x97 (quota exceeded)."),
+           "User properties in one packet.",
+           "The client is disconnected with 0x97 (quota exceeded)."),
     NUMBER("mqtt.will_bytes_max", will_bytes_max, "65536", 0, 1048576, "bytes",
            "Topic, properties and payload of a will together.",
            "CONNECT is refused with 0x97 (quota exceeded)."),
-    {.key = "state.bytes_max", .kind = SETTING_INTEGER, .default_value = "67108864", .least = 1048576,
-     .most = 1073741824, .unit = "bytes", .width = sizeof(uint64_t), .offset = AT(state_bytes_max),
-     .meaning = "The whole replicated state in memory: sessions, queues, retained messages, wills, users, rules.",
-     .at_limit = "Publishes that would be stored, new sessions, subscriptions and wills are refused "
-                 "with 0x97 (quota exceeded), users and rules with a message."},
+    {.key = "state.bytes_max",
+     .kind = SETTING_INTEGER,
+     .default_value = "67108864",
+     .least = 1048576,
+     .most = 1073741824,
+     .unit = "bytes",
+     .width = sizeof(uint64_t),
+     .offset = AT(state_bytes_max),
+     .meaning = "The whole replicated state in memory: sessions, queues, retained messages, wills, "
+                "users, rules.",
+     .at_limit =
+         "Publishes that would be stored, new sessions, subscriptions and wills are refused "
+         "with 0x97 (quota exceeded), users and rules with a message."},
 };
 
 const struct setting *settings_table(uint32_t *count)
@@ -126,11 +156,12 @@ static void *value_at(const struct settings *values, const struct setting *setti
     return (char *)values + setting->offset;
 }
 
-static int refuse(GError **error, const struct setting *setting, const char *allowed, const char *value)
+static int refuse(GError **error, const struct setting *setting, const char *allowed,
+                  const char *value)
 {
     g_autofree char *given = g_utf8_make_valid(value, (gssize)strnlen(value, 64));
-    g_set_error(error, STATE_ERROR, EINVAL, "setting '%s': must be %s, got %s",
-                setting->key, allowed, given);
+    g_set_error(error, STATE_ERROR, EINVAL, "setting '%s': must be %s, got %s", setting->key,
+                allowed, given);
     return -EINVAL;
 }
 
@@ -139,8 +170,8 @@ static int set_integer(struct settings *values, const struct setting *setting, c
 {
     uint64_t number = 0;
     if (!g_ascii_string_to_unsigned(value, 10, setting->least, setting->most, &number, NULL)) {
-        g_autofree char *allowed =
-            g_strdup_printf("%" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT, setting->least, setting->most);
+        g_autofree char *allowed = g_strdup_printf("%" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT,
+                                                   setting->least, setting->most);
         return refuse(error, setting, allowed, value);
     }
     if (setting->width == sizeof(uint64_t)) {
@@ -237,8 +268,8 @@ char *settings_get(const struct settings *values, const struct setting *setting)
     const void *value = value_at(values, setting);
     switch (setting->kind) {
     case SETTING_INTEGER: {
-        uint64_t number =
-            setting->width == sizeof(uint64_t) ? *(const uint64_t *)value : *(const uint32_t *)value;
+        uint64_t number = setting->width == sizeof(uint64_t) ? *(const uint64_t *)value
+                                                             : *(const uint32_t *)value;
         return g_strdup_printf("%" G_GUINT64_FORMAT, number);
     }
     case SETTING_BOOLEAN:

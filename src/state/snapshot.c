@@ -1,5 +1,5 @@
-/* Writing: one walk over the tables. Small things are copied into chunks, large bodies stand as pieces of their own that point into the
- * message, which is held until the snapshot is freed. */
+/* Writing: one walk over the tables. Small things are copied into chunks, large bodies stand as
+ * pieces of their own that point into the message, which is held until the snapshot is freed. */
 #include "state/snapshot.h"
 #include "state/snapshot_format.h"
 #include "state/tables.h"
@@ -87,7 +87,8 @@ static void put_text(struct writer *writer, const char *text)
 
 static void put_body(struct writer *writer, struct message *message)
 {
-    size_t length = (size_t)message->topic_bytes + message->properties_bytes + message->payload_bytes;
+    size_t length =
+        (size_t)message->topic_bytes + message->properties_bytes + message->payload_bytes;
     if (length < STATE_SNAPSHOT_REFERENCE_BYTES_MIN) {
         put_raw(writer, message->body, length);
         return;
@@ -167,16 +168,16 @@ static void on_will(void *owner, struct bytes client_id, const struct will *will
 static void put_subscriptions(struct writer *writer, const struct session *session)
 {
     put_number(writer, session->subscription_count);
-    list_for_each(link, &session->subscriptions)
-    {
+    list_for_each(link, &session->subscriptions) {
         const struct subscription *subscription =
             list_entry(link, struct subscription, session_link);
         const struct subscription_options *options = &subscription->options;
         g_autofree char *filter = subscription_filter(subscription);
         put_text(writer, filter);
-        put_number(writer, options->qos | (options->no_local ? SNAPSHOT_NO_LOCAL : 0) |
-                               (options->retain_as_published ? SNAPSHOT_RETAIN_AS_PUBLISHED : 0) |
-                               (uint64_t)options->retain_handling << SNAPSHOT_RETAIN_HANDLING_SHIFT);
+        put_number(writer,
+                   options->qos | (options->no_local ? SNAPSHOT_NO_LOCAL : 0) |
+                       (options->retain_as_published ? SNAPSHOT_RETAIN_AS_PUBLISHED : 0) |
+                       (uint64_t)options->retain_handling << SNAPSHOT_RETAIN_HANDLING_SHIFT);
         put_number(writer, options->subscription_id);
     }
 }

@@ -11,25 +11,27 @@
  *   next rule id; rules: id, subject, action, filter, allow                 in order of ids
  *   retained  message                                                       in order of topics
  *   wills     client id, message, due, connection, delay, expiry            in order of client ids
- *   sessions  client id, user name, created, expires, connection, dropped, expiry, receive maximum, version,
- *             subscriptions: filter, options, id                            in order of subscribing
+ *   sessions  client id, user name, created, expires, connection, dropped, expiry, receive maximum,
+ * version, subscriptions: filter, options, id                            in order of subscribing
  *             received packet ids                                           ascending
- *             first delivery's number; deliveries: flags, [subscription ids, message]    in order of client ids
+ *             first delivery's number; deliveries: flags, [subscription ids, message]    in order
+ * of client ids
  *
- * A message is n > 0, "the n-th message of this snapshot", or 0 followed by a new one: flags, expires, topic, properties, payload bytes, then
- * these three together. */
+ * A message is n > 0, "the n-th message of this snapshot", or 0 followed by a new one: flags,
+ * expires, topic, properties, payload bytes, then these three together. */
 #pragma once
 
-#define SNAPSHOT_MAGIC "mcstate\n"
-#define SNAPSHOT_MAGIC_BYTES 8
+#define SNAPSHOT_MAGIC        "mcstate\n"
+#define SNAPSHOT_MAGIC_BYTES  8
 #define SNAPSHOT_HEADER_BYTES 24
 
 /* Message and delivery flags: QoS, retain. */
 #define SNAPSHOT_QOS_MASK 0x03
-#define SNAPSHOT_RETAIN 0x04
-/* Deliveries: enum delivery_state. Only WAITING is followed by subscription ids and a message; only it has the flags above. */
+#define SNAPSHOT_RETAIN   0x04
+/* Deliveries: enum delivery_state. Only WAITING is followed by subscription ids and a message; only
+ * it has the flags above. */
 #define SNAPSHOT_STATE_SHIFT 4
 /* Subscription options: QoS as above. */
-#define SNAPSHOT_NO_LOCAL 0x04
-#define SNAPSHOT_RETAIN_AS_PUBLISHED 0x08
+#define SNAPSHOT_NO_LOCAL              0x04
+#define SNAPSHOT_RETAIN_AS_PUBLISHED   0x08
 #define SNAPSHOT_RETAIN_HANDLING_SHIFT 4

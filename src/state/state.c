@@ -34,7 +34,8 @@ void state_free(struct state *state)
     g_free(state);
 }
 
-void state_group_begin(struct state *state, uint64_t now_unix_ms, uint8_t header[STATE_GROUP_HEADER_BYTES])
+void state_group_begin(struct state *state, uint64_t now_unix_ms,
+                       uint8_t header[STATE_GROUP_HEADER_BYTES])
 {
     record_header_encode(header, &(struct record_header){.origin = state->options.node_id,
                                                          .epoch = state->options.epoch,

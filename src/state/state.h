@@ -1,6 +1,7 @@
-/* The replicated state: settings, users, access lists, persistent sessions, retained messages, wills. Changed only by
- * commands that come back from the log in order (commands.proto is the list), so it is the same on every node at the same index. Read it
- * freely, change it through propose.h. This header: life, reading, watching. Single-threaded. */
+/* The replicated state: settings, users, access lists, persistent sessions, retained messages,
+ * wills. Changed only by commands that come back from the log in order (commands.proto is the
+ * list), so it is the same on every node at the same index. Read it freely, change it through
+ * propose.h. This header: life, reading, watching. Single-threaded. */
 #pragma once
 
 #include "base/bytes.h"
@@ -17,44 +18,56 @@ struct retained;
 struct wills;
 struct state_share_target;
 
-/* The log below, as the state needs it: consensus in the daemon, a virtual one in the simulation. */
+/* The log below, as the state needs it: consensus in the daemon, a virtual one in the simulation.
+ */
 struct state_log {
-    /* Room for one record of `length` bytes in the current group, or NULL when the log's backlog is full (-EAGAIN for the
-     * proposer). The record is in the group as soon as this returns; fill it before returning to the loop. */
+    /* Room for one record of `length` bytes in the current group, or NULL when the log's backlog is
+     * full (-EAGAIN for the proposer). The record is in the group as soon as this returns; fill it
+     * before returning to the loop. */
     uint8_t *(*append)(void *owner, size_t length);
     void *owner;
-    /* Why the last append was refused: -EAGAIN, -ENOSPC (disk full), -ENOTCONN (no leader). May be NULL: then always -EAGAIN. */
+    /* Why the last append was refused: -EAGAIN, -ENOSPC (disk full), -ENOTCONN (no leader). May be
+     * NULL: then always -EAGAIN. */
     int (*append_error)(void *owner);
 };
 
 struct state_options {
     uint64_t node_id;
-    uint64_t epoch; /* grows with every start of this node: tells proposals of an earlier life apart */
+    uint64_t
+        epoch; /* grows with every start of this node: tells proposals of an earlier life apart */
 };
 
 /* Copies both. */
 struct state *state_new(const struct state_options *options, const struct state_log *log);
-/* Proposals that are still waiting are forgotten: end them first with state_group_failed(state, 0, -ECANCELED). NULL is fine. */
+/* Proposals that are still waiting are forgotten: end them first with state_group_failed(state, 0,
+ * -ECANCELED). NULL is fine. */
 void state_free(struct state *state);
 
 /* ---- what consensus calls (state/log.h joins the two) ---- */
-/* Written at the start of every group: origin, epoch, sequence of its first command, calendar time. */
+/* Written at the start of every group: origin, epoch, sequence of its first command, calendar time.
+ */
 #define STATE_GROUP_HEADER_BYTES 40
-/* The largest record, as large as consensus takes: proposals above it are refused with -EMSGSIZE. */
+/* The largest record, as large as consensus takes: proposals above it are refused with -EMSGSIZE.
+ */
 #define STATE_RECORD_BYTES_MAX (2 * 1024 * 1024)
-/* `log` starts a group: called by it from inside `append`, before it makes room for the first record. */
-void state_group_begin(struct state *state, uint64_t now_unix_ms, uint8_t header[STATE_GROUP_HEADER_BYTES]);
-/* One group from the log, header first; padding with zeros at its end is skipped. A group that was applied before (same origin, epoch,
- * sequence) changes nothing. Negative errno: the entry cannot be read, which means a newer version or damage; commands before the bad one have
- * been applied, so the process must end. Completions run from here and may propose. Never called from inside a propose. */
+/* `log` starts a group: called by it from inside `append`, before it makes room for the first
+ * record. */
+void state_group_begin(struct state *state, uint64_t now_unix_ms,
+                       uint8_t header[STATE_GROUP_HEADER_BYTES]);
+/* One group from the log, header first; padding with zeros at its end is skipped. A group that was
+ * applied before (same origin, epoch, sequence) changes nothing. Negative errno: the entry cannot
+ * be read, which means a newer version or damage; commands before the bad one have been applied, so
+ * the process must end. Completions run from here and may propose. Never called from inside a
+ * propose. */
 int state_apply(struct state *state, uint64_t index, struct bytes group, GError **error);
-/* The groups from `sequence` on of this life were refused (disk full, ...): their proposals end with `error` (-ENOSPC, -ECANCELED).
- * Never called from inside a propose. */
+/* The groups from `sequence` on of this life were refused (disk full, ...): their proposals end
+ * with `error` (-ENOSPC, -ECANCELED). Never called from inside a propose. */
 void state_group_failed(struct state *state, uint64_t first_sequence, int error);
 
 /* ---- reading; the pointers change when a snapshot is restored ---- */
 const struct settings *state_settings(const struct state *state);
-struct session_store *state_sessions(struct state *state); /* read only for all but apply; session.connection may be set */
+struct session_store *state_sessions(
+    struct state *state); /* read only for all but apply; session.connection may be set */
 const struct retained *state_retained(const struct state *state);
 const struct wills *state_wills(const struct state *state);
 uint64_t state_applied_index(const struct state *state);
@@ -67,13 +80,16 @@ uint64_t state_next_due_unix_ms(const struct state *state);
 /* SHA-256 in hex over every table, for comparisons. Caller frees. */
 char *state_digest(const struct state *state);
 
-/* ---- watching: called while a command is applied, after the tables have changed; must not propose from inside (defer it) ---- */
+/* ---- watching: called while a command is applied, after the tables have changed; must not propose
+ * from inside (defer it) ---- */
 struct state_watch {
     struct state_watch *next; /* the state's */
     void *owner;
-    /* A PUBLISH was committed: for the sessions that are not in the state, and for QoS 0 subscriptions of those that are. `publisher` is its client id
-     * (empty for wills of nobody, bridges and the API). */
-    void (*on_publish)(void *owner, struct message *message, struct bytes publisher, const struct state_share_target *targets, uint32_t target_count);
+    /* A PUBLISH was committed: for the sessions that are not in the state, and for QoS 0
+     * subscriptions of those that are. `publisher` is its client id (empty for wills of nobody,
+     * bridges and the API). */
+    void (*on_publish)(void *owner, struct message *message, struct bytes publisher,
+                       const struct state_share_target *targets, uint32_t target_count);
     /* Something was put at the end of this session's deliveries. */
     void (*on_delivery)(void *owner, struct session *session);
     /* It is about to be freed. */

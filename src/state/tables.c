@@ -19,6 +19,7 @@ void tables_init(struct tables *tables)
         .next_rule_id = 1,
         .origins = g_array_new(FALSE, FALSE, sizeof(struct origin)),
     };
+    session_store_count_once(tables->sessions);
 }
 
 void tables_deinit(struct tables *tables)
@@ -35,8 +36,26 @@ void tables_deinit(struct tables *tables)
 
 uint64_t tables_bytes(const struct tables *tables)
 {
-    return session_store_bytes(tables->sessions) + retained_bytes(tables->retained) +
-           tables->wills_bytes + tables->access_bytes;
+    return tables->session_bytes + session_store_message_bytes(tables->sessions) +
+           session_store_queued(tables->sessions) * DELIVERY_BYTES +
+           retained_bytes(tables->retained) + tables->wills_bytes + tables->access_bytes;
+}
+
+uint64_t tables_subscription_bytes(size_t filter_bytes)
+{
+    return SUBSCRIPTION_BYTES + filter_bytes;
+}
+
+uint64_t tables_session_bytes(const struct session *session)
+{
+    uint64_t bytes = SESSION_BYTES + session_client_id(session).length +
+                     (session->username ? strlen(session->username) : 0);
+    list_for_each(link, &session->subscriptions) {
+        g_autofree char *filter =
+            subscription_filter(list_entry(link, struct subscription, session_link));
+        bytes += tables_subscription_bytes(strlen(filter));
+    }
+    return bytes;
 }
 
 bool tables_advance_origin(struct tables *tables, const struct origin *command)
@@ -62,7 +81,7 @@ bool tables_advance_origin(struct tables *tables, const struct origin *command)
 
 uint64_t tables_will_bytes(struct bytes client_id, const struct will *will)
 {
-    return will ? sizeof *will + client_id.length + message_bytes(will->message) : 0;
+    return will ? WILL_BYTES + client_id.length + message_bytes(will->message) : 0;
 }
 
 void tables_set_will(struct tables *tables, struct bytes client_id, const struct will *will)

@@ -1,5 +1,5 @@
-/* The inside of struct state, for this folder only: everything that is replicated (struct tables, what a snapshot holds), and what
- * belongs to this node. */
+/* The inside of struct state, for this folder only: everything that is replicated (struct tables,
+ * what a snapshot holds), and what belongs to this node. */
 #pragma once
 
 #include "session/retained.h"
@@ -17,13 +17,23 @@ struct origin {
     uint64_t node_id, epoch, sequence;
 };
 
+/* Fixed, so that nodes with other compilers and versions agree; near what was measured. */
+#define SESSION_BYTES      384
+#define SUBSCRIPTION_BYTES 128
+#define DELIVERY_BYTES     32
+#define WILL_BYTES         64
+#define ACCESS_ENTRY_BYTES 64
+
 struct tables {
     uint64_t applied_index;
     struct session_store *sessions;
+    uint64_t session_bytes; /* of sessions and subscriptions, without their queues: see
+                               tables_session_bytes */
     struct retained *retained;
     struct wills *wills;
     uint64_t wills_bytes;
-    GTree *setting_values; /* key -> value, as it was set; keys that this version does not know included */
+    GTree *setting_values; /* key -> value, as it was set; keys that this version does not know
+                              included */
     GPtrArray *users;      /* struct user, in order of names */
     GPtrArray *rules;      /* struct access_rule, in order of ids */
     uint64_t next_rule_id;
@@ -57,11 +67,17 @@ uint64_t tables_bytes(const struct tables *tables);
 /* True when it was not applied before; then it counts as applied. */
 bool tables_advance_origin(struct tables *tables, const struct origin *command);
 
+/* What one session and one subscription count for. Like all that is held against state.bytes_max it
+ * follows from the content alone, never from the history of some memory: every node must refuse the
+ * same. */
+uint64_t tables_session_bytes(const struct session *session);
+uint64_t tables_subscription_bytes(size_t filter_bytes);
 uint64_t tables_will_bytes(struct bytes client_id, const struct will *will);
 /* Wills with their bytes counted. `will` NULL removes. */
 void tables_set_will(struct tables *tables, struct bytes client_id, const struct will *will);
 
-/* Makes state.settings follow tables.setting_values, and the limits of the tables follow state.settings. */
+/* Makes state.settings follow tables.setting_values, and the limits of the tables follow
+ * state.settings. */
 void state_load_settings(struct state *state);
 void state_apply_limits(struct state *state);
 
