@@ -84,6 +84,7 @@ static struct delivery *extend(struct delivery_ring *ring, enum delivery_state s
     ring->count++;
     if (state != DELIVERY_DONE) {
         ring->waiting++;
+        ring->received += state == DELIVERY_RECEIVED;
         if (ring->totals) {
             ring->totals->waiting++;
         }
@@ -155,6 +156,7 @@ void delivery_ring_receive(struct delivery_ring *ring, uint64_t sequence)
     assert(delivery && delivery->state == DELIVERY_WAITING && delivery->qos == 2);
     release(ring, delivery);
     delivery->state = DELIVERY_RECEIVED;
+    ring->received++;
 }
 
 void delivery_ring_finish(struct delivery_ring *ring, uint64_t sequence)
@@ -165,6 +167,8 @@ void delivery_ring_finish(struct delivery_ring *ring, uint64_t sequence)
     if (delivery->state != DELIVERY_DONE) {
         if (delivery->state == DELIVERY_WAITING) {
             release(ring, delivery);
+        } else {
+            ring->received--;
         }
         delivery->state = DELIVERY_DONE;
         ring->waiting--;

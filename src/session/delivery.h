@@ -47,6 +47,7 @@ struct delivery_ring {
     uint64_t bytes;    /* of the messages held */
     uint64_t expiry;   /* none that waits expires before; 0 = none ever expires (session_enqueue keeps it) */
     uint32_t waiting;  /* WAITING or RECEIVED */
+    uint32_t received; /* RECEIVED */
 };
 
 void delivery_ring_init(struct delivery_ring *ring);

@@ -5,10 +5,11 @@
 #include <assert.h>
 #include <errno.h>
 
+/* What must stay. */
 struct window {
-    uint64_t end;    /* the first delivery that cannot be in flight */
-    uint64_t bytes;  /* of those before it */
-    uint32_t count;
+    uint64_t end;   /* the first delivery that cannot be in flight */
+    uint64_t bytes; /* of those before it */
+    uint32_t kept;  /* those before it, and what is RECEIVED behind */
 };
 
 /* Past what is known to have been dropped. */
@@ -30,17 +31,19 @@ static struct window window_of(const struct session *session)
 {
     const struct delivery_ring *ring = &session->deliveries;
     uint32_t size = session->connection_number != 0 ? session->receive_maximum : 0;
-    struct window window = {.end = ring->first};
+    struct window window = {.end = ring->first, .kept = ring->received};
+    uint32_t count = 0;
 
-    while (window.count < size && window.end < delivery_ring_end(ring)) {
+    while (count < size && window.end < delivery_ring_end(ring)) {
         const struct delivery *delivery = delivery_ring_at(ring, window.end);
         if (delivery->state == DELIVERY_DONE) {
             window.end = MAX(skip_dropped(session, window.end), window.end + 1);
             continue;
         }
         window.bytes += delivery->message ? message_bytes(delivery->message) : 0;
-        window.count++;
+        window.kept += delivery->state != DELIVERY_RECEIVED;
         window.end++;
+        count++;
     }
     return window;
 }
@@ -70,7 +73,7 @@ bool session_is_full(const struct session *session, const struct message *messag
         return true;
     }
     struct window window = window_of(session);
-    return is_over(limits, window.count, window.bytes, message);
+    return is_over(limits, window.kept, window.bytes, message);
 }
 
 /* Drops what has expired and cannot be in flight. `ring->expiry` spares most looks: none of those beyond the window expires
@@ -139,7 +142,7 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
         if (limits->queue_refuse) {
             return -ENOBUFS;
         }
-        if (!is_over(limits, window.count, window.bytes, message)) {
+        if (!is_over(limits, window.kept, window.bytes, message)) {
             has_dropped = drop_oldest(session, window.end, message);
         }
     }
