@@ -1,12 +1,13 @@
-/* Well-formed UTF-8 as MQTT 5, 1.5.4 wants it: no U+0000, no surrogates, no overlong forms, nothing above U+10FFFF. Text is nearly
- * always ASCII, so that is checked eight bytes at a time, inline. */
+/* Well-formed UTF-8 as MQTT 5, 1.5.4 wants it: no U+0000, no surrogates, no overlong forms, nothing
+ * above U+10FFFF. Text is nearly always ASCII, so that is checked eight bytes at a time, inline. */
 #pragma once
 
 #include "base/bytes.h"
 
 #define UTF8_HIGH_BITS_ 0x8080808080808080u
 
-/* True when the eight bytes are ASCII and none is NUL: adding 0x7f carries into the high bit of every other byte. */
+/* True when the eight bytes are ASCII and none is NUL: adding 0x7f carries into the high bit of
+ * every other byte. */
 static inline bool utf8_is_plain_(uint64_t word)
 {
     return ((word | ~(word + 0x7f7f7f7f7f7f7f7fu)) & UTF8_HIGH_BITS_) == 0;
@@ -22,16 +23,23 @@ static inline bool utf8_is_tail_(const uint8_t *at, size_t count)
     return true;
 }
 
-/* Bytes of the character that begins at `at`; 0 when it is not well formed (Unicode 15, table 3-7). */
+/* Bytes of the character that begins at `at`; 0 when it is not well formed (Unicode 15, table 3-7).
+ */
 static inline size_t utf8_character_bytes_(const uint8_t *at, size_t left)
 {
     uint8_t lead = at[0];
-    size_t count = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    size_t count = lead < 0x80   ? 1
+                   : lead < 0xc2 ? 0
+                   : lead < 0xe0 ? 2
+                   : lead < 0xf0 ? 3
+                   : lead < 0xf5 ? 4
+                                 : 0;
 
     if (lead == 0 || count == 0 || count > left || !utf8_is_tail_(at + 1, count - 1)) {
         return 0;
     }
-    if ((lead == 0xe0 && at[1] < 0xa0) || (lead == 0xed && at[1] > 0x9f) || (lead == 0xf0 && at[1] < 0x90) ||
+    if ((lead == 0xe0 && at[1] < 0xa0) || (lead == 0xed && at[1] > 0x9f) ||
+        (lead == 0xf0 && at[1] < 0x90) ||
         (lead == 0xf4 && at[1] > 0x8f)) { /* overlong, surrogate, beyond Unicode */
         return 0;
     }
