@@ -17,7 +17,8 @@ struct state_snapshot {
 struct writer {
     struct state_snapshot *snapshot;
     GByteArray *chunk;   /* the last one, not yet a piece */
-    GHashTable *numbers; /* message -> n */
+    GHashTable *numbers; /* message -> n, of those that may stand in another place too */
+    uint32_t message_count;
 };
 
 static void free_chunk(void *chunk)
@@ -60,16 +61,22 @@ static void put_raw(struct writer *writer, const void *at, size_t length)
     g_byte_array_append(writer->chunk, at, (guint)length);
 }
 
-static void put_number(struct writer *writer, uint64_t number)
+#define NUMBER_BYTES_MAX 10
+
+static uint8_t *encode_number(uint8_t *at, uint64_t number)
 {
-    uint8_t bytes[10];
-    size_t length = 0;
     while (number >= 0x80) {
-        bytes[length++] = (uint8_t)(number | 0x80);
+        *at++ = (uint8_t)(number | 0x80);
         number >>= 7;
     }
-    bytes[length++] = (uint8_t)number;
-    put_raw(writer, bytes, length);
+    *at++ = (uint8_t)number;
+    return at;
+}
+
+static void put_number(struct writer *writer, uint64_t number)
+{
+    uint8_t bytes[NUMBER_BYTES_MAX];
+    put_raw(writer, bytes, (size_t)(encode_number(bytes, number) - bytes));
 }
 
 static void put_bytes(struct writer *writer, struct bytes bytes)
@@ -99,21 +106,35 @@ static void put_body(struct writer *writer, struct message *message)
     start_chunk(writer, CHUNK_BYTES / 64);
 }
 
+static void put_new_message(struct writer *writer, struct message *message)
+{
+    uint8_t bytes[6 * NUMBER_BYTES_MAX], *at = bytes;
+    at = encode_number(at, 0);
+    at = encode_number(at, message->qos | (message->retain ? SNAPSHOT_RETAIN : 0));
+    at = encode_number(at, message->expires_unix_ms);
+    at = encode_number(at, message->topic_bytes);
+    at = encode_number(at, message->properties_bytes);
+    at = encode_number(at, message->payload_bytes);
+    put_raw(writer, bytes, (size_t)(at - bytes));
+    put_body(writer, message);
+    writer->message_count++;
+}
+
+/* Most messages stand in one place only, and a hash table of them all would be most of the work. */
 static void put_message(struct writer *writer, struct message *message)
 {
-    uint32_t number = GPOINTER_TO_UINT(g_hash_table_lookup(writer->numbers, message));
-    put_number(writer, number);
-    if (number != 0) {
+    if (message->held ==
+        0) { /* in no queue: retained or a will, which are never the same message */
+        put_new_message(writer, message);
         return;
     }
-    number = g_hash_table_size(writer->numbers) + 1;
-    g_hash_table_insert(writer->numbers, message, GUINT_TO_POINTER(number));
-    put_number(writer, message->qos | (message->retain ? SNAPSHOT_RETAIN : 0));
-    put_number(writer, message->expires_unix_ms);
-    put_number(writer, message->topic_bytes);
-    put_number(writer, message->properties_bytes);
-    put_number(writer, message->payload_bytes);
-    put_body(writer, message);
+    uint32_t number = GPOINTER_TO_UINT(g_hash_table_lookup(writer->numbers, message));
+    if (number != 0) {
+        put_number(writer, number);
+        return;
+    }
+    put_new_message(writer, message);
+    g_hash_table_insert(writer->numbers, message, GUINT_TO_POINTER(writer->message_count));
 }
 
 /* ---- tables ---- */
