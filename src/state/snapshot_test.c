@@ -2,7 +2,7 @@
  * refused. */
 #include "state/snapshot.h"
 #include "base/clock.h"
-#include "state/random_log.h"
+#include "state/test_random_log.h"
 #include "state/snapshot_format.h"
 #include "state/wire.h"
 #include <errno.h>

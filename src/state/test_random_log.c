@@ -1,5 +1,5 @@
 /* SplitMix64 drives the choice; what a choice gives may be refused, that is part of it. */
-#include "state/random_log.h"
+#include "state/test_random_log.h"
 
 static uint32_t below(struct random_log *log, uint32_t limit)
 {
