@@ -75,9 +75,6 @@ static const struct subscription *find_target(struct apply *apply,
                                               const struct state_share_target *target)
 {
     const struct session_store *store = apply->tables->sessions;
-    if (target->is_live) {
-        return NULL;
-    }
     struct session *session = session_store_find(store, target->client_id);
     const struct subscription *subscription =
         session ? session_find_subscription(session, target->filter) : NULL;
@@ -273,8 +270,7 @@ static const struct state_share_target *targets_of(struct apply *apply,
         arena_take(&apply->state->arena, publish->n_targets * sizeof *targets);
     for (size_t i = 0; i < publish->n_targets; i++) {
         const State__ShareTarget *from = publish->targets[i];
-        targets[i] = (struct state_share_target){bytes_of(from->client_id), bytes_of(from->filter),
-                                                 from->is_live};
+        targets[i] = (struct state_share_target){bytes_of(from->client_id), bytes_of(from->filter)};
     }
     return targets;
 }

@@ -247,15 +247,13 @@ static void a_share_group_gets_it_by_the_chosen_member_or_the_next(void **in)
     assert_int_equal(publish_to(fixture, &target, 1)->matched, 0);
 }
 
-static void a_live_target_is_nobody_of_the_state_and_has_no_substitute(void **in)
+static void a_target_without_a_share_group_is_nobody(void **in)
 {
     struct fixture *fixture = *in;
     reader(fixture, "m1", "$share/g/a", 1);
-    struct state_share_target target = {
-        .client_id = text("live"), .filter = text("$share/g/a"), .is_live = true};
+    struct state_share_target target = {.client_id = text("m1"), .filter = text("not/shared")};
     assert_int_equal(publish_to(fixture, &target, 1)->matched, 0);
-    assert_string_equal(fixture->events->str, "publish a by  to live;");
-    target = (struct state_share_target){.client_id = text("m1"), .filter = text("not/shared")};
+    target = (struct state_share_target){.client_id = text("m1"), .filter = text("$share/other/a")};
     assert_int_equal(publish_to(fixture, &target, 1)->matched, 0);
 }
 
@@ -451,7 +449,7 @@ int main(void)
         TEST(a_qos_2_packet_id_counts_once_until_it_is_released),
         TEST(packet_ids_that_a_publisher_holds_are_limited),
         TEST(a_share_group_gets_it_by_the_chosen_member_or_the_next),
-        TEST(a_live_target_is_nobody_of_the_state_and_has_no_substitute),
+        TEST(a_target_without_a_share_group_is_nobody),
         TEST(a_full_queue_drops_the_oldest_and_counts),
         TEST(with_refuse_one_full_queue_refuses_the_publish_and_nothing_changes),
         TEST(retained_messages_are_limited_in_number_bytes_and_size),

@@ -129,7 +129,6 @@ static void pack_targets(struct packed_targets *packed, const struct state_publi
         state__share_target__init(&packed->items[i]);
         packed->items[i].client_id = binary(publish->targets[i].client_id);
         packed->items[i].filter = binary(publish->targets[i].filter);
-        packed->items[i].is_live = publish->targets[i].is_live;
         packed->pointers[i] = &packed->items[i];
     }
 }

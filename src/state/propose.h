@@ -98,10 +98,6 @@ int state_propose_unsubscribe(struct state *state, struct bytes client_id, struc
 struct state_share_target {
     struct bytes client_id;
     struct bytes filter; /* `$share/NAME/FILTER` */
-    /* It is not in the state but a live session: its node delivers from on_publish. When a target
-     * that is not live has left the group by the time it is applied, the next member in the state
-     * (in order of client ids) gets the message. */
-    bool is_live;
 };
 
 struct state_publish {

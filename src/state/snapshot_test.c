@@ -2,8 +2,8 @@
  * refused. */
 #include "state/snapshot.h"
 #include "base/clock.h"
-#include "state/test_random_log.h"
 #include "state/snapshot_format.h"
+#include "state/test_random_log.h"
 #include "state/wire.h"
 #include <errno.h>
 
