@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <glib.h>
 
+#define READ_BUFFER_BYTES (128 * 1024)
+
 /* ---- deferred ---- */
 
 void deferred_init(struct deferred *deferred, void (*fn)(void *owner), void *owner)
@@ -108,6 +110,7 @@ void loop_free(struct loop *loop)
     int r = uv_loop_close(&loop->uv);
     assert(r == 0);
     (void)r;
+    g_free(loop->read_buffer);
     g_free(loop);
 }
 
@@ -124,6 +127,15 @@ void loop_stop(struct loop *loop)
 uint64_t loop_now_ms(const struct loop *loop)
 {
     return uv_now(&loop->uv);
+}
+
+uint8_t *loop_read_buffer(struct loop *loop, size_t *length)
+{
+    if (!loop->read_buffer) {
+        loop->read_buffer = g_malloc(READ_BUFFER_BYTES);
+    }
+    *length = READ_BUFFER_BYTES;
+    return loop->read_buffer;
 }
 
 void *loop_native(struct loop *loop)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct loop;
@@ -17,6 +18,8 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Monotonic milliseconds, as of the start of this turn of the loop: costs no system call. */
 uint64_t loop_now_ms(const struct loop *loop);
+/* One large buffer for whoever reads next: its content lasts until the reader returns to the loop. */
+uint8_t *loop_read_buffer(struct loop *loop, size_t *length);
 /* For libraries that must be given it (libraft, libwebsockets): a `uv_loop_t *`. */
 void *loop_native(struct loop *loop);
 

@@ -8,5 +8,6 @@ struct loop {
     uv_loop_t uv;
     uv_check_t check;     /* after the poll: the end of a turn */
     uv_prepare_t prepare; /* before the poll: for what timers and others left */
+    uint8_t *read_buffer; /* made with the first read */
     struct list deferred; /* of deferred.link */
 };

@@ -1,0 +1,238 @@
+/* See tls.h. A reload makes a new SSL_CTX from the same options; connections hold a reference of the one they began with. */
+#include "net/tls.h"
+#include "base/cleanup.h"
+#include "net/tls_private.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/bn.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <unistd.h>
+
+struct tls_context {
+    SSL_CTX *ctx;
+    bool is_client, require_client_certificate, insecure;
+    char *certificate_file, *key_file, *ca_file, *minimum_version;
+};
+
+static const char *last_error(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *text = ERR_reason_error_string(code);
+
+    return text ? text : "unknown OpenSSL error";
+}
+
+static int fail(GError **error, const char *what, const char *file, const char *advice)
+{
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s '%s': %s: %s", what, file, last_error(), advice);
+    ERR_clear_error();
+    return -EINVAL;
+}
+
+static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **error)
+{
+    ERR_clear_error();
+    if (context->certificate_file && SSL_CTX_use_certificate_chain_file(ctx, context->certificate_file) != 1) {
+        return fail(error, "certificate", context->certificate_file, "give a readable PEM file with the chain");
+    }
+    const char *key_file = context->key_file ? context->key_file : context->certificate_file;
+    if (key_file && SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1) {
+        return fail(error, "key", key_file, "give the readable PEM key of the certificate");
+    }
+    if (key_file && SSL_CTX_check_private_key(ctx) != 1) {
+        return fail(error, "key", key_file, "it does not belong to the certificate");
+    }
+    if (context->ca_file && SSL_CTX_load_verify_locations(ctx, context->ca_file, NULL) != 1) {
+        return fail(error, "CA file", context->ca_file, "give a readable PEM file with the CA's certificate");
+    }
+    if (context->ca_file && !context->is_client) {
+        SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(context->ca_file));
+    }
+    return 0;
+}
+
+static void set_verification(const struct tls_context *context, SSL_CTX *ctx)
+{
+    if (context->is_client) {
+        if (!context->ca_file) {
+            SSL_CTX_set_default_verify_paths(ctx);
+        }
+        SSL_CTX_set_verify(ctx, context->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    } else if (context->ca_file) {
+        SSL_CTX_set_verify(ctx,
+                           SSL_VERIFY_PEER | (context->require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    }
+}
+
+static SSL_CTX *make(const struct tls_context *context, GError **error)
+{
+    SSL_CTX *ctx = SSL_CTX_new(context->is_client ? TLS_client_method() : TLS_server_method());
+    bool is_1_3 = g_strcmp0(context->minimum_version, "1.3") == 0;
+
+    SSL_CTX_set_min_proto_version(ctx, is_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"microcloud", 10);
+    set_verification(context, ctx);
+    if (load_files(context, ctx, error) < 0) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+struct tls_context *tls_context_new(const struct tls_options *options, GError **error)
+{
+    struct tls_context *context = g_new0(struct tls_context, 1);
+
+    context->is_client = options->is_client;
+    context->require_client_certificate = options->require_client_certificate;
+    context->insecure = options->insecure;
+    context->certificate_file = g_strdup(options->certificate_file);
+    context->key_file = g_strdup(options->key_file);
+    context->ca_file = g_strdup(options->ca_file);
+    context->minimum_version = g_strdup(options->minimum_version);
+    context->ctx = make(context, error);
+    if (!context->ctx) {
+        tls_context_free(context);
+        return NULL;
+    }
+    return context;
+}
+
+int tls_context_reload(struct tls_context *context, GError **error)
+{
+    SSL_CTX *fresh = make(context, error);
+
+    if (!fresh) {
+        return -EINVAL;
+    }
+    SSL_CTX_free(context->ctx);
+    context->ctx = fresh;
+    return 0;
+}
+
+void tls_context_free(struct tls_context *context)
+{
+    if (!context) {
+        return;
+    }
+    SSL_CTX_free(context->ctx);
+    g_free(context->certificate_file);
+    g_free(context->key_file);
+    g_free(context->ca_file);
+    g_free(context->minimum_version);
+    g_free(context);
+}
+
+SSL *tls_connection_new(struct tls_context *context, const char *host)
+{
+    SSL *ssl = SSL_new(context->ctx);
+
+    if (!context->is_client) {
+        SSL_set_accept_state(ssl);
+        return ssl;
+    }
+    SSL_set_connect_state(ssl);
+    struct in6_addr address;
+    bool is_address = host && (inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1);
+    if (is_address) {
+        X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host);
+    } else if (host) {
+        SSL_set_tlsext_host_name(ssl, host);
+        SSL_set1_host(ssl, host);
+    }
+    return ssl;
+}
+
+/* ---- a certificate of one's own ---- */
+
+static void add_extension(X509 *certificate, int nid, const char *value)
+{
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+
+    X509_add_ext(certificate, extension, -1);
+    X509_EXTENSION_free(extension);
+}
+
+static X509 *sign(EVP_PKEY *key, const char *name)
+{
+    X509 *certificate = X509_new();
+    uint8_t serial[16];
+    g_autofree char *names = g_strdup_printf("DNS:%s,DNS:localhost,IP:127.0.0.1,IP:::1", name);
+
+    RAND_bytes(serial, sizeof serial);
+    serial[0] &= 0x7f;
+    BIGNUM *number = BN_bin2bn(serial, sizeof serial, NULL);
+    BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate));
+    BN_free(number);
+    X509_set_version(certificate, X509_VERSION_3);
+    X509_gmtime_adj(X509_getm_notBefore(certificate), -86400);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), 3650L * 86400);
+    X509_set_pubkey(certificate, key);
+    X509_NAME *subject = X509_get_subject_name(certificate);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const uint8_t *)name, -1, -1, 0);
+    X509_set_issuer_name(certificate, subject);
+    add_extension(certificate, NID_subject_alt_name, names);
+    add_extension(certificate, NID_basic_constraints, "critical,CA:TRUE");
+    X509_sign(certificate, key, EVP_sha256());
+    return certificate;
+}
+
+static FILE *create(const char *file, mode_t mode, GError **error)
+{
+    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+
+    if (fd < 0) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", file, g_strerror(errno));
+        return NULL;
+    }
+    return fdopen(fd, "w");
+}
+
+static int close_synced(FILE *file, const char *name, GError **error)
+{
+    bool is_written = fflush(file) == 0 && fsync(fileno(file)) == 0;
+
+    is_written &= fclose(file) == 0;
+    if (!is_written) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", name, g_strerror(errno));
+    }
+    return is_written ? 0 : -EIO;
+}
+
+static int write_pair(EVP_PKEY *key, X509 *certificate, const char *certificate_file, const char *key_file, GError **error)
+{
+    FILE *file = create(key_file, 0600, error);
+
+    if (!file) {
+        return -EIO;
+    }
+    PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL);
+    if (close_synced(file, key_file, error) < 0 || !(file = create(certificate_file, 0644, error))) {
+        return -EIO;
+    }
+    PEM_write_X509(file, certificate);
+    return close_synced(file, certificate_file, error);
+}
+
+int tls_make_self_signed(const char *certificate_file, const char *key_file, const char *name, GError **error)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+
+    if (!key) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "key: %s", last_error());
+        return -EIO;
+    }
+    X509 *certificate = sign(key, name);
+    int r = write_pair(key, certificate, certificate_file, key_file, error);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return r;
+}
