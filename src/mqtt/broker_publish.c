@@ -28,24 +28,31 @@ static void on_committed(void *owner, uint64_t token, const struct state_result 
     struct waiting *waiting = owner;
 
     waiting->reason = result->error != 0 ? REASON_QUOTA_EXCEEDED : result->reason;
-    if (waiting->reason == REASON_NO_MATCHING_SUBSCRIBERS && waiting->broker->last_commit_matched > 0) {
-        waiting->reason = REASON_SUCCESS;
+    if (waiting->reason == REASON_SUCCESS && result->matched + waiting->broker->last_commit_matched == 0) {
+        waiting->reason = REASON_NO_MATCHING_SUBSCRIBERS;
     }
     deferred_schedule(waiting->broker->loop, &waiting->deferred);
 }
 
-static int propose(struct broker *broker, const struct publication *publication, struct waiting *waiting)
+static int propose(struct broker *broker, const struct publication *publication, const struct share_choices *choices,
+                   struct waiting *waiting)
 {
+    uint32_t target_count;
+    struct state_share_target *targets = deliver_share_targets(broker, choices, &target_count);
     struct state_publish publish = {
         .topic = publication->topic,
         .payload = publication->payload,
         .qos = publication->qos,
         .retain = publication->retain,
         .expires_unix_ms = publication->expires_unix_ms,
+        .targets = targets,
+        .target_count = target_count,
     };
     struct state_completion completion = {on_committed, waiting, 0};
+    int r = state_propose_publish(broker->state, &publish, &completion);
 
-    return state_propose_publish(broker->state, &publish, &completion);
+    deliver_free_targets(targets, target_count);
+    return r;
 }
 
 int broker_publish(struct broker *broker, const struct broker_publication *publication, void (*fn)(void *owner, uint8_t reason),
@@ -67,10 +74,9 @@ int broker_publish(struct broker *broker, const struct broker_publication *publi
     struct waiting *waiting = g_new0(struct waiting, 1);
     *waiting = (struct waiting){.broker = broker, .fn = fn, .owner = owner};
     deferred_init(&waiting->deferred, finish, waiting);
-    /* The log chooses the members of share groups that are in the state itself when none is named. */
-    if (publication->retain || deliver_needs_log(broker, &view, routes, &choices) ||
-        routes->persistent.share_count > 0) {
-        int r = propose(broker, &view, waiting);
+    deliver_choose_shares(broker, routes, publication->qos, &choices);
+    if (publication->retain || deliver_needs_log(broker, &view, routes, &choices)) {
+        int r = propose(broker, &view, &choices, waiting);
         if (r < 0) {
             g_free(waiting);
         }

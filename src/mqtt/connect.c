@@ -177,7 +177,7 @@ void connect_receive(struct connection *connection, const struct packet_frame *f
 
 /* ---- opening ---- */
 
-static void take_over(struct broker *broker, struct connection *connection, struct bytes client_id)
+static void take_over(struct broker *broker, struct connection *connection)
 {
     struct connection *other = g_hash_table_lookup(broker->by_client_id, connection->request->client_id);
 
@@ -186,7 +186,6 @@ static void take_over(struct broker *broker, struct connection *connection, stru
         broker->counters.takeovers++;
         connection_end(other, REASON_SESSION_TAKEN_OVER, "another connection came with this client id");
     }
-    (void)client_id;
 }
 
 void connect_forget(struct connection *connection)
@@ -267,13 +266,14 @@ static void on_opened(void *owner, uint64_t token, const struct state_result *re
     if (connection && connection->number == opening->connection_number && connection->state == CONNECTION_OPENING) {
         struct bytes auth_data = {g_bytes_get_data(opening->auth_data, NULL), g_bytes_get_size(opening->auth_data)};
         struct bytes id = bytes_from_string(opening->client_id);
+        connection->session = session_store_find(broker->persistent, id);
+        connection->is_persistent = connection->session != NULL;
         if (result->error != 0 || result->reason != 0) {
+            connection->session = NULL;
             connection->is_persistent = connection->has_will = false;
             connect_refuse(connection, result->reason != 0 ? result->reason : REASON_SERVER_UNAVAILABLE,
                            result->error == -ENOSPC ? "no space to keep the session" : "the session could not be opened");
         } else if (connection->is_persistent) {
-            connection->session = session_store_find(broker->persistent, id);
-            g_assert(connection->session != NULL);
             enter(connection, result->session_present, auth_data);
         } else {
             open_live(connection, auth_data);
@@ -292,7 +292,7 @@ static void open_in_state(struct connection *connection, struct bytes auth_data)
         .client_id = client_id,
         .username = bytes_from_string(connection->identity.username),
         .clean_start = request->clean_start,
-        .is_persistent = connection->is_persistent,
+        .is_persistent = connection->expiry_s > 0,
         .expiry_s = connection->expiry_s,
         .receive_maximum = connection->receive_maximum,
         .version = connection->version,
@@ -307,6 +307,7 @@ static void open_in_state(struct connection *connection, struct bytes auth_data)
 
     struct state_completion completion = {on_opened, opening, 0};
     connection->state = CONNECTION_OPENING;
+    connection->is_persistent = true; /* until the result tells: should it end before, the state must know */
     connection_update_reading(connection);
     if (state_propose_open(broker->state, &open, &completion) < 0) {
         g_bytes_unref(opening->auth_data);
@@ -364,12 +365,10 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
         return;
     }
     struct bytes client_id = bytes_from_string(request->client_id);
-    take_over(broker, connection, client_id);
+    take_over(broker, connection);
 
     struct session *old = session_store_find(broker->persistent, client_id);
     bool is_known = g_hash_table_contains(broker->opening, request->client_id);
-    connection->is_persistent =
-        connection->expiry_s > 0 || ((old != NULL || is_known) && !request->clean_start && connection->version == PACKET_MQTT_5);
     g_hash_table_replace(broker->by_client_id, request->client_id, connection);
 
     keep_alive_remove(&broker->keep_alive, &connection->keep_alive_link);
@@ -378,7 +377,7 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
         keep_alive_set(&broker->keep_alive, &connection->keep_alive_link,
                        loop_now_ms(broker->loop) + connection->deadline_ms);
     }
-    if (connection->is_persistent || connection->has_will || old || is_known ||
+    if (connection->expiry_s > 0 || connection->has_will || old || is_known ||
         wills_find(state_wills(broker->state), client_id)) {
         open_in_state(connection, auth_data);
     } else {

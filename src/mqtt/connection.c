@@ -20,6 +20,7 @@
 #include "mqtt/subscribe.h"
 #include "mqtt/trace.h"
 #include "net/stream.h"
+#include "state/propose.h"
 
 #define LINGER_MS 1000
 
@@ -236,7 +237,7 @@ struct connection *connection_new(struct broker *broker, struct stream *stream, 
     connection->stream = stream;
     connection->trusted_name = g_strdup(trusted_name);
     connection->packet_bytes_max = UINT32_MAX;
-    connection->number = broker->options.epoch << 32 | ++broker->last_connection;
+    connection->number = state_connection_number(broker->options.node_id, broker->options.epoch, ++broker->last_connection);
     connection->last_packet_ms = loop_now_ms(broker->loop);
     list_append(&broker->connections, &connection->link);
     list_init(&connection->keep_alive_link);

@@ -102,19 +102,38 @@ bool deliver_needs_log(struct broker *broker, const struct publication *publicat
     return false;
 }
 
+struct state_share_target *deliver_share_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count)
+{
+    struct state_share_target *targets = NULL;
+
+    *count = 0;
+    for (uint32_t i = 0; i < choices->count; i++) {
+        const struct subscription *member = choices->members[i];
+        if (member->session->store != broker->persistent || member->options.qos == 0) {
+            continue;
+        }
+        targets = targets ? targets : g_new0(struct state_share_target, choices->count);
+        struct bytes id = session_client_id(member->session);
+        char *filter = subscription_filter(member);
+        targets[(*count)++] = (struct state_share_target){{g_memdup2(id.at, id.length), id.length},
+                                                          {(uint8_t *)filter, strlen(filter)}};
+    }
+    return targets;
+}
+
+void deliver_free_targets(struct state_share_target *targets, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        g_free((void *)targets[i].client_id.at);
+        g_free((void *)targets[i].filter.at);
+    }
+    g_free(targets);
+}
+
 /* ---- delivering ---- */
 
-static void to_target(struct broker *broker, struct publication *publication, const struct route *route,
-                      const struct route_target *target)
+static void to_target(struct broker *broker, struct publication *publication, const struct route_target *target)
 {
-    struct route_target own;
-
-    if (target->has_no_local && bytes_equal(session_client_id(target->session), publication->publisher)) {
-        if (!route_target_for_self(target->session->store, route->topic, target->session, &own)) {
-            return;
-        }
-        target = &own;
-    }
     struct connection *to = target->session->connection;
     uint8_t qos = MIN(publication->qos, target->qos);
     bool is_live = target->session->store == broker->live;
@@ -135,13 +154,30 @@ static void to_member(struct broker *broker, struct publication *publication, co
         .retain_as_published = member->options.retain_as_published,
         .subscription_ids = member->options.subscription_id != 0 ? ids : NULL,
     };
-    to_target(broker, publication, NULL, &target);
+    to_target(broker, publication, &target);
+}
+
+/* The publisher's own session: without those of its subscriptions that are no-local. */
+static void to_self(struct broker *broker, struct publication *publication, const struct route *route,
+                    const struct route_target *target)
+{
+    struct route_target own;
+
+    if (route_target_for_self(target->session->store, route->topic, target->session, &own)) {
+        to_target(broker, publication, &own);
+        g_free(own.subscription_ids);
+    }
 }
 
 static void to_route(struct broker *broker, struct publication *publication, const struct route *route)
 {
     for (uint32_t i = 0; i < route->target_count; i++) {
-        to_target(broker, publication, route, &route->targets[i]);
+        const struct route_target *target = &route->targets[i];
+        if (target->has_no_local && bytes_equal(session_client_id(target->session), publication->publisher)) {
+            to_self(broker, publication, route, target);
+        } else {
+            to_target(broker, publication, target);
+        }
     }
 }
 

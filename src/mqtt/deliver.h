@@ -14,6 +14,9 @@ struct share_choices {
     uint32_t count;
 };
 void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos, struct share_choices *choices);
+/* Those of them that the log serves, for the command: caller frees with deliver_free_targets. NULL and 0 when there are none. */
+struct state_share_target *deliver_share_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count);
+void deliver_free_targets(struct state_share_target *targets, uint32_t count);
 /* Is there a subscriber for whom this message must be kept in the log? */
 bool deliver_needs_log(struct broker *broker, const struct publication *publication, const struct routes *routes,
                        const struct share_choices *choices);

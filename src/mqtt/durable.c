@@ -6,6 +6,7 @@
 #include "mqtt/ingest.h"
 #include "mqtt/outbox.h"
 #include "state/propose.h"
+#include <errno.h>
 
 #define RETRY_MS 5
 #define RETRY_REFUSED_MS 1000
@@ -34,8 +35,12 @@ static void on_closed(void *owner, uint64_t token, const struct state_result *re
 static bool propose_close(struct closing *closing)
 {
     struct state_completion completion = {on_closed, closing, 0};
+    int r = state_propose_close(closing->broker->state, &closing->close, &completion);
 
-    return state_propose_close(closing->broker->state, &closing->close, &completion) == 0;
+    if (r < 0) {
+        timer_start(closing->broker->retry_timer, r == -ENOSPC ? RETRY_REFUSED_MS : RETRY_MS);
+    }
+    return r == 0;
 }
 
 void durable_close(struct connection *connection)
@@ -56,7 +61,6 @@ void durable_close(struct connection *connection)
     };
     if (!list_is_empty(&broker->closings) || !propose_close(closing)) {
         list_append(&broker->closings, &closing->link);
-        timer_start(broker->retry_timer, RETRY_MS);
     }
 }
 
@@ -152,7 +156,7 @@ void durable_on_retry(void *owner)
     struct broker *broker = owner;
     bool is_done = retry_closings(broker) && retry_acknowledgements(broker) && ingest_retry_all(broker);
 
-    if (!is_done) {
+    if (!is_done && !timer_is_active(broker->retry_timer)) {
         timer_start(broker->retry_timer, RETRY_MS);
     }
 }

@@ -14,6 +14,7 @@
 #include "mqtt/flow.h"
 #include "mqtt/publish.h"
 #include "state/propose.h"
+#include <errno.h>
 
 enum item_state { ITEM_NEW, ITEM_PROPOSED };
 
@@ -40,11 +41,7 @@ struct ingest {
 static void item_free(struct ingest_item *item)
 {
     list_remove(&item->link);
-    for (uint32_t i = 0; i < item->target_count; i++) {
-        g_free((void *)item->targets[i].client_id.at);
-        g_free((void *)item->targets[i].filter.at);
-    }
-    g_free(item->targets);
+    deliver_free_targets(item->targets, item->target_count);
     message_unref(item->message);
     g_free(item);
 }
@@ -94,6 +91,17 @@ static void acknowledge(struct ingest_item *item, uint8_t reason)
     }
 }
 
+/* A refusal has words in MQTT 5 only: an older client gets no acknowledgement and will send it again. */
+static void settle(struct ingest_item *item, uint8_t reason)
+{
+    struct connection *connection = item->ingest->connection;
+
+    if (reason < REASON_UNSPECIFIED || (connection && connection->version == PACKET_MQTT_5)) {
+        acknowledge(item, reason);
+    }
+    item_free(item);
+}
+
 static void deliver_item(struct ingest_item *item)
 {
     struct broker *broker = item->ingest->broker;
@@ -119,13 +127,10 @@ static void on_applied(void *owner, uint64_t token, const struct state_result *r
     if (result->error != 0) {
         log_warning("publish not kept", "client=%s error=\"%s\"", ingest->client_id, g_strerror(-result->error));
         reason = REASON_QUOTA_EXCEEDED;
-    } else if (reason == REASON_NO_MATCHING_SUBSCRIBERS && ingest->broker->last_commit_matched > 0) {
-        reason = REASON_SUCCESS; /* live subscribers got it */
+    } else if (reason == REASON_SUCCESS && !result->duplicate && result->matched + ingest->broker->last_commit_matched == 0) {
+        reason = REASON_NO_MATCHING_SUBSCRIBERS;
     }
-    if (!(result->error != 0 && ingest->connection && ingest->connection->version != PACKET_MQTT_5)) {
-        acknowledge(item, reason); /* MQTT 3.1.1 has no words for it: no acknowledgement */
-    }
-    item_free(item);
+    settle(item, reason);
     advance(ingest);
 }
 
@@ -164,7 +169,12 @@ static void advance(struct ingest *ingest)
         if (item->state == ITEM_PROPOSED) {
             is_at_head = false;
         } else if (item->needs_log) {
-            if (propose(item) < 0) {
+            int r = propose(item);
+            if (r == -EMSGSIZE || r == -ENOSPC) { /* never fits; or the disk is full: said at once */
+                settle(item, r == -EMSGSIZE ? REASON_PACKET_TOO_LARGE : REASON_QUOTA_EXCEEDED);
+                continue;
+            }
+            if (r < 0) {
                 durable_stall(ingest->broker, &ingest->stalled_link);
                 break;
             }
@@ -176,25 +186,6 @@ static void advance(struct ingest *ingest)
         }
     }
     free_when_empty(ingest);
-}
-
-static struct state_share_target *copy_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count)
-{
-    struct state_share_target *targets = NULL;
-
-    *count = 0;
-    for (uint32_t i = 0; choices && i < choices->count; i++) {
-        const struct subscription *member = choices->members[i];
-        if (member->session->store != broker->persistent || member->options.qos == 0) {
-            continue;
-        }
-        targets = targets ? targets : g_new0(struct state_share_target, choices->count);
-        struct bytes id = session_client_id(member->session);
-        char *filter = subscription_filter(member);
-        targets[(*count)++] = (struct state_share_target){{g_memdup2(id.at, id.length), id.length},
-                                                          {(uint8_t *)filter, strlen(filter)}};
-    }
-    return targets;
 }
 
 static struct ingest_item *add(struct connection *connection, struct publication *publication)
@@ -216,7 +207,7 @@ void ingest_add(struct connection *connection, struct publication *publication, 
     item->packet_id = packet_id;
     item->needs_log = needs_log;
     if (needs_log) {
-        item->targets = copy_targets(connection->broker, choices, &item->target_count);
+        item->targets = deliver_share_targets(connection->broker, choices, &item->target_count);
     }
     advance(item->ingest);
 }

@@ -100,6 +100,7 @@ static void on_subscribed(void *owner, uint64_t token, const struct state_result
 
     filter->reason = result->error != 0 ? REASON_QUOTA_EXCEEDED : result->reason != 0 ? result->reason : filter->options.qos;
     filter->is_granted = filter->reason < REASON_UNSPECIFIED;
+    filter->is_new = !result->subscription_existed;
     settle(filter->request);
 }
 
@@ -149,7 +150,6 @@ static void subscribe_in_state(struct connection *connection, struct request_fil
     struct state_completion completion = {on_subscribed, filter, 0};
     struct bytes text = bytes_from_string(filter->filter);
 
-    filter->is_new = session_find_subscription(connection->session, text) == NULL;
     if (state_propose_subscribe(request->broker->state, session_client_id(connection->session), text, &filter->options,
                                 &completion) < 0) {
         filter->reason = REASON_QUOTA_EXCEEDED;
