@@ -1,5 +1,6 @@
-/* SipHash-1-3 with a key of 128 bits: for hash tables whose keys strangers choose, so that nobody can make them all fall
- * into one bucket. Which bucket a key falls into differs from start to start: nothing may depend on it. */
+/* SipHash-1-3 with a key of 128 bits: for hash tables whose keys strangers choose, so that nobody
+ * can make them all fall into one bucket. Which bucket a key falls into differs from start to
+ * start: nothing may depend on it. */
 #pragma once
 
 #include "base/bytes.h"
@@ -29,7 +30,8 @@ static inline void hash_round_(uint64_t v[4])
     v[2] = hash_rotate_(v[2], 32);
 }
 
-/* Jean-Philippe Aumasson, Daniel J. Bernstein: SipHash, a fast short-input PRF; one round a word, three at the end. */
+/* Jean-Philippe Aumasson, Daniel J. Bernstein: SipHash, a fast short-input PRF; one round a word,
+ * three at the end. */
 static inline uint64_t hash_bytes(struct bytes bytes, const struct hash_key *key)
 {
     uint64_t v[4] = {key->low ^ 0x736f6d6570736575u, key->high ^ 0x646f72616e646f6du,

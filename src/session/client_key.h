@@ -1,5 +1,6 @@
-/* A client id as key of a hash table. Clients choose their ids, so the hash is keyed (base/hash.h); it is kept with the id,
- * so that GHashTable needs no key of its own. A thing that is found by its client id begins with one. */
+/* A client id as key of a hash table. Clients choose their ids, so the hash is keyed (base/hash.h);
+ * it is kept with the id, so that GHashTable needs no key of its own. A thing that is found by its
+ * client id begins with one. */
 #pragma once
 
 #include "base/hash.h"
@@ -14,7 +15,8 @@ struct client_key {
 
 static inline struct client_key client_key(struct bytes client_id, const struct hash_key *key)
 {
-    return (struct client_key){client_id.at, (uint32_t)client_id.length, (uint32_t)hash_bytes(client_id, key)};
+    return (struct client_key){client_id.at, (uint32_t)client_id.length,
+                               (uint32_t)hash_bytes(client_id, key)};
 }
 
 static inline guint client_key_hash(gconstpointer key)

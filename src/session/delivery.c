@@ -1,6 +1,7 @@
-/* See delivery.h. A ring of a power of two slots: a sequence number is a place, so finding by packet id is arithmetic and
- * pushing or finishing moves nothing. One slot lies in the ring itself, for the many clients that have one message in
- * flight at a time; beyond it the ring doubles, and gives everything back when it is empty. */
+/* See delivery.h. A ring of a power of two slots: a sequence number is a place, so finding by
+ * packet id is arithmetic and pushing or finishing moves nothing. One slot lies in the ring itself,
+ * for the many clients that have one message in flight at a time; beyond it the ring doubles, and
+ * gives everything back when it is empty. */
 #include "session/delivery.h"
 #include <assert.h>
 #include <errno.h>
@@ -92,8 +93,8 @@ static struct delivery *extend(struct delivery_ring *ring, enum delivery_state s
     return delivery;
 }
 
-int delivery_ring_push(struct delivery_ring *ring, struct message *message, uint8_t qos, bool retain,
-                       const uint32_t *ids, uint32_t id_count)
+int delivery_ring_push(struct delivery_ring *ring, struct message *message, uint8_t qos,
+                       bool retain, const uint32_t *ids, uint32_t id_count)
 {
     struct delivery *delivery = extend(ring, DELIVERY_WAITING, qos);
 
@@ -110,7 +111,8 @@ int delivery_ring_push(struct delivery_ring *ring, struct message *message, uint
         delivery->subscription_ids[0] = id_count;
         memcpy(delivery->subscription_ids + 1, ids, id_count * sizeof *ids);
     }
-    if (message->expires_unix_ms != 0 && (ring->expiry == 0 || message->expires_unix_ms < ring->expiry)) {
+    if (message->expires_unix_ms != 0 &&
+        (ring->expiry == 0 || message->expires_unix_ms < ring->expiry)) {
         ring->expiry = message->expires_unix_ms;
     }
     ring->bytes += message_bytes(message);
@@ -134,7 +136,8 @@ struct delivery *delivery_ring_at(const struct delivery_ring *ring, uint64_t seq
     return sequence - ring->first < ring->count ? slot(ring, sequence) : NULL;
 }
 
-struct delivery *delivery_ring_find(const struct delivery_ring *ring, uint16_t packet_id, uint64_t *sequence)
+struct delivery *delivery_ring_find(const struct delivery_ring *ring, uint16_t packet_id,
+                                    uint64_t *sequence)
 {
     if (packet_id == 0) {
         return NULL;

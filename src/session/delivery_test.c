@@ -106,7 +106,8 @@ static void a_delivery_is_found_by_its_packet_id_until_it_is_done(void **state)
         push(&ring, 1);
     }
     for (uint64_t i = 65533; i < 65538; i++) {
-        assert_ptr_equal(delivery_ring_find(&ring, delivery_packet_id(i), &sequence), delivery_ring_at(&ring, i));
+        assert_ptr_equal(delivery_ring_find(&ring, delivery_packet_id(i), &sequence),
+                         delivery_ring_at(&ring, i));
         assert_int_equal(sequence, i);
     }
     delivery_ring_finish(&ring, 65534);

@@ -1,5 +1,5 @@
-/* See members.h. The index is open addressing with linear probing; on removal the slots behind move up, so that no marks of
- * deleted ones pile up. */
+/* See members.h. The index is open addressing with linear probing; on removal the slots behind move
+ * up, so that no marks of deleted ones pile up. */
 #include "session/members.h"
 #include <assert.h>
 #include <glib.h>

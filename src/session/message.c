@@ -1,5 +1,6 @@
-/* See message.h. One allocation a message: header, topic, properties and payload lie together, so that a PUBLISH packet is
- * written from it with one copy or one vector. Nothing here can fail but by want of memory, at which GLib ends the program. */
+/* See message.h. One allocation a message: header, topic, properties and payload lie together, so
+ * that a PUBLISH packet is written from it with one copy or one vector. Nothing here can fail but
+ * by want of memory, at which GLib ends the program. */
 #include "session/message.h"
 #include <assert.h>
 #include <glib.h>
@@ -12,13 +13,13 @@ static uint8_t *append(uint8_t *at, struct bytes bytes)
     return at + bytes.length;
 }
 
-struct message *message_new(struct bytes topic, struct bytes properties, struct bytes payload, uint8_t qos, bool retain,
-                            uint64_t expires_unix_ms)
+struct message *message_new(struct bytes topic, struct bytes properties, struct bytes payload,
+                            uint8_t qos, bool retain, uint64_t expires_unix_ms)
 {
     assert(topic.length <= UINT16_MAX && properties.length <= MESSAGE_PART_BYTES_MAX &&
            payload.length <= MESSAGE_PART_BYTES_MAX && qos <= 2);
-    struct message *message =
-        g_malloc(offsetof(struct message, body) + topic.length + properties.length + payload.length);
+    struct message *message = g_malloc(offsetof(struct message, body) + topic.length +
+                                       properties.length + payload.length);
 
     message->references = 1;
     message->held = 0;

@@ -1,4 +1,5 @@
-/* A sorted array: clients count their packet ids up, so that adding is appending and removing is at the front of a few. */
+/* A sorted array: clients count their packet ids up, so that adding is appending and removing is at
+ * the front of a few. */
 #include "session/session.h"
 #include <glib.h>
 

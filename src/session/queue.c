@@ -1,6 +1,7 @@
-/* The queue of a session with its limits, and what the client says to it. Beyond a limit expired messages go first; then
- * either the newcomer is refused or, with drop_oldest, the oldest goes that cannot be in flight: while a connection has the session the
- * first `receive_maximum` that are not DONE may be on their way, and must stay as they are (MQTT 5, 4.4, 4.9). */
+/* The queue of a session with its limits, and what the client says to it. Beyond a limit expired
+ * messages go first; then either the newcomer is refused or, with drop_oldest, the oldest goes that
+ * cannot be in flight: while a connection has the session the first `receive_maximum` that are not
+ * DONE may be on their way, and must stay as they are (MQTT 5, 4.4, 4.9). */
 #include "session/store_private.h"
 #include <assert.h>
 #include <errno.h>
@@ -48,14 +49,17 @@ static struct window window_of(const struct session *session)
     return window;
 }
 
-static bool is_over(const struct session_limits *limits, uint64_t messages, uint64_t bytes, const struct message *message)
+static bool is_over(const struct session_limits *limits, uint64_t messages, uint64_t bytes,
+                    const struct message *message)
 {
-    return messages + 1 > limits->queue_messages_max || bytes + message_bytes(message) > limits->queue_bytes_max;
+    return messages + 1 > limits->queue_messages_max ||
+           bytes + message_bytes(message) > limits->queue_bytes_max;
 }
 
 static bool is_queue_over(const struct session *session, const struct message *message)
 {
-    return is_over(&session->store->limits, session->deliveries.waiting, session->deliveries.bytes, message);
+    return is_over(&session->store->limits, session->deliveries.waiting, session->deliveries.bytes,
+                   message);
 }
 
 bool session_is_full(const struct session *session, const struct message *message)
@@ -76,13 +80,14 @@ bool session_is_full(const struct session *session, const struct message *messag
     return is_over(limits, window.kept, window.bytes, message);
 }
 
-/* Drops what has expired and cannot be in flight. `ring->expiry` spares most looks: none of those beyond the window expires
- * before. It was found with the window of one connection, so another looks anew: what is dropped must not depend on when
- * somebody looked. */
+/* Drops what has expired and cannot be in flight. `ring->expiry` spares most looks: none of those
+ * beyond the window expires before. It was found with the window of one connection, so another
+ * looks anew: what is dropped must not depend on when somebody looked. */
 static void drop_expired(struct session *session, uint64_t now_unix_ms)
 {
     struct delivery_ring *ring = &session->deliveries;
-    bool is_unknown = session->expiry_connection != 0 && session->expiry_connection != session->connection_number;
+    bool is_unknown =
+        session->expiry_connection != 0 && session->expiry_connection != session->connection_number;
 
     if (!is_unknown && (ring->expiry == 0 || ring->expiry > now_unix_ms)) {
         return;
@@ -112,7 +117,7 @@ static bool drop_oldest(struct session *session, uint64_t from, const struct mes
     uint64_t dropped = 0, end = delivery_ring_end(ring);
 
     for (uint64_t i = skip_dropped(session, from); i < end && is_queue_over(session, message);
-         i = MAX(i + 1, ring->first)) {
+         i = skip_dropped(session, MAX(i + 1, ring->first))) {
         uint8_t state = delivery_ring_at(ring, i)->state;
         if (state == DELIVERY_WAITING) {
             delivery_ring_finish(ring, i);
@@ -126,8 +131,8 @@ static bool drop_oldest(struct session *session, uint64_t from, const struct mes
     return dropped > 0;
 }
 
-int session_enqueue(struct session *session, struct message *message, uint8_t qos, bool retain, const uint32_t *ids,
-                    uint32_t id_count, uint64_t now_unix_ms)
+int session_enqueue(struct session *session, struct message *message, uint8_t qos, bool retain,
+                    const uint32_t *ids, uint32_t id_count, uint64_t now_unix_ms)
 {
     const struct session_limits *limits = &session->store->limits;
     struct delivery_ring *ring = &session->deliveries;
@@ -166,7 +171,8 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
 bool session_acknowledge(struct session *session, enum session_ack kind, uint16_t packet_id)
 {
     uint64_t sequence;
-    const struct delivery *delivery = delivery_ring_find(&session->deliveries, packet_id, &sequence);
+    const struct delivery *delivery =
+        delivery_ring_find(&session->deliveries, packet_id, &sequence);
 
     if (!delivery || delivery->qos != (kind == SESSION_PUBACK ? 1 : 2)) {
         return false;

@@ -1,4 +1,5 @@
-/* Random changes, held against a naive model: arrays that are searched from end to end. The seed is printed; SESSION_SEED=N runs it again. */
+/* Random changes, held against a naive model: arrays that are searched from end to end. The seed is
+ * printed; SESSION_SEED=N runs it again. */
 #include "session/route.h"
 #include "session/test_support.h"
 #include "topic/name.h"
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 
 #define CLIENTS 40
-#define STEPS 40000
+#define STEPS   40000
 
 struct model_subscription {
     char filter[32];
@@ -44,7 +45,9 @@ static void random_path(GRand *random, bool is_filter, char path[32])
     static const char *const names[] = {"a", "b", "", "$x", "cc"};
     int levels = 1 + below(random, 3);
 
-    strcpy(path, is_filter && below(random, 5) == 0 ? (below(random, 2) ? "$share/g/" : "$share/hh/") : "");
+    strcpy(path, is_filter && below(random, 5) == 0
+                     ? (below(random, 2) ? "$share/g/" : "$share/hh/")
+                     : "");
     for (int i = 0; i < levels; i++) {
         int kind = is_filter ? below(random, 8) : 7;
         strcat(path, i > 0 ? "/" : "");
@@ -62,7 +65,8 @@ static void random_path(GRand *random, bool is_filter, char path[32])
 static struct model_subscription *model_find(struct world *world, int client, const char *filter)
 {
     for (guint i = 0; i < world->subscriptions->len; i++) {
-        struct model_subscription *each = &g_array_index(world->subscriptions, struct model_subscription, i);
+        struct model_subscription *each =
+            &g_array_index(world->subscriptions, struct model_subscription, i);
         if (each->client == client && strcmp(each->filter, filter) == 0) {
             return each;
         }
@@ -73,7 +77,8 @@ static struct model_subscription *model_find(struct world *world, int client, co
 static void model_remove(struct world *world, int client, const char *filter)
 {
     for (guint i = world->subscriptions->len; i-- > 0;) {
-        const struct model_subscription *each = &g_array_index(world->subscriptions, struct model_subscription, i);
+        const struct model_subscription *each =
+            &g_array_index(world->subscriptions, struct model_subscription, i);
         if (each->client == client && (!filter || strcmp(each->filter, filter) == 0)) {
             g_array_remove_index(world->subscriptions, i);
         }
@@ -85,12 +90,14 @@ static void subscribe_some(struct world *world, int client)
     struct model_subscription made = {.client = client};
 
     random_path(world->random, true, made.filter);
-    made.options = (struct subscription_options){.qos = (uint8_t)below(world->random, 3),
-                                                 .subscription_id = (uint32_t)below(world->random, 4),
-                                                 .no_local = below(world->random, 4) == 0,
-                                                 .retain_as_published = below(world->random, 4) == 0};
+    made.options =
+        (struct subscription_options){.qos = (uint8_t)below(world->random, 3),
+                                      .subscription_id = (uint32_t)below(world->random, 4),
+                                      .no_local = below(world->random, 4) == 0,
+                                      .retain_as_published = below(world->random, 4) == 0};
     struct model_subscription *old = model_find(world, client, made.filter);
-    enum subscribe_result result = session_subscribe(world->sessions[client], text(made.filter), &made.options);
+    enum subscribe_result result =
+        session_subscribe(world->sessions[client], text(made.filter), &made.options);
 
     assert_int_equal(result, old ? SUBSCRIBE_REPLACED : SUBSCRIBE_NEW);
     if (old) {
@@ -107,7 +114,8 @@ static void unsubscribe_some(struct world *world, int client)
     random_path(world->random, true, filter);
     if (world->subscriptions->len > 0 && below(world->random, 2)) {
         guint at = (guint)below(world->random, (int)world->subscriptions->len);
-        const struct model_subscription *any = &g_array_index(world->subscriptions, struct model_subscription, at);
+        const struct model_subscription *any =
+            &g_array_index(world->subscriptions, struct model_subscription, at);
         strcpy(filter, any->filter);
         client = any->client;
     }
@@ -117,15 +125,18 @@ static void unsubscribe_some(struct world *world, int client)
 }
 
 /* What the model says of one session: the merged target. */
-static bool model_target(struct world *world, int client, const char *topic, bool is_self, struct route_target *target, uint32_t *id_sum)
+static bool model_target(struct world *world, int client, const char *topic, bool is_self,
+                         struct route_target *target, uint32_t *id_sum)
 {
     bool is_matched = false;
 
     *target = (struct route_target){0};
     *id_sum = 0;
     for (guint i = 0; i < world->subscriptions->len; i++) {
-        const struct model_subscription *each = &g_array_index(world->subscriptions, struct model_subscription, i);
-        if (each->client != client || g_str_has_prefix(each->filter, "$share/") || (is_self && each->options.no_local) ||
+        const struct model_subscription *each =
+            &g_array_index(world->subscriptions, struct model_subscription, i);
+        if (each->client != client || g_str_has_prefix(each->filter, "$share/") ||
+            (is_self && each->options.no_local) ||
             !topic_filter_matches(text(each->filter), text(topic))) {
             continue;
         }
@@ -147,7 +158,8 @@ static uint32_t sum_ids(const struct route_target *target)
     return sum;
 }
 
-static void assert_target(const struct route_target *target, const struct route_target *expected, uint32_t id_sum)
+static void assert_target(const struct route_target *target, const struct route_target *expected,
+                          uint32_t id_sum)
 {
     assert_int_equal(target->qos, expected->qos);
     assert_int_equal(target->retain_as_published, expected->retain_as_published);
@@ -161,9 +173,11 @@ static uint32_t model_shares(struct world *world, const char *topic, uint32_t *m
 
     *members = 0;
     for (guint i = 0; i < world->subscriptions->len; i++) {
-        const struct model_subscription *each = &g_array_index(world->subscriptions, struct model_subscription, i);
+        const struct model_subscription *each =
+            &g_array_index(world->subscriptions, struct model_subscription, i);
         struct bytes share, filter;
-        if (topic_filter_split_shared(text(each->filter), &share, &filter) && topic_filter_matches(filter, text(topic))) {
+        if (topic_filter_split_shared(text(each->filter), &share, &filter) &&
+            topic_filter_matches(filter, text(topic))) {
             g_hash_table_add(seen, g_strdup(each->filter));
             ++*members;
         }
@@ -177,7 +191,8 @@ static void check_route(struct world *world, const struct route *route, const ch
     struct route_target expected;
 
     for (int client = 0; client < CLIENTS; client++) {
-        targets += world->sessions[client] && model_target(world, client, topic, false, &expected, &id_sum);
+        targets += world->sessions[client] &&
+                   model_target(world, client, topic, false, &expected, &id_sum);
     }
     assert_int_equal(route->target_count, targets);
     for (uint32_t i = 0; i < route->target_count; i++) {
@@ -188,7 +203,8 @@ static void check_route(struct world *world, const struct route *route, const ch
     assert_int_equal(route->share_count, model_shares(world, topic, &members_expected));
     for (uint32_t i = 0; i < route->share_count; i++) {
         members += share_member_count(route->shares[i]);
-        assert_ptr_equal(session_store_find_share(world->store, share_name(route->shares[i]), share_filter(route->shares[i])),
+        assert_ptr_equal(session_store_find_share(world->store, share_name(route->shares[i]),
+                                                  share_filter(route->shares[i])),
                          route->shares[i]);
     }
     assert_int_equal(members, members_expected);
@@ -200,7 +216,9 @@ static void check_self(struct world *world, int client, const char *topic)
     uint32_t id_sum;
     bool is_matched = model_target(world, client, topic, true, &expected, &id_sum);
 
-    assert_int_equal(route_target_for_self(world->store, text(topic), world->sessions[client], &target), is_matched);
+    assert_int_equal(
+        route_target_for_self(world->store, text(topic), world->sessions[client], &target),
+        is_matched);
     if (is_matched) {
         assert_target(&target, &expected, id_sum);
         g_free(target.subscription_ids);
@@ -269,7 +287,8 @@ static void step(struct world *world, uint64_t now_unix_ms)
         remove_session(world, client);
         break;
     case 1:
-        world->expires[client] = below(world->random, 4) ? now_unix_ms + (uint64_t)below(world->random, 400) + 1 : 0;
+        world->expires[client] =
+            below(world->random, 4) ? now_unix_ms + (uint64_t)below(world->random, 400) + 1 : 0;
         session_set_expires(session, world->expires[client]);
         break;
     case 2:
@@ -337,15 +356,19 @@ static uint64_t model_bytes(const struct queue *queue)
 static bool model_fits(const struct queue *queue, uint64_t bytes)
 {
     const struct session_limits *limits = session_store_limits(queue->store);
-    return queue->model->len + 1 <= limits->queue_messages_max && model_bytes(queue) + bytes <= limits->queue_bytes_max;
+    return queue->model->len + 1 <= limits->queue_messages_max &&
+           model_bytes(queue) + bytes <= limits->queue_bytes_max;
 }
 
 static guint model_window(const struct queue *queue)
 {
-    return queue->session->connection_number ? MIN(queue->session->receive_maximum, queue->model->len) : 0;
+    return queue->session->connection_number
+               ? MIN(queue->session->receive_maximum, queue->model->len)
+               : 0;
 }
 
-/* With expired ones and, unless it refuses, the oldest dropped where that is allowed; -ENOBUFS leaves all but the expired. */
+/* With expired ones and, unless it refuses, the oldest dropped where that is allowed; -ENOBUFS
+ * leaves all but the expired. */
 static int model_enqueue(struct queue *queue, uint32_t bytes, uint64_t now_unix_ms)
 {
     guint window = model_window(queue);
@@ -382,14 +405,16 @@ static int model_enqueue(struct queue *queue, uint32_t bytes, uint64_t now_unix_
 static void enqueue_some(struct queue *queue, uint64_t now_unix_ms)
 {
     g_autofree char *payload = g_strnfill((gsize)below(queue->random, 20) + 1, 'x');
-    uint64_t expires = below(queue->random, 2) ? now_unix_ms + (uint64_t)below(queue->random, 60) : 0;
+    uint64_t expires =
+        below(queue->random, 2) ? now_unix_ms + (uint64_t)below(queue->random, 60) : 0;
     uint8_t qos = (uint8_t)(1 + below(queue->random, 2));
     _cleanup_(message_unrefp) struct message *message = message_of("t", payload, qos, expires);
     uint32_t bytes = (uint32_t)message_bytes(message);
     uint64_t end = delivery_ring_end(&queue->session->deliveries);
 
     int expected = model_enqueue(queue, bytes, now_unix_ms);
-    assert_int_equal(session_enqueue(queue->session, message, qos, false, NULL, 0, now_unix_ms), expected);
+    assert_int_equal(session_enqueue(queue->session, message, qos, false, NULL, 0, now_unix_ms),
+                     expected);
     if (expected >= 0) {
         struct model_delivery made = {end, expires, bytes, qos, false};
         g_array_append_val(queue->model, made);
@@ -409,7 +434,8 @@ static void acknowledge_some(struct queue *queue)
                 : kind == SESSION_PUBREC_ERROR ? each->qos == 2 && !each->is_received
                                                : each->is_received;
 
-    assert_int_equal(session_acknowledge(queue->session, kind, delivery_packet_id(each->sequence)), fits);
+    assert_int_equal(session_acknowledge(queue->session, kind, delivery_packet_id(each->sequence)),
+                     fits);
     if (fits && kind == SESSION_PUBREC) {
         each->is_received = true;
     } else if (fits) {
@@ -459,7 +485,8 @@ static void queue_step(struct queue *queue, uint64_t now_unix_ms)
 
 static void a_queue_does_what_the_model_does(void **state)
 {
-    struct queue queue = {.random = random_new("queue"), .store = store_with_limits(10, 400, false)};
+    struct queue queue = {.random = random_new("queue"),
+                          .store = store_with_limits(10, 400, false)};
 
     queue.session = session_store_add(queue.store, text("c"));
     queue.model = g_array_new(FALSE, FALSE, sizeof(struct model_delivery));

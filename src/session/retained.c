@@ -1,5 +1,6 @@
-/* See retained.h. The tree's value is the message itself; those that expire stand in a sequence beside it, by their end, ties by
- * topic. A hundred thousand messages of a house need no more than themselves and their place in the tree. */
+/* See retained.h. The tree's value is the message itself; those that expire stand in a sequence
+ * beside it, by their end, ties by topic. A hundred thousand messages of a house need no more than
+ * themselves and their place in the tree. */
 #include "session/retained.h"
 #include "topic/tree.h"
 #include <errno.h>
@@ -86,7 +87,8 @@ int retained_set(struct retained *retained, struct message *message)
     }
     struct message *old = retained_find(retained, message_topic(message));
     uint64_t bytes = retained->bytes - (old ? message_bytes(old) : 0) + message_bytes(message);
-    if (bytes > retained->bytes_max || (!old && retained_count(retained) >= retained->messages_max)) {
+    if (bytes > retained->bytes_max ||
+        (!old && retained_count(retained) >= retained->messages_max)) {
         return -ENOBUFS;
     }
     message_ref(message);
@@ -136,13 +138,15 @@ static void on_each(void *owner, void *value)
     scan->each(scan->owner, value);
 }
 
-void retained_scan(const struct retained *retained, struct bytes filter, bool (*fn)(void *owner, struct message *message), void *owner)
+void retained_scan(const struct retained *retained, struct bytes filter,
+                   bool (*fn)(void *owner, struct message *message), void *owner)
 {
     struct scan scan = {.fn = fn, .owner = owner};
     topic_tree_scan(retained->tree, filter, on_scan, &scan);
 }
 
-void retained_for_each(const struct retained *retained, void (*fn)(void *owner, struct message *message), void *owner)
+void retained_for_each(const struct retained *retained,
+                       void (*fn)(void *owner, struct message *message), void *owner)
 {
     struct scan scan = {.each = fn, .owner = owner};
     topic_tree_for_each(retained->tree, on_each, &scan);
@@ -164,7 +168,8 @@ void retained_expire(struct retained *retained, uint64_t now_unix_ms)
 {
     struct message *message;
 
-    while ((message = first_to_expire(retained)) != NULL && message_is_expired(message, now_unix_ms)) {
+    while ((message = first_to_expire(retained)) != NULL &&
+           message_is_expired(message, now_unix_ms)) {
         remove_topic(retained, message_topic(message));
     }
 }

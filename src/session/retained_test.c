@@ -3,9 +3,11 @@
 #include "session/test_support.h"
 #include <errno.h>
 
-static int retain(struct retained *retained, const char *topic, const char *payload, uint64_t expires_unix_ms)
+static int retain(struct retained *retained, const char *topic, const char *payload,
+                  uint64_t expires_unix_ms)
 {
-    _cleanup_(message_unrefp) struct message *message = message_of(topic, payload, 1, expires_unix_ms);
+    _cleanup_(message_unrefp) struct message *message =
+        message_of(topic, payload, 1, expires_unix_ms);
     return retained_set(retained, message);
 }
 
@@ -19,7 +21,8 @@ static void append(void *owner, struct message *message)
 static bool append_two(void *owner, struct message *message)
 {
     append(owner, message);
-    return strchr(((GString *)owner)->str, ' ') == ((GString *)owner)->str + ((GString *)owner)->len - 1;
+    return strchr(((GString *)owner)->str, ' ') ==
+           ((GString *)owner)->str + ((GString *)owner)->len - 1;
 }
 
 /* [MQTT-3.3.1-5] */

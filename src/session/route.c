@@ -1,5 +1,6 @@
-/* See route.h. The tree hands over each matching filter; a session that comes up again is found by the place that it remembers, so
- * that merging overlapping subscriptions costs the same for ten targets and for ten thousand. */
+/* See route.h. The tree hands over each matching filter; a session that comes up again is found by
+ * the place that it remembers, so that merging overlapping subscriptions costs the same for ten
+ * targets and for ten thousand. */
 #include "session/route.h"
 #include "session/store_private.h"
 
@@ -38,7 +39,8 @@ static struct route_target *add_target(struct route *route, struct session *sess
     return target;
 }
 
-/* One more matching subscription of the target's session (3.3.4: the highest QoS, and the identifiers of all). */
+/* One more matching subscription of the target's session (3.3.4: the highest QoS, and the
+ * identifiers of all). */
 static void merge(struct route_target *target, const struct subscription_options *options)
 {
     target->qos = MAX(target->qos, options->qos);
@@ -55,7 +57,8 @@ static void merge(struct route_target *target, const struct subscription_options
 static void add_subscription(struct route *route, const struct subscription *subscription)
 {
     struct session *session = subscription->session;
-    uint32_t at = session->route_at; /* may be of another route: then it does not lead back to the session */
+    uint32_t at =
+        session->route_at; /* may be of another route: then it does not lead back to the session */
     bool is_known = at < route->target_count && route->targets[at].session == session;
 
     merge(is_known ? &route->targets[at] : add_target(route, session), &subscription->options);
@@ -83,7 +86,7 @@ static void on_match(void *owner, void *value)
     for (uint32_t i = 0; i < entry->members.count; i++) {
         add_subscription(route, entry->members.items[i]);
     }
-    list_for_each (link, &entry->shares) {
+    list_for_each(link, &entry->shares) {
         add_share(route, list_entry(link, struct share, link));
     }
 }
@@ -125,7 +128,8 @@ static void on_match_self(void *owner, void *value)
     }
 }
 
-bool route_target_for_self(const struct session_store *store, struct bytes topic, const struct session *self, struct route_target *out)
+bool route_target_for_self(const struct session_store *store, struct bytes topic,
+                           const struct session *self, struct route_target *out)
 {
     struct self_match match = {.self = self, .target = {.session = (struct session *)self}};
 

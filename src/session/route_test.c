@@ -27,11 +27,13 @@ static int teardown(void **state)
 
 static void with_id(struct session *session, const char *filter, uint8_t qos, uint32_t id)
 {
-    session_subscribe(session, text(filter), &(struct subscription_options){.subscription_id = id, .qos = qos});
+    session_subscribe(session, text(filter),
+                      &(struct subscription_options){.subscription_id = id, .qos = qos});
 }
 
 /* [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4] */
-static void overlapping_subscriptions_make_one_copy_with_the_highest_qos_and_all_identifiers(void **state)
+static void
+overlapping_subscriptions_make_one_copy_with_the_highest_qos_and_all_identifiers(void **state)
 {
     struct fixture *fixture = *state;
     struct session *session = session_store_add(fixture->store, text("c"));
@@ -75,7 +77,8 @@ static void each_session_is_a_target_once_whatever_it_remembers_of_other_routes(
     }
     for (uint32_t i = 0; i < 50; i++) {
         for (uint32_t j = 0; j < i; j++) {
-            assert_ptr_not_equal(fixture->route.targets[i].session, fixture->route.targets[j].session);
+            assert_ptr_not_equal(fixture->route.targets[i].session,
+                                 fixture->route.targets[j].session);
         }
     }
 }
@@ -116,7 +119,8 @@ static void retain_as_published_holds_if_any_subscription_says_so(void **state)
     subscribe(session, "a", 1);
     route_resolve(&fixture->route, fixture->store, text("a"));
     assert_false(fixture->route.targets[0].retain_as_published);
-    session_subscribe(session, text("+"), &(struct subscription_options){.retain_as_published = true});
+    session_subscribe(session, text("+"),
+                      &(struct subscription_options){.retain_as_published = true});
     route_resolve(&fixture->route, fixture->store, text("a"));
     assert_true(fixture->route.targets[0].retain_as_published);
 }
@@ -128,7 +132,9 @@ static void no_local_subscriptions_give_nothing_to_their_own_publisher(void **st
     struct session *session = session_store_add(fixture->store, text("c"));
     struct route_target target;
 
-    session_subscribe(session, text("a"), &(struct subscription_options){.qos = 2, .no_local = true, .subscription_id = 1});
+    session_subscribe(
+        session, text("a"),
+        &(struct subscription_options){.qos = 2, .no_local = true, .subscription_id = 1});
     route_resolve(&fixture->route, fixture->store, text("a"));
     assert_true(fixture->route.targets[0].has_no_local);
     assert_false(route_target_for_self(fixture->store, text("a"), session, &target));
@@ -182,15 +188,21 @@ static void wildcards_at_the_front_never_reach_system_topics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(overlapping_subscriptions_make_one_copy_with_the_highest_qos_and_all_identifiers, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(each_session_is_a_target_once_whatever_it_remembers_of_other_routes, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            overlapping_subscriptions_make_one_copy_with_the_highest_qos_and_all_identifiers, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(
+            each_session_is_a_target_once_whatever_it_remembers_of_other_routes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_topic_without_subscribers_leads_nowhere, setup, teardown),
         cmocka_unit_test_setup_teardown(a_route_is_current_until_a_filter_changes, setup, teardown),
-        cmocka_unit_test_setup_teardown(retain_as_published_holds_if_any_subscription_says_so, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_local_subscriptions_give_nothing_to_their_own_publisher, setup, teardown),
-        cmocka_unit_test_setup_teardown(share_groups_are_in_the_route_once_each_and_not_their_members, setup, teardown),
-        cmocka_unit_test_setup_teardown(wildcards_at_the_front_never_reach_system_topics, setup, teardown),
+        cmocka_unit_test_setup_teardown(retain_as_published_holds_if_any_subscription_says_so,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(no_local_subscriptions_give_nothing_to_their_own_publisher,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            share_groups_are_in_the_route_once_each_and_not_their_members, setup, teardown),
+        cmocka_unit_test_setup_teardown(wildcards_at_the_front_never_reach_system_topics, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

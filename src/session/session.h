@@ -1,17 +1,19 @@
-/* What outlives a connection (or, in the live store, lasts as long as one): client id, subscriptions, deliveries, the
- * packet ids of QoS 2 publishes received and not yet released. Owned by its store. Pure. */
+/* What outlives a connection (or, in the live store, lasts as long as one): client id,
+ * subscriptions, deliveries, the packet ids of QoS 2 publishes received and not yet released. Owned
+ * by its store. Pure. */
 #pragma once
 
-#include "session/delivery.h"
 #include "base/list.h"
 #include "session/client_key.h"
+#include "session/delivery.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 struct session_store;
 struct share;
 
-#define SESSION_NEVER_EXPIRES UINT32_MAX /* session expiry interval 0xFFFFFFFF (MQTT 5, 3.1.2.11.2) */
+#define SESSION_NEVER_EXPIRES                                                                      \
+    UINT32_MAX /* session expiry interval 0xFFFFFFFF (MQTT 5, 3.1.2.11.2) */
 
 struct subscription_options {
     uint32_t subscription_id; /* 0 = none */
@@ -47,23 +49,29 @@ struct session {
     struct list subscriptions; /* of subscription.session_link, owned, in order of subscribing */
     struct delivery_ring deliveries;
     struct packet_id_set received;
-    char *username;             /* owned (g_free); NULL for anonymous */
+    char *username; /* owned (g_free); NULL for anonymous */
     uint64_t created_unix_ms;
-    uint64_t expires_unix_ms;   /* when disconnected: the end; 0 while connected or for never. Set by session_set_expires() */
-    uint64_t connection_number; /* of the connection that has it now, as numbered by its node; 0 = none. Replicated. */
+    uint64_t expires_unix_ms; /* when disconnected: the end; 0 while connected or for never. Set by
+                                 session_set_expires() */
+    uint64_t connection_number; /* of the connection that has it now, as numbered by its node; 0 =
+                                   none. Replicated. */
     uint64_t dropped_messages;  /* at the queue's limit */
     uint32_t subscription_count;
     uint32_t expiry_s;
-    uint16_t receive_maximum;   /* of the client; 65535 until it is set */
-    uint8_t version;            /* protocol version of the last connection */
+    uint16_t receive_maximum; /* of the client; 65535 until it is set */
+    uint8_t version;          /* protocol version of the last connection */
     /* Not part of the state: */
-    uint32_t route_at;      /* scratch of route.c */
-    void *connection;       /* the shell's connection that is attached on this node, borrowed; NULL for none */
-    uint64_t sent_end;      /* the shell's: deliveries before it may have been sent by this node (DUP); 0 = not known */
-    uint64_t dropped_first; /* deliveries from here up to dropped_end are DONE: spares drop_oldest the walk */
+    uint32_t route_at; /* scratch of route.c */
+    void *connection;  /* the shell's connection that is attached on this node, borrowed; NULL for
+                          none */
+    uint64_t sent_end; /* the shell's: deliveries before it may have been sent by this node (DUP); 0
+                          = not known */
+    uint64_t dropped_first; /* deliveries from here up to dropped_end are DONE: spares drop_oldest
+                               the walk */
     uint64_t dropped_end;
-    uint64_t expiry_connection; /* deliveries.expiry was found while this connection had the session; 0 = holds for any */
-    char client_id[]; /* NUL-terminated */
+    uint64_t expiry_connection; /* deliveries.expiry was found while this connection had the
+                                   session; 0 = holds for any */
+    char client_id[];           /* NUL-terminated */
 };
 
 struct bytes session_client_id(const struct session *session);

@@ -1,5 +1,6 @@
-/* See store.h. Sessions are found by a keyed hash of their client id; whatever shows an order sorts, so that no order of a
- * hash table is seen. Those that have an end stand in a balanced sequence by it. */
+/* See store.h. Sessions are found by a keyed hash of their client id; whatever shows an order
+ * sorts, so that no order of a hash table is seen. Those that have an end stand in a balanced
+ * sequence by it. */
 #include "session/store_private.h"
 #include <assert.h>
 
@@ -10,7 +11,8 @@ static void free_session(gpointer pointer)
     struct session *session = pointer;
 
     while (!list_is_empty(&session->subscriptions)) {
-        subscription_free(list_entry(session->subscriptions.next, struct subscription, session_link));
+        subscription_free(
+            list_entry(session->subscriptions.next, struct subscription, session_link));
     }
     session_set_expires(session, 0);
     session->store->bytes -= sizeof *session + session->key.length + SESSION_OVERHEAD_BYTES;
@@ -74,7 +76,8 @@ struct session *session_store_add(struct session_store *store, struct bytes clie
     if (client_id.length > 0) {
         memcpy(session->client_id, client_id.at, client_id.length);
     }
-    session->key = client_key((struct bytes){(const uint8_t *)session->client_id, client_id.length}, &store->hash_key);
+    session->key = client_key((struct bytes){(const uint8_t *)session->client_id, client_id.length},
+                              &store->hash_key);
     session->store = store;
     session->receive_maximum = UINT16_MAX;
     list_init(&session->subscriptions);
@@ -104,7 +107,8 @@ uint32_t session_store_subscription_count(const struct session_store *store)
 
 uint64_t session_store_bytes(const struct session_store *store)
 {
-    return store->bytes + store->totals.bytes + store->totals.memory + topic_tree_bytes(store->filters);
+    return store->bytes + store->totals.bytes + store->totals.memory +
+           topic_tree_bytes(store->filters);
 }
 
 void session_store_count_once(struct session_store *store)
@@ -129,7 +133,8 @@ static int compare_ids(gconstpointer left, gconstpointer right)
     return client_key_compare(&(*a)->key, &(*b)->key);
 }
 
-void session_store_for_each(struct session_store *store, void (*fn)(void *owner, struct session *session), void *owner)
+void session_store_for_each(struct session_store *store,
+                            void (*fn)(void *owner, struct session *session), void *owner)
 {
     g_autoptr(GPtrArray) sessions = g_ptr_array_sized_new(g_hash_table_size(store->sessions));
     GHashTableIter iter;

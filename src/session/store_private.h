@@ -8,29 +8,30 @@
 #include "topic/tree.h"
 #include <glib.h>
 
-/* What the tree has for a filter: with one plain subscription and no share group, as most have, the subscription itself with
- * the lowest bit set; else one of these. */
+/* What the tree has for a filter: with one plain subscription and no share group, as most have, the
+ * subscription itself with the lowest bit set; else one of these. */
 struct filter_entry {
     struct members members; /* of the plain subscriptions */
     struct list shares;     /* of share.link, owned, in order of making */
 };
 
 struct share {
-    struct list link;          /* in filter_entry.shares */
+    struct list link; /* in filter_entry.shares */
     struct session_store *store;
     struct members members;
-    uint32_t node;             /* of the filter */
-    uint32_t turn;             /* the next member to be asked; not part of the state */
-    uint32_t hash;             /* of node and name */
-    char *filter;              /* owned, without `$share/NAME/` */
-    struct bytes name;         /* points to what follows */
+    uint32_t node;     /* of the filter */
+    uint32_t turn;     /* the next member to be asked; not part of the state */
+    uint32_t hash;     /* of node and name */
+    char *filter;      /* owned, without `$share/NAME/` */
+    struct bytes name; /* points to what follows */
     uint8_t name_bytes[];
 };
 
 struct session_store {
     GHashTable *sessions; /* of client_key at the head of a session, owned */
     GHashTable *shares;   /* of struct share, borrowed from their filter_entry, by node and name */
-    GSequence *expiry;    /* of sessions that have an end, borrowed, earliest first, ties by client id */
+    GSequence
+        *expiry; /* of sessions that have an end, borrowed, earliest first, ties by client id */
     struct topic_tree *filters;
     struct hash_key hash_key;
     struct session_limits limits;

@@ -104,8 +104,9 @@ static void an_empty_store_weighs_what_it_did_at_first(void **state)
 
 static void an_idle_session_and_a_subscription_stay_small(void **state)
 {
-    assert_true(sizeof(struct session) + 24 <= 300 - 32); /* with a client id, and its place in the hash table */
-    assert_true(sizeof(struct subscription) <= 56);       /* malloc makes 64 of it */
+    assert_true(sizeof(struct session) + 24 <=
+                300 - 32); /* with a client id, and its place in the hash table */
+    assert_true(sizeof(struct subscription) <= 56); /* malloc makes 64 of it */
 }
 
 static void nothing_is_limited_until_it_is_said(void **state)

@@ -1,6 +1,7 @@
-/* Subscriptions: each stands in its session's list and with its filter in the store's tree. Subscribing again finds the
- * subscription by way of the filter, never by way of the session's list; ending one is constant time on both sides, so that ten
- * thousand sessions which share a filter may go at once. */
+/* Subscriptions: each stands in its session's list and with its filter in the store's tree.
+ * Subscribing again finds the subscription by way of the filter, never by way of the session's
+ * list; ending one is constant time on both sides, so that ten thousand sessions which share a
+ * filter may go at once. */
 #include "session/store_private.h"
 #include "topic/name.h"
 #include <assert.h>
@@ -37,7 +38,8 @@ static uint64_t share_bytes(const struct share *share)
     return sizeof *share + share->name.length + strlen(share->filter) + 4 * ALLOCATION_BYTES;
 }
 
-static struct share *share_new(struct session_store *store, struct filter_entry *entry, uint32_t node, struct bytes name)
+static struct share *share_new(struct session_store *store, struct filter_entry *entry,
+                               uint32_t node, struct bytes name)
 {
     struct share *share = g_malloc0(sizeof *share + name.length);
 
@@ -78,7 +80,9 @@ uint32_t share_member_count(const struct share *share)
     return share->members.count;
 }
 
-struct subscription *share_pick(struct share *share, bool (*is_eligible)(void *owner, const struct subscription *subscription), void *owner)
+struct subscription *
+share_pick(struct share *share,
+           bool (*is_eligible)(void *owner, const struct subscription *subscription), void *owner)
 {
     const struct members *members = &share->members;
 
@@ -92,7 +96,8 @@ struct subscription *share_pick(struct share *share, bool (*is_eligible)(void *o
     return NULL;
 }
 
-struct share *session_store_find_share(const struct session_store *store, struct bytes name, struct bytes filter)
+struct share *session_store_find_share(const struct session_store *store, struct bytes name,
+                                       struct bytes filter)
 {
     uint32_t node = topic_tree_find(store->filters, filter);
     return node != 0 ? find_share(store, node, name) : NULL;
@@ -139,12 +144,14 @@ static void narrow(struct session_store *store, uint32_t node, struct filter_ent
     if (!list_is_empty(&entry->shares) || entry->members.count > 1) {
         return;
     }
-    void *value = entry->members.count == 1 ? filter_value_of_single(entry->members.items[0]) : NULL;
+    void *value =
+        entry->members.count == 1 ? filter_value_of_single(entry->members.items[0]) : NULL;
     entry_free(store, entry);
     topic_tree_set_value(store->filters, node, value);
 }
 
-static struct subscription *find_in(const struct session *session, struct bytes name, bool is_shared, uint32_t node)
+static struct subscription *find_in(const struct session *session, struct bytes name,
+                                    bool is_shared, uint32_t node)
 {
     if (is_shared) {
         const struct share *share = find_share(session->store, node, name);
@@ -210,7 +217,8 @@ static void unlink_subscription(struct subscription *subscription)
 
 /* ---- subscriptions ---- */
 
-enum subscribe_result session_subscribe(struct session *session, struct bytes filter, const struct subscription_options *options)
+enum subscribe_result session_subscribe(struct session *session, struct bytes filter,
+                                        const struct subscription_options *options)
 {
     struct session_store *store = session->store;
     struct subscription *subscription = session_find_subscription(session, filter);
@@ -268,5 +276,6 @@ char *subscription_filter(const struct subscription *subscription)
     if (!share) {
         return topic_tree_path(subscription->session->store->filters, subscription->node);
     }
-    return g_strdup_printf("$share/%.*s/%s", (int)share->name.length, (const char *)share->name.at, share->filter);
+    return g_strdup_printf("$share/%.*s/%s", (int)share->name.length, (const char *)share->name.at,
+                           share->filter);
 }

@@ -7,7 +7,8 @@ static void the_same_filter_again_replaces_the_options(void **state)
 {
     struct session_store *store = session_store_new();
     struct session *session = session_store_add(store, text("c"));
-    struct subscription_options options = {.subscription_id = 5, .qos = 2, .no_local = true, .retain_handling = 2};
+    struct subscription_options options = {
+        .subscription_id = 5, .qos = 2, .no_local = true, .retain_handling = 2};
 
     assert_int_equal(subscribe(session, "a/+", 0), SUBSCRIBE_NEW);
     assert_int_equal(session_subscribe(session, text("a/+"), &options), SUBSCRIBE_REPLACED);
@@ -69,8 +70,9 @@ static void a_filter_is_told_as_the_client_wrote_it(void **state)
     for (size_t i = 0; i < G_N_ELEMENTS(filters); i++) {
         assert_int_equal(subscribe(session, filters[i], 1), SUBSCRIBE_NEW);
     }
-    list_for_each (link, &session->subscriptions) {
-        g_autofree char *filter = subscription_filter(list_entry(link, struct subscription, session_link));
+    list_for_each(link, &session->subscriptions) {
+        g_autofree char *filter =
+            subscription_filter(list_entry(link, struct subscription, session_link));
         assert_string_equal(filter, filters[at++]);
     }
     assert_int_equal(at, G_N_ELEMENTS(filters));
@@ -121,7 +123,8 @@ static void members_of_a_share_group_take_turns(void **state)
     }
     session_unsubscribe(sessions[2], text("$share/g/t/+"));
     assert_int_equal(share_member_count(share), 2);
-    assert_ptr_not_equal(share_pick(share, NULL, NULL)->session, share_pick(share, NULL, NULL)->session);
+    assert_ptr_not_equal(share_pick(share, NULL, NULL)->session,
+                         share_pick(share, NULL, NULL)->session);
     assert_null(session_store_find_share(store, text("h"), text("t/+")));
     assert_null(session_store_find_share(store, text("g"), text("t")));
     session_store_free(store);
@@ -135,7 +138,8 @@ static bool is_session(void *owner, const struct subscription *subscription)
 static void only_members_that_are_eligible_are_picked(void **state)
 {
     struct session_store *store = session_store_new();
-    struct session *a = session_store_add(store, text("a")), *b = session_store_add(store, text("b"));
+    struct session *a = session_store_add(store, text("a")),
+                   *b = session_store_add(store, text("b"));
 
     subscribe(a, "$share/g/t", 1);
     subscribe(b, "$share/g/t", 1);

@@ -1,5 +1,5 @@
-/* See wills.h. Found by client id in a keyed hash table; those whose delay runs stand in a sequence by when they are due, ties by
- * client id. */
+/* See wills.h. Found by client id in a keyed hash table; those whose delay runs stand in a sequence
+ * by when they are due, ties by client id. */
 #include "session/wills.h"
 #include "session/client_key.h"
 
@@ -133,7 +133,9 @@ uint64_t wills_next_due(const struct wills *wills)
     return entry ? entry->will.due_unix_ms : 0;
 }
 
-void wills_expire(struct wills *wills, uint64_t now_unix_ms, void (*fn)(void *owner, struct bytes client_id, const struct will *will), void *owner)
+void wills_expire(struct wills *wills, uint64_t now_unix_ms,
+                  void (*fn)(void *owner, struct bytes client_id, const struct will *will),
+                  void *owner)
 {
     struct entry *entry;
 
@@ -152,7 +154,9 @@ static int compare_ids(gconstpointer left, gconstpointer right)
     return client_key_compare(&(*a)->key, &(*b)->key);
 }
 
-void wills_for_each(const struct wills *wills, void (*fn)(void *owner, struct bytes client_id, const struct will *will), void *owner)
+void wills_for_each(const struct wills *wills,
+                    void (*fn)(void *owner, struct bytes client_id, const struct will *will),
+                    void *owner)
 {
     g_autoptr(GPtrArray) entries = g_ptr_array_sized_new(g_hash_table_size(wills->entries));
     GHashTableIter iter;

@@ -1,4 +1,5 @@
-/* The wills of connected clients, and of those that left and whose will delay still runs (MQTT 5, 3.1.2.5, 3.1.3.2.2). Pure. */
+/* The wills of connected clients, and of those that left and whose will delay still runs (MQTT
+ * 5, 3.1.2.5, 3.1.3.2.2). Pure. */
 #pragma once
 
 #include "session/message.h"
@@ -6,11 +7,11 @@
 struct wills;
 
 struct will {
-    struct message *message;  /* expires_unix_ms holds no time yet: see expiry_s */
-    uint64_t due_unix_ms;     /* 0 while connected */
+    struct message *message; /* expires_unix_ms holds no time yet: see expiry_s */
+    uint64_t due_unix_ms;    /* 0 while connected */
     uint64_t connection_number;
     uint32_t delay_s;
-    uint32_t expiry_s;        /* message expiry interval, counted from publication; 0 = never */
+    uint32_t expiry_s; /* message expiry interval, counted from publication; 0 = never */
 };
 
 struct wills *wills_new(void);
@@ -24,6 +25,10 @@ void wills_remove(struct wills *wills, struct bytes client_id);
 uint32_t wills_count(const struct wills *wills);
 uint64_t wills_next_due(const struct wills *wills);
 /* Each will that is due by `now`, earliest first (ties by client id); it is removed after `fn`. */
-void wills_expire(struct wills *wills, uint64_t now_unix_ms, void (*fn)(void *owner, struct bytes client_id, const struct will *will), void *owner);
+void wills_expire(struct wills *wills, uint64_t now_unix_ms,
+                  void (*fn)(void *owner, struct bytes client_id, const struct will *will),
+                  void *owner);
 /* In order of client ids' bytes. */
-void wills_for_each(const struct wills *wills, void (*fn)(void *owner, struct bytes client_id, const struct will *will), void *owner);
+void wills_for_each(const struct wills *wills,
+                    void (*fn)(void *owner, struct bytes client_id, const struct will *will),
+                    void *owner);

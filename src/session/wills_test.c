@@ -2,17 +2,19 @@
 #include "session/wills.h"
 #include "session/test_support.h"
 
-static void set(struct wills *wills, const char *client_id, const char *payload, uint64_t due_unix_ms)
+static void set(struct wills *wills, const char *client_id, const char *payload,
+                uint64_t due_unix_ms)
 {
     _cleanup_(message_unrefp) struct message *message = message_of("will", payload, 1, 0);
-    wills_set(wills, text(client_id), &(struct will){.message = message, .due_unix_ms = due_unix_ms, .delay_s = 3});
+    wills_set(wills, text(client_id),
+              &(struct will){.message = message, .due_unix_ms = due_unix_ms, .delay_s = 3});
 }
 
 static void append(void *owner, struct bytes client_id, const struct will *will)
 {
     struct bytes payload = message_payload(will->message);
-    g_string_append_printf(owner, "%.*s=%.*s ", (int)client_id.length, (const char *)client_id.at, (int)payload.length,
-                           (const char *)payload.at);
+    g_string_append_printf(owner, "%.*s=%.*s ", (int)client_id.length, (const char *)client_id.at,
+                           (int)payload.length, (const char *)payload.at);
 }
 
 /* [MQTT-3.1.2-7] */
