@@ -112,9 +112,3 @@ struct subscription *members_find(const struct members *members, const struct se
     }
     return NULL;
 }
-
-uint64_t members_bytes(const struct members *members)
-{
-    return members->capacity * sizeof *members->items +
-           (members->index ? (members->index_mask + 1u) * sizeof *members->index : 0);
-}

@@ -20,4 +20,3 @@ void members_add(struct members *members, struct subscription *subscription);
 void members_remove(struct members *members, struct subscription *subscription);
 /* NULL when the session has none here. */
 struct subscription *members_find(const struct members *members, const struct session *session);
-uint64_t members_bytes(const struct members *members);
