@@ -429,8 +429,15 @@ struct client *client_new(struct loop *loop, struct stream *stream, const struct
     client->packet_bytes_max = options->packet_bytes_max ? options->packet_bytes_max : UINT32_MAX;
     client->manual_ack = options->manual_ack;
     client->last_received_ms = loop_now_ms(loop);
+    struct packet_connect connect = options->connect;
+    if (options->connect_properties) {
+        connect.properties.raw = (struct bytes){options->connect_properties->bytes->data, options->connect_properties->bytes->len};
+    }
+    if (options->will_properties) {
+        connect.will.properties.raw = (struct bytes){options->will_properties->bytes->data, options->will_properties->bytes->len};
+    }
     stream_start(stream, &stream_events, client);
-    packet_connect_encode(&options->connect, scratch(client));
+    packet_connect_encode(&connect, scratch(client));
     send_scratch(client);
     return client;
 }
