@@ -78,6 +78,11 @@ def test_a_test_may_not_reach_upwards(tree):
     assert len(errors_of(tree)) == 1
 
 
+def test_a_header_that_includes_cmocka_is_a_tests(tree):
+    tree("src/mqtt/sample.h", '#include "loop/loop.h"\n#include <cmocka.h>\n')
+    assert errors_of(tree) == []
+
+
 def test_only_tests_include_cmocka(tree):
     tree("src/loop/x.c", "#include <cmocka.h>\n")
     assert len(errors_of(tree)) == 1
