@@ -1,0 +1,256 @@
+/* A node's life.
+ *
+ *   configuration -> data directory (rights, lock) -> node.json (epoch + 1, synced) -> log: look at files, snapshot, replay
+ *   -> wire.c: access, broker, what an earlier life left open -> listeners -> "ready"
+ *
+ * The listeners open only when the state is loaded. SIGTERM and SIGINT: clients are told, the log is finished, all within a second. SIGHUP: certificates
+ * are read again. A disk that fails ends the process: its supervisor starts it again. */
+#include "node/node.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "loop/loop.h"
+#include "loop/signals.h"
+#include "net/tls.h"
+#include "node/wire.h"
+#include "state/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the machine ---- */
+
+/* Every connection is a descriptor; memory that is freed goes back when it is a lot, not with every chunk. */
+static void set_limits(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int set_log_level(const char *text, GError **error)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+
+    for (unsigned i = 0; text && i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(names[i], text) == 0) {
+            log_set_level((enum log_level)i);
+            return 0;
+        }
+    }
+    if (text) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--log-level: must be error, warning, info or debug, got '%s'",
+                    text);
+        return 2;
+    }
+    return 0;
+}
+
+/* ---- data directory ---- */
+
+static int fail_directory(const char *path, const char *advice, GError **error)
+{
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "data directory '%s': %s: %s", path, g_strerror(errno), advice);
+    return 1;
+}
+
+static int make_directory(const char *path, GError **error)
+{
+    if (g_mkdir_with_parents(path, 0700) < 0) {
+        return fail_directory(path, "make it, or give another with --data DIR", error);
+    }
+    if (access(path, R_OK | W_OK | X_OK) < 0) {
+        return fail_directory(path, "give this user the right to read and write it, or another with --data DIR", error);
+    }
+    return 0;
+}
+
+static int lock_directory(struct node *node, GError **error)
+{
+    g_autofree char *path = g_build_filename(node->config.data, "lock", NULL);
+
+    node->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (node->lock_fd < 0) {
+        return fail_directory(path, "give this user the right to write it", error);
+    }
+    if (flock(node->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
+                    "data directory '%s': another microcloud runs on it: stop that first, or give another with --data DIR",
+                    node->config.data);
+        return 1;
+    }
+    return 0;
+}
+
+static int prepare_data(struct node *node, GError **error)
+{
+    g_autofree char *raft = g_build_filename(node->config.data, "raft", NULL);
+    g_autofree char *tls = g_build_filename(node->config.data, "tls", NULL);
+    int r = make_directory(node->config.data, error);
+
+    r = r == 0 ? make_directory(raft, error) : r;
+    r = r == 0 ? make_directory(tls, error) : r;
+    r = r == 0 ? lock_directory(node, error) : r;
+    if (r == 0 && node_identity_load(&node->identity, node->config.data, node->config.name, error) < 0) {
+        r = 1;
+    }
+    return r;
+}
+
+/* ---- stopping ---- */
+
+static void on_log_stopped(void *owner)
+{
+    struct node *node = owner;
+
+    loop_stop(node->loop);
+}
+
+void node_stopped(struct node *node)
+{
+    consensus_stop(state_log_link_consensus(node->link), on_log_stopped, node);
+}
+
+static void stop(struct node *node)
+{
+    if (node->is_stopping) {
+        return;
+    }
+    node->is_stopping = true;
+    log_info("stopping", "node=%s", node->identity.name);
+    node_notify("STOPPING=1");
+    if (node->broker) {
+        node_unwire(node);
+    } else {
+        node_stopped(node);
+    }
+}
+
+void node_fail(struct node *node, const char *message)
+{
+    fprintf(stderr, "microcloud: run: %s\n", message);
+    node->exit_status = 1;
+    stop(node);
+}
+
+static void on_signal(void *owner, int signal)
+{
+    struct node *node = owner;
+
+    if (signal == SIGHUP) {
+        node_reload(node);
+    } else {
+        stop(node);
+    }
+}
+
+/* ---- the log ---- */
+
+static void on_state(void *owner, enum consensus_state state)
+{
+    struct node *node = owner;
+
+    if (state == CONSENSUS_LEADING && !node->broker && !node->is_stopping) {
+        node_wire(node);
+    } else if (state == CONSENSUS_DISK_FULL) {
+        log_error("disk full, changes are refused", "data=%s", node->config.data);
+    }
+}
+
+/* Nothing that is not on the disk may be acknowledged: the process ends at once, as if it had been killed. */
+static void on_fatal(void *owner, const char *message)
+{
+    fprintf(stderr, "microcloud: run: the log failed: %s\n", message);
+    _exit(1);
+}
+
+static int start_log(struct node *node, GError **error)
+{
+    g_autofree char *raft = g_build_filename(node->config.data, "raft", NULL);
+    struct state_log_options options = {
+        .state = {.node_id = node->identity.id, .epoch = node->identity.epoch},
+        .consensus = {.loop = node->loop,
+                      .directory = raft,
+                      .node_id = node->identity.id,
+                      .address = node->config.address ? node->config.address : node->identity.name,
+                      .found = node->identity.epoch == 1},
+        .events = {on_state, on_fatal, node},
+    };
+
+    node->link = state_log_link_new(&options, error);
+    if (!node->link) {
+        return 1;
+    }
+    node->state = state_log_link_state(node->link);
+    return consensus_start(state_log_link_consensus(node->link), error) < 0 ? 1 : 0;
+}
+
+/* ---- life ---- */
+
+static void free_all(struct node *node)
+{
+    node_wire_free(node);
+    for (unsigned i = 0; i < G_N_ELEMENTS(node->signals); i++) {
+        signal_watch_free(node->signals[i]);
+    }
+    state_log_link_free(node->link);
+    tls_context_free(node->tls);
+    loop_free(node->loop);
+    node_identity_deinit(&node->identity);
+    node_config_deinit(&node->config);
+    if (node->lock_fd >= 0) {
+        close(node->lock_fd);
+    }
+}
+
+static int start(struct node *node, int argc, char **argv, GError **error)
+{
+    int r = node_config_load(&node->config, argc, argv, error);
+
+    r = r == 0 ? set_log_level(node->config.log_level, error) : r;
+    r = r == 0 ? prepare_data(node, error) : r;
+    if (r != 0) {
+        return r;
+    }
+    set_limits();
+    node->loop = loop_new();
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
+        node->signals[i] = signal_watch_new(node->loop, signals[i], on_signal, node);
+    }
+    return start_log(node, error);
+}
+
+int node_run(int argc, char **argv)
+{
+    struct node node = {.lock_fd = -1};
+    g_autoptr(GError) error = NULL;
+
+    node.exit_status = start(&node, argc, argv, &error);
+    if (error) {
+        fprintf(stderr, "microcloud: run: %s\n", error->message);
+    } else {
+        loop_run(node.loop);
+    }
+    int status = node.exit_status;
+    if (node.loop) {
+        free_all(&node);
+    } else {
+        node_config_deinit(&node.config);
+        node_identity_deinit(&node.identity);
+    }
+    return status;
+}

@@ -1,0 +1,53 @@
+/* One node: everything hangs from here. Started by main.c, joined by wire.c. */
+#pragma once
+
+#include "consensus/consensus.h"
+#include "node/config.h"
+#include "node/identity.h"
+#include "state/state.h"
+
+struct access;
+struct api;
+struct bridges;
+struct broker;
+struct listener;
+struct loop;
+struct signal_watch;
+struct state_log_link;
+struct timer;
+struct tls_context;
+
+#define NODE_LISTENERS_MAX 4
+
+struct node {
+    struct node_config config;
+    struct node_identity identity;
+    struct loop *loop;
+    struct signal_watch *signals[3];
+    struct state_log_link *link; /* owns state and consensus */
+    struct state *state;
+    struct state_watch watch;
+    struct access *access;
+    struct broker *broker;
+    struct bridges *bridges;
+    struct api *api;
+    struct tls_context *tls;
+    struct listener *listeners[NODE_LISTENERS_MAX];
+    struct timer *tick;
+    int lock_fd;
+    bool is_stopping, is_serving;
+    int exit_status;
+};
+
+/* Runs until it is told to stop; returns the exit status. argv[0] is "run". */
+int node_run(int argc, char **argv);
+
+/* ---- wire.c: what is joined when the state has been loaded ---- */
+/* Access, broker, bridges; then closes what an earlier life left open, makes the first user, and opens the listeners. */
+void node_wire(struct node *node);
+/* In the opposite order. Calls node_stopped when clients have been told. */
+void node_unwire(struct node *node);
+void node_wire_free(struct node *node);
+
+/* Ends the process with a message when something essential is missing. */
+void node_fail(struct node *node, const char *message);
