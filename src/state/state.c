@@ -182,6 +182,11 @@ void state_notify_settings(struct state *state)
     NOTIFY(state, on_settings, watch->owner)
 }
 
+void state_notify_due(struct state *state)
+{
+    NOTIFY(state, on_due, watch->owner)
+}
+
 void state_notify_access(struct state *state)
 {
     NOTIFY(state, on_access, watch->owner)

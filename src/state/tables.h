@@ -47,6 +47,7 @@ struct state {
     struct tables tables;
     struct settings settings; /* typed, follows tables.setting_values */
     uint64_t access_generation;
+    uint64_t due_unix_ms; /* as last told to the watches */
     struct state_watch *watches;
 
     /* Of this life of this node. */
@@ -88,3 +89,4 @@ void state_notify_delivery(struct state *state, struct session *session);
 void state_notify_session_end(struct state *state, struct session *session);
 void state_notify_settings(struct state *state);
 void state_notify_access(struct state *state);
+void state_notify_due(struct state *state);
