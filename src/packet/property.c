@@ -198,12 +198,11 @@ int properties_check_auth(const struct properties *properties)
 /* The next property of `raw` from `*at` on: its id, and its value as encoded. False at the end. */
 static bool next_property(struct bytes raw, size_t *at, uint8_t *id, struct bytes *value)
 {
-    struct reader reader = {raw.at + *at, raw.at + raw.length};
-    struct properties unused;
-
     if (*at >= raw.length) {
         return false;
     }
+    struct reader reader = {raw.at + *at, raw.at + raw.length};
+    struct properties unused;
     *id = *reader.at++;
     const uint8_t *from = reader.at;
     if (*id >= G_N_ELEMENTS(forms) || forms[*id].kind == KIND_NONE ||
@@ -267,7 +266,7 @@ void properties_append_forwarded(const struct properties *properties, GByteArray
     struct bytes value;
     uint8_t id;
 
-    if (properties_are_forwarded_only(properties)) {
+    if (properties->raw.length > 0 && properties_are_forwarded_only(properties)) {
         g_byte_array_append(to, properties->raw.at, (guint)properties->raw.length);
         return;
     }

@@ -125,12 +125,12 @@ void topic_tree_scan(const struct topic_tree *tree, struct bytes filter,
 {
     struct level few[SCAN_LEVELS_INLINE];
     struct scan scan = {.tree = tree, .fn = fn, .owner = owner, .levels = few};
-    const uint8_t *at = filter.at, *end = filter.at + filter.length;
     uint32_t capacity = 1;
 
     if (tree->value_count == 0 || filter.length == 0) {
         return;
     }
+    const uint8_t *at = filter.at, *end = filter.at + filter.length;
     for (const uint8_t *byte = at; byte < end; byte++) {
         capacity += *byte == '/';
     }

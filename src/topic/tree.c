@@ -200,10 +200,13 @@ void topic_tree_free(struct topic_tree *tree)
 
 uint32_t topic_tree_add(struct topic_tree *tree, struct bytes path)
 {
-    const uint8_t *at = path.at, *end = path.at + path.length;
     uint32_t id = TREE_ROOT;
 
     settle(tree);
+    if (path.length == 0) {
+        return 0;
+    }
+    const uint8_t *at = path.at, *end = path.at + path.length;
     while (at) {
         struct level level;
         level_next(&level, &at, end, &tree->key);
@@ -218,18 +221,18 @@ uint32_t topic_tree_add(struct topic_tree *tree, struct bytes path)
         }
         id = child;
     }
-    if (id == TREE_ROOT) {
-        return 0;
-    }
     tree->fresh = tree_node(tree, id)->value ? 0 : id;
     return id;
 }
 
 uint32_t topic_tree_find(const struct topic_tree *tree, struct bytes path)
 {
-    const uint8_t *at = path.at, *end = path.at + path.length;
     uint32_t id = TREE_ROOT;
 
+    if (path.length == 0) {
+        return 0;
+    }
+    const uint8_t *at = path.at, *end = path.at + path.length;
     while (at) {
         struct level level;
         level_next(&level, &at, end, &tree->key);
@@ -238,7 +241,7 @@ uint32_t topic_tree_find(const struct topic_tree *tree, struct bytes path)
             return 0;
         }
     }
-    return id == TREE_ROOT ? 0 : id;
+    return id;
 }
 
 char *topic_tree_path(const struct topic_tree *tree, uint32_t node)

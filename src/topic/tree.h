@@ -22,7 +22,7 @@ void topic_tree_free(struct topic_tree *tree);
 
 /* Nodes are never 0, and stay where they are as long as they have a value. */
 /* Makes the path if needed. The caller sets a value before the next change, else the node is not
- * kept alive. 0 when the tree holds TOPIC_TREE_NODES_MAX nodes. */
+ * kept alive. 0 when the tree holds TOPIC_TREE_NODES_MAX nodes, and for an empty path. */
 uint32_t topic_tree_add(struct topic_tree *tree, struct bytes path);
 /* 0 when there is no node of this path. */
 uint32_t topic_tree_find(const struct topic_tree *tree, struct bytes path);
