@@ -382,6 +382,12 @@ void stream_start(struct stream *stream, const struct stream_events *events, voi
     deferred_schedule(stream->loop, &stream->turn);
 }
 
+void stream_set_owner(struct stream *stream, const struct stream_events *events, void *owner)
+{
+    stream->events = events;
+    stream->owner = owner;
+}
+
 void stream_peer(const struct stream *stream, struct stream_peer *peer)
 {
     stream->transport->peer(stream, peer);

@@ -47,6 +47,9 @@ struct stream_peer {
 /* Gives the stream its owner; reading starts at the next turn of the loop. */
 void stream_start(struct stream *stream, const struct stream_events *events, void *owner);
 
+/* Hands a started stream to another owner (an upgraded HTTP connection). Input that was not consumed is presented to the new one. */
+void stream_set_owner(struct stream *stream, const struct stream_events *events, void *owner);
+
 void stream_peer(const struct stream *stream, struct stream_peer *peer);
 
 /* Appends a copy. */
