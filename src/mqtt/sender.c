@@ -74,7 +74,8 @@ static void deliver_live(struct connection *to, struct publication *publication,
     bool is_at_once = !has_waiting(to) && has_room(to);
     struct message *message = is_at_once ? NULL : publication_message(publication);
 
-    if (delivery_ring_push(ring, message, qos, retain, is_at_once ? NULL : ids, is_at_once || !ids ? 0 : ids[0]) < 0) {
+    bool keeps_ids = ids && !is_at_once;
+    if (delivery_ring_push(ring, message, qos, retain, keeps_ids ? ids + 1 : NULL, keeps_ids ? ids[0] : 0) < 0) {
         to->broker->counters.slow_disconnects++;
         connection_end(to, REASON_QUOTA_EXCEEDED, "too many deliveries wait");
         return;
