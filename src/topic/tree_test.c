@@ -1,6 +1,7 @@
 /* The topic tree: against a naive list of paths with topic_filter_matches, and its promises about
  * order and memory. */
 #include "topic/tree.h"
+#include "topic/tree_private.h"
 #include "topic/name.h"
 
 #include <setjmp.h>
@@ -337,6 +338,20 @@ static void for_each_goes_by_the_bytes_of_whole_paths(void **state)
 
 /* ---- life of nodes ---- */
 
+static void deep_filters_and_empty_ones_are_scanned_for(void **state)
+{
+    struct topic_tree *tree = topic_tree_new();
+    g_autofree char *deep = g_strnfill(60, '/');
+    (void)state;
+
+    put(tree, "a");
+    put(tree, deep);
+    expect_scan(tree, "", "");
+    expect_match(tree, "", "");
+    expect_scan(tree, deep, deep); /* more levels than stand on the stack */
+    topic_tree_free(tree);
+}
+
 static void a_node_that_gets_no_value_is_gone_with_the_next_change(void **state)
 {
     struct topic_tree *tree = topic_tree_new();
@@ -437,6 +452,32 @@ static void an_emptied_tree_gives_its_memory_back(void **state)
     }
     assert_true(topic_tree_bytes(tree) <= small * 2);
     assert_true(most > 20 * small);
+    topic_tree_free(tree);
+}
+
+static void a_full_tree_takes_no_more_paths(void **state)
+{
+    struct topic_tree *tree = topic_tree_new();
+    (void)state;
+
+    put(tree, "a");
+    uint32_t limit = tree->node_limit;
+    tree->node_limit = TOPIC_TREE_NODES_MAX - 1; /* as if there were that many */
+    g_autofree struct node *chunk = g_new0(struct node, TREE_CHUNK_NODES);
+    struct node **chunks = tree->chunks;
+    tree->chunks = g_new0(struct node *, TOPIC_TREE_NODES_MAX / TREE_CHUNK_NODES + 1);
+    tree->chunks[0] = chunks[0];
+    tree->chunks[TOPIC_TREE_NODES_MAX / TREE_CHUNK_NODES] = chunk;
+    assert_int_equal(topic_tree_add(tree, text("b/c")), 0);
+    assert_int_equal(topic_tree_find(tree, text("b")), 0);
+    expect_sorted(tree, "a");
+    put(tree, "d"); /* in the node that was given back */
+    expect_sorted(tree, "a d");
+    drop(tree, "d");
+    g_free(tree->chunks);
+    tree->chunks = chunks;
+    tree->node_limit = limit;
+    tree->free_node = 0;
     topic_tree_free(tree);
 }
 
@@ -643,11 +684,13 @@ int main(void)
         cmocka_unit_test(a_scan_ends_when_the_caller_says_so),
         cmocka_unit_test(siblings_come_in_the_order_of_their_adding),
         cmocka_unit_test(for_each_goes_by_the_bytes_of_whole_paths),
+        cmocka_unit_test(deep_filters_and_empty_ones_are_scanned_for),
         cmocka_unit_test(a_node_that_gets_no_value_is_gone_with_the_next_change),
         cmocka_unit_test(a_node_keeps_its_id_while_it_has_a_value),
         cmocka_unit_test(ancestors_go_as_far_as_nothing_needs_them),
         cmocka_unit_test(the_generation_changes_with_every_value),
         cmocka_unit_test(an_emptied_tree_gives_its_memory_back),
+        cmocka_unit_test(a_full_tree_takes_no_more_paths),
         cmocka_unit_test(matching_agrees_with_the_model),
         cmocka_unit_test(scanning_agrees_with_the_model),
         cmocka_unit_test(for_each_is_sorted_whatever_is_in_the_tree),
