@@ -30,32 +30,58 @@ static inline void hash_round_(uint64_t v[4])
     v[2] = hash_rotate_(v[2], 32);
 }
 
-/* Jean-Philippe Aumasson, Daniel J. Bernstein: SipHash, a fast short-input PRF; one round a word,
- * three at the end. */
-static inline uint64_t hash_bytes(struct bytes bytes, const struct hash_key *key)
+static inline void hash_begin_(uint64_t v[4], const struct hash_key *key)
 {
-    uint64_t v[4] = {key->low ^ 0x736f6d6570736575u, key->high ^ 0x646f72616e646f6du,
-                     key->low ^ 0x6c7967656e657261u, key->high ^ 0x7465646279746573u};
-    const uint8_t *at = bytes.at;
-    size_t left = bytes.length;
-    uint64_t word;
+    v[0] = key->low ^ 0x736f6d6570736575u;
+    v[1] = key->high ^ 0x646f72616e646f6du;
+    v[2] = key->low ^ 0x6c7967656e657261u;
+    v[3] = key->high ^ 0x7465646279746573u;
+}
 
-    for (; left >= 8; at += 8, left -= 8) {
-        memcpy(&word, at, 8);
-        v[3] ^= word;
-        hash_round_(v);
-        v[0] ^= word;
-    }
-    word = (uint64_t)bytes.length << 56;
-    for (size_t i = 0; i < left; i++) {
-        word |= (uint64_t)at[i] << (8 * i);
-    }
+static inline void hash_word_(uint64_t v[4], uint64_t word)
+{
     v[3] ^= word;
     hash_round_(v);
     v[0] ^= word;
+}
+
+static inline uint64_t hash_end_(uint64_t v[4])
+{
     v[2] ^= 0xff;
     for (int i = 0; i < 3; i++) {
         hash_round_(v);
     }
     return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* Jean-Philippe Aumasson, Daniel J. Bernstein: SipHash, a fast short-input PRF; one round a word,
+ * three at the end. */
+static inline uint64_t hash_bytes(struct bytes bytes, const struct hash_key *key)
+{
+    const uint8_t *at = bytes.at;
+    size_t left = bytes.length;
+    uint64_t v[4], word;
+
+    hash_begin_(v, key);
+    for (; left >= 8; at += 8, left -= 8) {
+        memcpy(&word, at, 8);
+        hash_word_(v, word);
+    }
+    word = (uint64_t)bytes.length << 56;
+    for (size_t i = 0; i < left; i++) {
+        word |= (uint64_t)at[i] << (8 * i);
+    }
+    hash_word_(v, word);
+    return hash_end_(v);
+}
+
+/* Of what is in two words already; not the same as hash_bytes of them. */
+static inline uint64_t hash_words(uint64_t a, uint64_t b, const struct hash_key *key)
+{
+    uint64_t v[4];
+
+    hash_begin_(v, key);
+    hash_word_(v, a);
+    hash_word_(v, b);
+    return hash_end_(v);
 }

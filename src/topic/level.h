@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,19 +20,43 @@ struct level {
     uint64_t hash;
 };
 
+static inline uint64_t level_load_(const uint8_t *at, size_t bytes)
+{
+    uint64_t eight = 0;
+    uint32_t first, last;
+
+    if (bytes >= 8) {
+        memcpy(&eight, at, 8);
+        return le64toh(eight);
+    }
+    if (bytes >= 4) { /* two loads that overlap */
+        memcpy(&first, at, 4);
+        memcpy(&last, at + bytes - 4, 4);
+        return le32toh(first) | (uint64_t)le32toh(last) << (bytes - 4) * 8;
+    }
+    if (bytes > 0) {
+        eight = at[0] | (uint64_t)at[bytes / 2] << bytes / 2 * 8 |
+                (uint64_t)at[bytes - 1] << (bytes - 1) * 8;
+    }
+    return eight;
+}
+
+/* Packed by way of registers: writing single bytes and reading them as words would stall. */
 static inline void level_init(struct level *level, const uint8_t *at, size_t length,
                               const struct hash_key *key)
 {
     level->at = at;
     level->length = (uint32_t)length;
-    memset(level->text, 0, sizeof level->text);
     if (length <= LEVEL_SHORT_BYTES) {
-        if (length > 0) {
-            memcpy(level->text, at, length);
-        }
-        level->text[LEVEL_SHORT_BYTES] = (uint8_t)length;
-        level->hash = hash_bytes((struct bytes){level->text, sizeof level->text}, key);
+        uint64_t low = level_load_(at, length);
+        uint64_t high = (length > 8 ? level_load_(at + 8, length - 8) : 0) | (uint64_t)length << 24;
+        uint64_t low_bytes = htole64(low);
+        uint32_t high_bytes = htole32((uint32_t)high);
+        memcpy(level->text, &low_bytes, 8);
+        memcpy(level->text + 8, &high_bytes, 4);
+        level->hash = hash_words(low, high, key);
     } else {
+        memset(level->text, 0, sizeof level->text);
         level->text[LEVEL_SHORT_BYTES] = LEVEL_LONG;
         level->hash = hash_bytes((struct bytes){at, length}, key);
     }

@@ -87,6 +87,10 @@ static uint32_t descend(struct match *match, uint32_t id, uint32_t depth)
         return plus;
     }
     step->pending = plus;
+    if (plus != 0 &&
+        reach_level(match, depth + 1)) { /* what will be asked of it when the first way has ended */
+        index_prefetch(tree, plus, &match->steps[depth + 1].level);
+    }
     return child;
 }
 

@@ -1,8 +1,8 @@
 /* The topic tree: against a naive list of paths with topic_filter_matches, and its promises about
  * order and memory. */
 #include "topic/tree.h"
-#include "topic/tree_private.h"
 #include "topic/name.h"
+#include "topic/tree_private.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
