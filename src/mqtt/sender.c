@@ -211,9 +211,6 @@ void sender_attach(struct connection *connection)
     for (uint64_t sequence = ring->first; sequence < delivery_ring_end(ring); sequence++) {
         delivery_ring_at(ring, sequence)->is_acknowledged = false;
     }
-    if (session->sent_end == 0) { /* not known since the node started: what may have been in flight */
-        session->sent_end = ring->first + MIN(ring->count, session->receive_maximum);
-    }
     connection->next_sequence = ring->first;
     connection->in_flight = 0;
     sender_pump(connection);
