@@ -111,7 +111,8 @@ static void refuse(struct connection *connection, const struct packet_publish *p
     }
 }
 
-/* QoS 2: true when this packet id is on its way already, so that the message must not be delivered again. */
+/* QoS 2: true when this packet id is on its way already, so that the message must not be delivered again. A repetition behind
+ * publishes that wait for the log waits with them, so that PUBRECs keep their order (MQTT-4.6.0-3): the state knows it too. */
 static bool is_repeated(struct connection *connection, const struct packet_publish *publish)
 {
     struct session *session = connection->session;
@@ -119,10 +120,20 @@ static bool is_repeated(struct connection *connection, const struct packet_publi
     if (publish->qos != 2 || !packet_id_set_has(&session->received, publish->packet_id)) {
         return false;
     }
-    if (!connection->ingest) { /* else the first one's PUBREC is still to come */
-        connection_send_ack(connection, PACKET_PUBREC, publish->packet_id, REASON_SUCCESS);
+    if (connection->ingest) {
+        return !connection->is_persistent; /* of this connection then, and its PUBREC is still to come */
     }
+    connection_send_ack(connection, PACKET_PUBREC, publish->packet_id, REASON_SUCCESS);
     return true;
+}
+
+/* Those received and not released; a repetition is none more. */
+static bool has_too_many_received(struct connection *connection, const struct packet_publish *publish)
+{
+    const struct packet_id_set *received = &connection->session->received;
+
+    return publish->qos == 2 && received->count >= connection->broker->settings->receive_maximum &&
+           !packet_id_set_has(received, publish->packet_id);
 }
 
 /* ---- the way ---- */
@@ -227,7 +238,7 @@ void publish_receive(struct connection *connection, const struct packet_frame *f
     if (is_repeated(connection, &publish)) {
         return;
     }
-    if (publish.qos == 2 && connection->session->received.count >= broker->settings->receive_maximum) {
+    if (has_too_many_received(connection, &publish)) {
         connection_fail(connection, REASON_RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 publishes than the receive maximum");
         return;
     }
