@@ -1,0 +1,374 @@
+/* See ledger.h. A broken rule ends the program with a line that names it; the seed that was printed leads there again. */
+#include "ledger.h"
+#include "topic/name.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *const ledger_topics[] = {"t/a", "t/b", "t/a/x", "t/b/x", "t/c", "u/a", "s/1", "s/2", "w/x"};
+const char *const ledger_filters[] = {"#", "t/a", "t/b", "t/+", "t/#", "t/+/x", "+/a", "r/#", "r/+/0", "$share/g/s/#"};
+const unsigned ledger_topic_count = G_N_ELEMENTS(ledger_topics), ledger_filter_count = G_N_ELEMENTS(ledger_filters);
+
+#define DUP_ONE (1u << 16)
+
+static void fail(const struct ledger *ledger, guint message, const char *what)
+{
+    const struct sent *sent = &g_array_index(ledger->sent, struct sent, message);
+
+    fprintf(stderr,
+            "BROKEN: %s\n  moment %" G_GUINT64_FORMAT ", message %u: publisher %u topic %u qos %u retain %d will %d asked %" G_GUINT64_FORMAT
+            " told %" G_GUINT64_FORMAT " reason 0x%02x repeats %u\n  %s\n",
+            what, ledger->moment, message, sent->publisher, sent->topic, sent->qos, sent->retain, sent->is_will,
+            sent->asked, sent->told, sent->reason, sent->repeats, ledger->doing ? ledger->doing : "");
+    abort();
+}
+
+void ledger_init(struct ledger *ledger)
+{
+    *ledger = (struct ledger){.moment = 1};
+    ledger->sent = g_array_new(FALSE, TRUE, sizeof(struct sent));
+    g_array_set_size(ledger->sent, 1);
+    ledger->checked = 1;
+    ledger->will_fates = g_array_new(FALSE, TRUE, sizeof(struct will_account));
+}
+
+void ledger_deinit(struct ledger *ledger)
+{
+    g_array_unref(ledger->sent);
+    g_array_unref(ledger->will_fates);
+    g_free(ledger->doing);
+}
+
+char *ledger_topic(uint8_t topic)
+{
+    return topic < TOPIC_RETAINED ? g_strdup(ledger_topics[topic])
+                                  : g_strdup_printf("r/%u/%u", (topic - TOPIC_RETAINED) / 2u, (topic - TOPIC_RETAINED) % 2u);
+}
+
+struct sent *ledger_sent(struct ledger *ledger, guint message)
+{
+    return &g_array_index(ledger->sent, struct sent, message);
+}
+
+guint ledger_publish(struct ledger *ledger, const struct sent *sent)
+{
+    g_array_append_vals(ledger->sent, sent, 1);
+    ledger_sent(ledger, ledger->sent->len - 1)->asked = ++ledger->moment;
+    ledger_sent(ledger, ledger->sent->len - 1)->told = NEVER;
+    return ledger->sent->len - 1;
+}
+
+static bool is_shared(uint8_t filter)
+{
+    return g_str_has_prefix(ledger_filters[filter], "$share/");
+}
+
+static bool matches(uint8_t filter, uint8_t topic)
+{
+    g_autofree char *name = ledger_topic(topic);
+    struct bytes text = bytes_from_string(ledger_filters[filter]), share;
+
+    topic_filter_split_shared(text, &share, &text);
+    return topic_filter_matches(text, bytes_from_string(name));
+}
+
+/* ---- subscriptions ---- */
+
+struct life *life_new(uint8_t client, bool is_persistent)
+{
+    struct life *life = g_new0(struct life, 1);
+
+    life->client = client;
+    life->is_persistent = is_persistent;
+    life->held = g_array_new(FALSE, TRUE, sizeof(struct held));
+    life->came = g_hash_table_new(NULL, NULL);
+    return life;
+}
+
+void life_free(struct life *life)
+{
+    if (life) {
+        g_array_unref(life->held);
+        g_hash_table_unref(life->came);
+        g_free(life);
+    }
+}
+
+#define held_at(life, i) (&g_array_index((life)->held, struct held, i))
+
+void life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos, bool no_local)
+{
+    life_ask_unsubscribe(ledger, life, filter);
+    struct held held = {.asked = ++ledger->moment,
+                        .told = NEVER,
+                        .end_asked = NEVER,
+                        .end_told = NEVER,
+                        .filter = filter,
+                        .qos = qos,
+                        .no_local = no_local};
+    g_array_append_val(life->held, held);
+}
+
+void life_tell_subscribed(struct ledger *ledger, struct life *life, uint8_t filter)
+{
+    ++ledger->moment;
+    for (guint i = life->held->len; i-- > 0;) {
+        struct held *held = held_at(life, i);
+        if (held->filter != filter) {
+            continue;
+        }
+        if (held->told == NEVER) {
+            held->told = ledger->moment;
+        } else if (held->end_asked != NEVER && held->end_told == NEVER) { /* its options were replaced */
+            held->end_told = ledger->moment;
+        }
+    }
+}
+
+void life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t filter)
+{
+    ++ledger->moment;
+    for (guint i = 0; i < life->held->len; i++) {
+        if (held_at(life, i)->filter == filter && held_at(life, i)->end_asked == NEVER) {
+            held_at(life, i)->end_asked = ledger->moment;
+        }
+    }
+}
+
+void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter)
+{
+    ++ledger->moment;
+    for (guint i = 0; i < life->held->len; i++) {
+        if (held_at(life, i)->filter == filter && held_at(life, i)->end_asked != NEVER) {
+            held_at(life, i)->end_told = MIN(held_at(life, i)->end_told, ledger->moment);
+        }
+    }
+}
+
+/* ---- what came ---- */
+
+static bool concerns(const struct life *life, const struct held *held, const struct sent *sent)
+{
+    bool is_own = held->no_local && sent->publisher == life->client && sent->topic < TOPIC_RETAINED;
+    return !is_own && matches(held->filter, sent->topic);
+}
+
+static bool may_hold(const struct ledger *ledger, const struct held *held, const struct sent *sent)
+{
+    bool was_in_time = sent->topic >= TOPIC_RETAINED || held->asked <= sent->told;
+    return was_in_time && held->end_told >= sent->asked;
+}
+
+static bool has_id(const struct arrival *arrival, uint8_t filter)
+{
+    for (unsigned i = 0; i < arrival->id_count; i++) {
+        if (arrival->ids[i] == filter + 1u) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void describe(struct ledger *ledger, const struct life *life, const struct arrival *arrival)
+{
+    g_autoptr(GString) line = g_string_new(NULL);
+
+    g_string_append_printf(line, "it came to client %u: qos %u retain %d dup %d ids", life->client, arrival->qos, arrival->retain, arrival->dup);
+    for (unsigned i = 0; i < arrival->id_count; i++) {
+        g_string_append_printf(line, " %u", arrival->ids[i]);
+    }
+    for (guint i = 0; i < life->held->len; i++) {
+        const struct held *held = held_at(life, i);
+        g_string_append_printf(line, "\n  held '%s' (id %u) qos %u no-local %d asked %" G_GUINT64_FORMAT " told %" G_GINT64_FORMAT
+                               " end asked %" G_GINT64_FORMAT " end told %" G_GINT64_FORMAT,
+                               ledger_filters[held->filter], held->filter + 1u, held->qos, held->no_local, held->asked,
+                               (gint64)held->told, (gint64)held->end_asked, (gint64)held->end_told);
+    }
+    g_free(ledger->doing);
+    ledger->doing = g_string_free(g_steal_pointer(&line), FALSE);
+}
+
+static void fail_arrival(struct ledger *ledger, const struct life *life, const struct arrival *arrival, const char *what)
+{
+    describe(ledger, life, arrival);
+    fail(ledger, arrival->message, what);
+}
+
+/* The filters that may have brought it, and those that must have: QoS (MQTT 5, 3.3.4-2) and identifiers (3.3.4-3). */
+static void judge_subscriptions(struct ledger *ledger, struct life *life, const struct sent *sent, const struct arrival *arrival)
+{
+    int qos_most = -1, qos_least = -1;
+    unsigned explained = 0;
+    bool seen[G_N_ELEMENTS(ledger_filters)] = {false};
+
+    for (guint i = 0; i < life->held->len; i++) {
+        const struct held *held = held_at(life, i);
+        if (!concerns(life, held, sent) || !may_hold(ledger, held, sent)) {
+            continue;
+        }
+        qos_most = MAX(qos_most, held->qos);
+        if (!seen[held->filter] && has_id(arrival, held->filter)) {
+            seen[held->filter] = true;
+            explained++;
+        }
+        bool is_certain = held->told <= sent->asked && held->end_asked == NEVER && !arrival->retain && !is_shared(held->filter);
+        if (is_certain) {
+            qos_least = MAX(qos_least, held->qos);
+        }
+        if (is_certain && !has_id(arrival, held->filter)) {
+            fail_arrival(ledger, life, arrival, "a subscription identifier is missing [MQTT-3.3.4-3]");
+        }
+    }
+    if (qos_most < 0) {
+        fail_arrival(ledger, life, arrival, "it came to a session that had not subscribed");
+    }
+    if (explained != arrival->id_count) {
+        fail_arrival(ledger, life, arrival, "it came with an identifier of no matching subscription");
+    }
+    if (arrival->qos > MIN(sent->qos, qos_most) || (qos_least >= 0 && arrival->qos < MIN(sent->qos, qos_least))) {
+        fail_arrival(ledger, life, arrival, "it came with another QoS than subscribed [MQTT-3.3.4-2]");
+    }
+}
+
+static void judge_repetition(struct ledger *ledger, struct life *life, const struct sent *sent, const struct arrival *arrival)
+{
+    gpointer key = GUINT_TO_POINTER(arrival->message);
+    guint came = GPOINTER_TO_UINT(g_hash_table_lookup(life->came, key));
+
+    if (came > 0) {
+        guint plain = came & (DUP_ONE - 1);
+        ledger->duplicates++;
+        if (arrival->qos == 2) {
+            fail_arrival(ledger, life, arrival, "QoS 2 came twice [MQTT-4.3.3]");
+        }
+        if ((!arrival->dup || arrival->qos == 0) && plain > (sent->qos == 1 ? sent->repeats : 0)) {
+            fail_arrival(ledger, life, arrival, "it came twice without DUP [MQTT-3.3.1-1]");
+        }
+    }
+    g_hash_table_insert(life->came, key, GUINT_TO_POINTER(came + (arrival->dup ? DUP_ONE : 1)));
+    if (came == 0 && !sent->is_will && sent->repeats == 0) { /* a repeated one has two places in the order */
+        if (arrival->message <= life->last[sent->publisher]) {
+            fail_arrival(ledger, life, arrival, "it came after a later one of its publisher [MQTT-4.6.0-6]");
+        }
+        life->last[sent->publisher] = arrival->message;
+    }
+}
+
+void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic, const struct arrival *arrival)
+{
+    ++ledger->moment;
+    ledger->came++;
+    if (arrival->message == 0 || arrival->message >= ledger->sent->len) {
+        fail(ledger, 0, "a message came that nobody sent");
+    }
+    const struct sent *sent = ledger_sent(ledger, arrival->message);
+    g_autofree char *expected = ledger_topic(sent->topic);
+    if (strcmp(topic, expected) != 0) {
+        fail_arrival(ledger, life, arrival, "it came under another topic");
+    }
+    judge_subscriptions(ledger, life, sent, arrival);
+    if (sent->topic < TOPIC_RETAINED) {
+        judge_repetition(ledger, life, sent, arrival);
+    } else {
+        g_hash_table_insert(life->came, GUINT_TO_POINTER(arrival->message), GUINT_TO_POINTER(1));
+    }
+}
+
+/* ---- when all is quiet ---- */
+
+static bool is_promised(const struct sent *sent)
+{
+    return sent->told != NEVER && sent->reason < 0x80 && sent->expires_ms == 0 && !sent->is_will && sent->has_content &&
+           (sent->topic < TOPIC_SHARED || sent->topic >= TOPIC_RETAINED);
+}
+
+void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_connected)
+{
+    for (guint i = ledger->checked; i < ledger->sent->len; i++) {
+        const struct sent *sent = ledger_sent(ledger, i);
+        bool is_certain = false;
+        for (guint j = 0; is_promised(sent) && j < life->held->len; j++) {
+            const struct held *held = held_at(life, j);
+            bool holds = !is_shared(held->filter) && held->told <= sent->asked && held->end_asked >= sent->told &&
+                         concerns(life, held, sent);
+            is_certain |= holds && held->qos > 0;
+            if (holds && is_connected && sent->reason == 0x10) {
+                fail(ledger, i, "its publisher was told that nobody subscribes");
+            }
+        }
+        if (is_certain && !g_hash_table_contains(life->came, GUINT_TO_POINTER(i))) {
+            describe(ledger, life, &(struct arrival){.message = i});
+            fail(ledger, i, "it was acknowledged and never came [MQTT-4.5.0-1]");
+        }
+    }
+}
+
+void ledger_settle_shares(struct ledger *ledger, struct life *const *lives, unsigned count)
+{
+    for (guint i = ledger->checked; i < ledger->sent->len; i++) {
+        const struct sent *sent = ledger_sent(ledger, i);
+        guint times = 0;
+        if (sent->topic < TOPIC_SHARED || sent->topic >= TOPIC_WILL) {
+            continue;
+        }
+        for (unsigned j = 1; j < count; j++) { /* 0 is the monitor, which has its own subscription */
+            guint came = lives[j] ? GPOINTER_TO_UINT(g_hash_table_lookup(lives[j]->came, GUINT_TO_POINTER(i))) : 0;
+            times += came > 0;
+        }
+        if (times > 1 + sent->repeats) {
+            fail(ledger, i, "it came to two members of a share group [MQTT-4.8.2-4]");
+        }
+    }
+}
+
+void ledger_settle_wills(struct ledger *ledger, const struct life *monitor)
+{
+    for (guint i = 0; i < ledger->will_fates->len; i++) {
+        const struct will_account *account = &g_array_index(ledger->will_fates, struct will_account, i);
+        bool came = g_hash_table_contains(monitor->came, GUINT_TO_POINTER(account->message));
+        if (came && account->fate == WILL_MUST_NOT) {
+            fail(ledger, account->message, "a will came that was cancelled [MQTT-3.1.2-10] [MQTT-3.1.3-9]");
+        }
+        if (!came && account->fate == WILL_MUST) {
+            fail(ledger, account->message, "a will never came [MQTT-3.1.2-8]");
+        }
+    }
+    g_array_set_size(ledger->will_fates, 0);
+}
+
+void ledger_settle_retained(struct ledger *ledger, uint8_t topic, guint message)
+{
+    bool may_be_none = true, is_explained = false;
+
+    for (guint i = 1; i < ledger->sent->len; i++) {
+        const struct sent *sent = ledger_sent(ledger, i);
+        if (sent->topic != topic || (sent->told != NEVER && sent->reason >= 0x80)) {
+            continue;
+        }
+        if (sent->told != NEVER && sent->qos > 0) { /* nothing before it may be left */
+            may_be_none = !sent->has_content;
+            is_explained = message == i;
+        } else {
+            may_be_none |= !sent->has_content;
+            is_explained |= message == i;
+        }
+    }
+    if (message == 0 ? !may_be_none : !is_explained) {
+        fail(ledger, message, message == 0 ? "a retained message is gone" : "a retained message is not the last one");
+    }
+}
+
+void ledger_close_period(struct ledger *ledger, struct life *const *lives, unsigned count)
+{
+    ledger->checked = ledger->sent->len;
+    for (unsigned i = 0; i < count; i++) {
+        if (!lives[i]) {
+            continue;
+        }
+        g_hash_table_remove_all(lives[i]->came);
+        for (guint j = lives[i]->held->len; j-- > 0;) {
+            if (held_at(lives[i], j)->end_told != NEVER) {
+                g_array_remove_index(lives[i]->held, j);
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+/* See virtual_loop.h. Timers fire in order of their time, those of the same in the order of being started. */
+#include "virtual_loop.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "loop/deferred.h"
+#include "loop/loop.h"
+#include "loop/work.h"
+#include <assert.h>
+
+struct loop {
+    uint64_t now_ms;
+    uint64_t unix_ms; /* at 0 of now_ms */
+    uint64_t starts;  /* of timers */
+    struct list timers;
+    struct list deferred;
+};
+
+struct timer {
+    struct list link; /* in loop.timers, or unlinked */
+    struct loop *loop;
+    uint64_t due_ms, order;
+    void (*fn)(void *owner);
+    void *owner;
+};
+
+static struct loop *world; /* for the clocks, which know no owner */
+
+uint64_t clock_now_ms(void)
+{
+    return world->now_ms;
+}
+
+uint64_t clock_now_us(void)
+{
+    return world->now_ms * 1000;
+}
+
+uint64_t clock_unix_ms(void)
+{
+    return world->unix_ms + world->now_ms;
+}
+
+uint64_t loop_now_ms(const struct loop *loop)
+{
+    return loop->now_ms;
+}
+
+struct loop *virtual_loop_new(uint64_t unix_ms)
+{
+    struct loop *loop = g_new0(struct loop, 1);
+
+    assert(!world);
+    world = loop;
+    loop->now_ms = 1000;
+    loop->unix_ms = unix_ms;
+    list_init(&loop->timers);
+    list_init(&loop->deferred);
+    return loop;
+}
+
+void virtual_loop_free(struct loop *loop)
+{
+    assert(list_is_empty(&loop->timers) && list_is_empty(&loop->deferred));
+    world = NULL;
+    g_free(loop);
+}
+
+/* ---- timers ---- */
+
+struct timer *timer_new(struct loop *loop, void (*fn)(void *owner), void *owner)
+{
+    struct timer *timer = g_new0(struct timer, 1);
+
+    list_init(&timer->link);
+    timer->loop = loop;
+    timer->fn = fn;
+    timer->owner = owner;
+    return timer;
+}
+
+void timer_free(struct timer *timer)
+{
+    if (timer) {
+        list_remove(&timer->link);
+        g_free(timer);
+    }
+}
+
+void timer_start(struct timer *timer, uint64_t delay_ms)
+{
+    list_remove(&timer->link);
+    timer->due_ms = timer->loop->now_ms + delay_ms;
+    timer->order = ++timer->loop->starts;
+    list_append(&timer->loop->timers, &timer->link);
+}
+
+void timer_stop(struct timer *timer)
+{
+    list_remove(&timer->link);
+}
+
+bool timer_is_active(const struct timer *timer)
+{
+    return !list_is_empty(&timer->link);
+}
+
+static struct timer *first_due(struct loop *loop, uint64_t until_ms)
+{
+    struct timer *first = NULL;
+
+    list_for_each(link, &loop->timers)
+    {
+        struct timer *timer = list_entry(link, struct timer, link);
+        if (timer->due_ms <= until_ms &&
+            (!first || timer->due_ms < first->due_ms || (timer->due_ms == first->due_ms && timer->order < first->order))) {
+            first = timer;
+        }
+    }
+    return first;
+}
+
+void virtual_loop_advance(struct loop *loop, uint64_t ms)
+{
+    uint64_t until_ms = loop->now_ms + ms;
+    struct timer *timer;
+
+    while ((timer = first_due(loop, until_ms)) != NULL) {
+        loop->now_ms = MAX(loop->now_ms, timer->due_ms);
+        list_remove(&timer->link);
+        timer->fn(timer->owner);
+        virtual_loop_end_turn(loop);
+    }
+    loop->now_ms = until_ms;
+}
+
+/* ---- the end of a turn ---- */
+
+void deferred_init(struct deferred *deferred, void (*fn)(void *owner), void *owner)
+{
+    list_init(&deferred->link);
+    deferred->fn = fn;
+    deferred->owner = owner;
+}
+
+void deferred_deinit(struct deferred *deferred)
+{
+    list_remove(&deferred->link);
+}
+
+void deferred_schedule(struct loop *loop, struct deferred *deferred)
+{
+    if (list_is_empty(&deferred->link)) {
+        list_append(&loop->deferred, &deferred->link);
+    }
+}
+
+void virtual_loop_end_turn(struct loop *loop)
+{
+    for (int rounds = 0; !list_is_empty(&loop->deferred); rounds++) {
+        assert(rounds < 100000); /* something asks for another turn for ever */
+        struct deferred *deferred = list_entry(loop->deferred.next, struct deferred, link);
+        list_remove(&deferred->link);
+        deferred->fn(deferred->owner);
+    }
+}
+
+/* Nothing here hashes passwords: nobody logs in with one. */
+void work_submit(struct loop *loop, void (*work)(void *owner), void (*done)(void *owner), void *owner)
+{
+    assert(!"work off the loop");
+}

@@ -1,0 +1,36 @@
+/* A loop whose time stands still until it is moved: stands in for loop/, base/clock.c and the socket side of net/ when the
+ * broker is linked into the simulation. One world a process, because the clocks of base/ know no owner. */
+#pragma once
+
+#include "base/bytes.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct stream;
+
+struct loop *virtual_loop_new(uint64_t unix_ms);
+void virtual_loop_free(struct loop *loop);
+/* Runs the work at the end of the turn until nothing is left. */
+void virtual_loop_end_turn(struct loop *loop);
+/* Moves the time and fires what is due, each with the end of its turn. */
+void virtual_loop_advance(struct loop *loop, uint64_t ms);
+
+/* ---- one connection, seen from the client ---- */
+
+/* `moved` counts bytes that went anywhere, so that the simulation sees when all is quiet. */
+struct stream *virtual_stream_new(struct loop *loop, uint64_t *moved);
+void virtual_stream_send(struct stream *stream, const void *bytes, size_t length);
+/* Takes up to `most` bytes of what the broker wrote. */
+size_t virtual_stream_receive(struct stream *stream, GByteArray *to, size_t most);
+/* The broker has closed it and everything was received. */
+bool virtual_stream_is_ended(const struct stream *stream);
+/* The client closes: what it sent is still read, then the broker sees the end. */
+void virtual_stream_finish(struct stream *stream);
+/* The wire is cut: what is under way is lost. */
+void virtual_stream_cut(struct stream *stream);
+/* Presents up to `most` of the bytes sent to the broker, or the end. False when there was nothing to do. */
+bool virtual_stream_deliver(struct stream *stream, size_t most);
+/* The client forgets it; freed when the broker has too. */
+void virtual_stream_release(struct stream *stream);
