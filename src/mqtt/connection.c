@@ -289,7 +289,8 @@ static void leave_session(struct connection *connection, bool was_open)
 {
     struct broker *broker = connection->broker;
 
-    outbox_propose_acknowledgements(connection);
+    outbox_propose_acknowledgements(connection); /* refused ones are lost: the client acknowledges the repetitions */
+    list_remove(&connection->acknowledge_link);
     outbox_free(TAKE(connection->outbox));
     if (was_open && (connection->is_persistent || connection->has_will) && !broker->is_stopping) {
         durable_close(connection);
