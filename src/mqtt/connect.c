@@ -14,6 +14,7 @@
 #include "mqtt/broker_private.h"
 #include "mqtt/connack.h"
 #include "mqtt/connect_request.h"
+#include "mqtt/durable.h"
 #include "mqtt/sender.h"
 #include "mqtt/trace.h"
 #include "net/stream.h"
@@ -309,7 +310,7 @@ static void open_in_state(struct connection *connection, struct bytes auth_data)
     connection->state = CONNECTION_OPENING;
     connection->is_persistent = true; /* until the result tells: should it end before, the state must know */
     connection_update_reading(connection);
-    if (state_propose_open(broker->state, &open, &completion) < 0) {
+    if (!durable_has_closed(broker) || state_propose_open(broker->state, &open, &completion) < 0) {
         g_bytes_unref(opening->auth_data);
         g_free(opening);
         connection->is_persistent = connection->has_will = false;

@@ -77,6 +77,11 @@ static bool retry_closings(struct broker *broker)
     return true;
 }
 
+bool durable_has_closed(struct broker *broker)
+{
+    return retry_closings(broker);
+}
+
 /* ---- acknowledgements ---- */
 
 struct acknowledgement {
