@@ -74,9 +74,18 @@ static struct ingest *ingest_of(struct connection *connection)
     return connection->ingest;
 }
 
+/* What was neither acknowledged nor proposed is forgotten with the connection: its client sends it again when it is back, and then it must not
+ * come a second time, behind later ones. */
 void ingest_detach(struct ingest *ingest)
 {
     ingest->connection = NULL;
+    list_for_each_safe(link, &ingest->items)
+    {
+        struct ingest_item *item = list_entry(link, struct ingest_item, link);
+        if (item->state == ITEM_NEW && item->message->qos > 0) {
+            item_free(item);
+        }
+    }
     free_when_empty(ingest);
 }
 
