@@ -22,6 +22,9 @@
 static char *cookie_of(const struct http_head *head)
 {
     struct bytes cookie = http_header_find(head, "cookie");
+    if (!cookie.at) {
+        return NULL;
+    }
     g_autofree char *text = g_strndup((const char *)cookie.at, cookie.length);
     g_auto(GStrv) parts = g_strsplit(text, ";", 32);
 

@@ -33,6 +33,9 @@ void page_get(struct api_request *request)
 static bool offers(const struct http_head *head, const char *protocol)
 {
     struct bytes list = http_header_find(head, "sec-websocket-protocol");
+    if (!list.at) {
+        return false;
+    }
     g_autofree char *text = g_strndup((const char *)list.at, list.length);
     g_auto(GStrv) parts = g_strsplit(text, ",", 16);
 

@@ -191,7 +191,7 @@ static char *body_text(const struct api_request *request)
 {
     struct bytes body = http_request_body(request->exchange);
 
-    return g_strndup((const char *)body.at, body.length);
+    return body.at ? g_strndup((const char *)body.at, body.length) : g_strdup("");
 }
 
 void users_import(struct api_request *request)

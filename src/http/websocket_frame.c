@@ -61,13 +61,16 @@ unsigned websocket_frame_encode(uint8_t opcode, uint64_t payload_bytes, uint8_t 
 
 char *websocket_accept_key(struct bytes key)
 {
+    if (key.length != 24) {
+        return NULL;
+    }
     g_autofree char *text = g_strndup((const char *)key.at, key.length);
     gsize length;
     g_autofree uint8_t *decoded = g_base64_decode(text, &length);
     uint8_t digest[20];
     gsize digest_bytes = sizeof digest;
 
-    if (length != 16 || key.length != 24) {
+    if (length != 16) {
         return NULL;
     }
     g_autofree char *both = g_strconcat(text, MAGIC, NULL);

@@ -169,7 +169,7 @@ static void on_access(void *owner)
 
 static uint64_t on_due(struct list *member, uint64_t now_ms)
 {
-    struct connection *connection = list_entry(member, struct connection, keep_alive_link);
+    struct connection *connection = list_entry(member, struct connection, deadline_link);
 
     if (connection->state == CONNECTION_WAITING || (connection->state == CONNECTION_AUTHENTICATING && connection->scram)) {
         connection_end(connection, 0, NULL); /* no CONNECT in time */
@@ -217,7 +217,7 @@ struct broker *broker_new(const struct broker_options *options)
     broker->by_client_id = g_hash_table_new(g_str_hash, g_str_equal);
     broker->opening = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     broker->per_address = g_hash_table_new(g_str_hash, g_str_equal);
-    keep_alive_init(&broker->keep_alive, broker->loop, on_due);
+    wheel_init(&broker->deadlines, broker->loop, on_due);
     route_cache_init(&broker->routes, broker->live, broker->persistent);
     broker->counters.started_unix_ms = clock_unix_ms();
     broker->scratch = g_byte_array_new();
@@ -281,7 +281,7 @@ void broker_free(struct broker *broker)
     timer_free(broker->stop_timer);
     sys_topics_free(broker->sys);
     route_cache_deinit(&broker->routes);
-    keep_alive_deinit(&broker->keep_alive);
+    wheel_deinit(&broker->deadlines);
     session_store_free(broker->live);
     g_hash_table_unref(broker->by_client_id);
     g_hash_table_unref(broker->opening);

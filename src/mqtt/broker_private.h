@@ -4,8 +4,8 @@
 #include "base/list.h"
 #include "loop/deferred.h"
 #include "mqtt/broker.h"
-#include "mqtt/keep_alive.h"
-#include "mqtt/route_cache.h"
+#include "loop/wheel.h"
+#include "session/route_cache.h"
 #include "session/store.h"
 #include "state/state.h"
 #include <glib.h>
@@ -35,7 +35,7 @@ struct broker {
     GHashTable *by_client_id;              /* client id -> connection that has it (borrowed both) */
     GHashTable *opening;                   /* client id (owned) -> number of opens and closes under way */
     GHashTable *per_address;               /* address (owned) -> number of connections */
-    struct keep_alive keep_alive;
+    struct wheel deadlines;
     struct route_cache routes;
     struct sys_topics *sys;
     struct list traces;                    /* of broker_trace.link */

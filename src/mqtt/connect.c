@@ -12,7 +12,6 @@
 #include "mqtt/auth.h"
 #include "mqtt/address.h"
 #include "mqtt/broker_private.h"
-#include "mqtt/connack.h"
 #include "mqtt/connect_request.h"
 #include "mqtt/durable.h"
 #include "mqtt/sender.h"
@@ -372,10 +371,10 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
     bool is_known = g_hash_table_contains(broker->opening, request->client_id);
     g_hash_table_replace(broker->by_client_id, request->client_id, connection);
 
-    keep_alive_remove(&broker->keep_alive, &connection->keep_alive_link);
+    wheel_remove(&broker->deadlines, &connection->deadline_link);
     connection->deadline_ms = connection->keep_alive_s * 1500ull;
     if (connection->deadline_ms != 0) {
-        keep_alive_set(&broker->keep_alive, &connection->keep_alive_link,
+        wheel_set(&broker->deadlines, &connection->deadline_link,
                        loop_now_ms(broker->loop) + connection->deadline_ms);
     }
     if (connection->expiry_s > 0 || connection->has_will || old || is_known ||

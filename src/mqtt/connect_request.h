@@ -1,6 +1,7 @@
 /* A CONNECT that is being worked on: copies of what is needed until the CONNACK. */
 #pragma once
 
+#include "mqtt/connection.h"
 #include "packet/packet.h"
 #include "state/propose.h"
 
@@ -18,3 +19,6 @@ struct connect_request {
 struct connect_request *connect_request_new(const struct packet_connect *connect);
 /* Makes an id that nobody has: "auto-" and a random UUID. */
 void connect_request_assign_id(struct connect_request *request);
+
+void connack_send(struct connection *connection, bool session_present, struct bytes auth_data);
+void connack_send_refusal(struct connection *connection, uint8_t reason, const char *text);

@@ -240,7 +240,7 @@ struct connection *connection_new(struct broker *broker, struct stream *stream, 
     connection->number = state_connection_number(broker->options.node_id, broker->options.epoch, ++broker->last_connection);
     connection->last_packet_ms = loop_now_ms(broker->loop);
     list_append(&broker->connections, &connection->link);
-    list_init(&connection->keep_alive_link);
+    list_init(&connection->deadline_link);
     list_init(&connection->pump_link);
     list_init(&connection->acknowledge_link);
     list_init(&connection->congested_link);
@@ -249,7 +249,7 @@ struct connection *connection_new(struct broker *broker, struct stream *stream, 
     broker->connection_count++;
     broker->counters.connections_total++;
     connection->deadline_ms = connection->last_packet_ms + broker->settings->connect_timeout_s * 1000ull;
-    keep_alive_set(&broker->keep_alive, &connection->keep_alive_link, connection->deadline_ms);
+    wheel_set(&broker->deadlines, &connection->deadline_link, connection->deadline_ms);
     stream_start(stream, &stream_events, connection);
     return connection;
 }
@@ -269,7 +269,7 @@ static void leave_others(struct connection *connection)
 {
     struct broker *broker = connection->broker;
 
-    keep_alive_remove(&broker->keep_alive, &connection->keep_alive_link);
+    wheel_remove(&broker->deadlines, &connection->deadline_link);
     flow_forget(connection);
     list_remove(&connection->pump_link);
     if (connection->ticket) {

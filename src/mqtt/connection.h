@@ -29,7 +29,7 @@ enum connection_state { CONNECTION_WAITING, CONNECTION_AUTHENTICATING, CONNECTIO
 
 struct connection {
     struct list link;
-    struct list keep_alive_link;   /* in a slot of broker.keep_alive */
+    struct list deadline_link;   /* in a slot of broker.deadlines */
     struct list pump_link;         /* in broker.pumping */
     struct list acknowledge_link;  /* in broker.acknowledging */
     struct list congested_link;    /* in broker.congested */

@@ -5,7 +5,7 @@
 #include "mqtt/broker_private.h"
 #include "mqtt/connection.h"
 #include "mqtt/flow.h"
-#include "mqtt/route_cache.h"
+#include "session/route_cache.h"
 #include "mqtt/sender.h"
 #include "session/route.h"
 #include "topic/name.h"

@@ -22,21 +22,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
 
 #define STOP_LINGER_MS 500
 #define TICK_MS_MOST (24 * 3600 * 1000)
-
-void node_notify(const char *text)
-{
-#ifdef HAVE_SYSTEMD
-    sd_notify(0, text);
-#else
-    (void)text;
-#endif
-}
 
 /* ---- time ---- */
 

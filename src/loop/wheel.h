@@ -8,10 +8,10 @@
 struct loop;
 struct timer;
 
-#define KEEP_ALIVE_SLOTS 256
+#define WHEEL_SLOTS 256
 
-struct keep_alive {
-    struct list slots[KEEP_ALIVE_SLOTS];
+struct wheel {
+    struct list slots[WHEEL_SLOTS];
     struct loop *loop; /* borrowed */
     struct timer *timer;
     uint64_t swept_s;  /* slots up to this second have been looked at */
@@ -21,8 +21,8 @@ struct keep_alive {
     uint64_t (*on_due)(struct list *member, uint64_t now_ms);
 };
 
-void keep_alive_init(struct keep_alive *wheel, struct loop *loop, uint64_t (*on_due)(struct list *member, uint64_t now_ms));
-void keep_alive_deinit(struct keep_alive *wheel);
+void wheel_init(struct wheel *wheel, struct loop *loop, uint64_t (*on_due)(struct list *member, uint64_t now_ms));
+void wheel_deinit(struct wheel *wheel);
 /* `member` must be unlinked (list_init) or in the wheel; moves it. */
-void keep_alive_set(struct keep_alive *wheel, struct list *member, uint64_t deadline_ms);
-void keep_alive_remove(struct keep_alive *wheel, struct list *member);
+void wheel_set(struct wheel *wheel, struct list *member, uint64_t deadline_ms);
+void wheel_remove(struct wheel *wheel, struct list *member);

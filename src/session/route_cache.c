@@ -1,5 +1,5 @@
 /* See route_cache.h. A hit costs one hash and one comparison of the topic; a miss validates the name and walks both trees. */
-#include "mqtt/route_cache.h"
+#include "session/route_cache.h"
 #include "topic/name.h"
 #include <glib.h>
 
