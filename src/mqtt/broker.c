@@ -8,6 +8,7 @@
 #include "mqtt/deliver.h"
 #include "mqtt/durable.h"
 #include "mqtt/flow.h"
+#include "mqtt/ingest.h"
 #include "mqtt/outbox.h"
 #include "mqtt/publish.h"
 #include "mqtt/sender.h"
@@ -274,6 +275,7 @@ void broker_free(struct broker *broker)
     }
     free_ended(broker);
     durable_drop(broker);
+    ingest_drop_all(broker);
     state_remove_watch(broker->state, &broker->watch);
     deferred_deinit(&broker->end_of_turn);
     timer_free(broker->slow_timer);

@@ -246,3 +246,19 @@ bool ingest_retry_all(struct broker *broker)
     }
     return list_is_empty(&broker->stalled);
 }
+
+void ingest_drop_all(struct broker *broker)
+{
+    while (!list_is_empty(&broker->stalled)) {
+        struct ingest *ingest = list_entry(broker->stalled.next, struct ingest, stalled_link);
+        list_remove(&ingest->stalled_link);
+        list_for_each_safe(link, &ingest->items)
+        {
+            struct ingest_item *item = list_entry(link, struct ingest_item, link);
+            if (item->state == ITEM_NEW) {
+                item_free(item);
+            }
+        }
+        free_when_empty(ingest);
+    }
+}

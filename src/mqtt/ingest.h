@@ -18,3 +18,5 @@ void ingest_add_retained(struct connection *connection, struct publication *publ
 void ingest_detach(struct ingest *ingest);
 /* Proposes again what the log could not take. Returns true when nothing is left over. */
 bool ingest_retry_all(struct broker *broker);
+/* The broker goes: forgets what could not be proposed. */
+void ingest_drop_all(struct broker *broker);

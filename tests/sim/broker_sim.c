@@ -75,6 +75,7 @@ static void crash(struct simulation *simulation)
     }
     node_crash(&simulation->node);
     for (unsigned i = 0; i < CLIENTS; i++) {
+        client_doubt_goodbye(&simulation->clients[i]);
         if (simulation->clients[i].stream) {
             virtual_stream_cut(simulation->clients[i].stream);
             client_lose(&simulation->clients[i]);
@@ -247,7 +248,7 @@ static void judge_wills(struct simulation *simulation)
     }
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct client *client = &simulation->clients[i];
-        if (client->left_will != 0 && !client->stream) {
+        if (!client->stream) {
             client->asked_ms = NEVER - CLIENT_MARGIN_MS;
             client_judge_will(client, false);
             client->asked_ms = 0;
@@ -302,6 +303,7 @@ static void set_up(struct simulation *simulation, guint32 seed)
     node_init(&simulation->node, world->loop, world->random);
     for (uint8_t i = 0; i < CLIENTS; i++) {
         client_init(&simulation->clients[i], world, i);
+        simulation->clients[i].has_wills = i != 0 && i != READER;
     }
     client_connect(&simulation->clients[0], true, 100000);
     settle(simulation);

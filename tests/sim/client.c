@@ -55,6 +55,10 @@ void client_judge_will(struct client *client, bool is_present)
     uint64_t now_ms = loop_now_ms(client->world->loop);
     enum will_fate fate = WILL_UNKNOWN;
 
+    if (client->goodbye_will != 0) {
+        account(client, client->goodbye_will, WILL_MUST_NOT);
+        client->goodbye_will = 0;
+    }
     if (client->left_will == 0) {
         return;
     }
@@ -69,10 +73,16 @@ void client_judge_will(struct client *client, bool is_present)
     client->left_will = 0;
 }
 
+void client_doubt_goodbye(struct client *client)
+{
+    client->goodbye_will = 0;
+}
+
 /* What is over with the connection. */
 static void leave(struct client *client)
 {
-    uint64_t now_ms = loop_now_ms(client->world->loop);
+    uint64_t closed_ms = virtual_stream_closed_ms(client->stream);
+    uint64_t now_ms = closed_ms != 0 ? closed_ms : loop_now_ms(client->world->loop);
 
     talk_trace(client, "left");
     client->stream = NULL;
@@ -124,14 +134,12 @@ void client_disconnect(struct client *client)
     virtual_stream_finish(stream);
     while (virtual_stream_deliver(stream, SIZE_MAX)) {
     }
-    bool is_certain = virtual_stream_is_ended(stream); /* else it may be cut before that was read */
+    bool is_certain = virtual_stream_was_read(stream); /* else it may be cut before, or was closed before */
     virtual_loop_end_turn(client->world->loop);
     leave(client);
     if (!with_will || !is_certain) {
         client->left_will = 0;
-        if (will != 0) {
-            account(client, will, is_certain ? WILL_MUST_NOT : WILL_UNKNOWN);
-        }
+        client->goodbye_will = is_certain && !with_will ? will : 0;
     }
 }
 
@@ -143,7 +151,7 @@ static void choose_will(struct client *client, struct packet_connect *connect, s
 
     client->asked_will = 0;
     client->will_delay_s = below(client, 2) ? (uint32_t)below(client, 30) : 0;
-    if (client->number == 0 || below(client, 2)) {
+    if (!client->has_wills || below(client, 2)) {
         return;
     }
     sent.qos = (uint8_t)(1 + below(client, 2));

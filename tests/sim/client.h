@@ -27,6 +27,7 @@ struct outgoing {
 
 /* SUBSCRIBE or UNSUBSCRIBE that waits for its answer. */
 struct asking {
+    uint64_t asked; /* moment */
     uint16_t packet_id;
     uint8_t filter;
     bool is_unsubscribe;
@@ -38,7 +39,7 @@ struct client {
     struct stream *stream; /* NULL = not connected */
     GByteArray *input;
     GArray *outgoing;  /* of struct outgoing, in order */
-    GArray *asking;    /* of struct asking, in order */
+    GArray *asking;    /* of struct asking */
     GArray *received;  /* uint16_t: QoS 2 between PUBREC and PUBREL; of the session */
     GArray *unanswered; /* uint16_t: QoS > 0 of this connection, not PUBACKed or PUBCOMPed */
     GQueue answers;    /* of packed type << 16 | packet id */
@@ -48,8 +49,10 @@ struct client {
     uint64_t asked_ms;                     /* the first CONNECT since */
     uint64_t will_due_ms;                  /* of left_will */
     guint asked_will, will, left_will;     /* of CONNECT, of this connection, of the one before; 0 = none */
+    guint goodbye_will;                    /* cancelled by DISCONNECT, unless the node dies before that is on disk */
     uint32_t expiry_s, expiry_least_s, expiry_most_s, will_delay_s;
     uint16_t receive_maximum, last_packet_id;
+    bool has_wills;    /* some of its connections have one */
     bool is_in;        /* CONNACK came */
     bool is_uncertain; /* a CONNECT was never answered */
     bool is_clean;     /* what CONNECT asks for */
@@ -72,5 +75,7 @@ void client_lose(struct client *client);
 void client_read(struct client *client, size_t most);
 /* A will that was left is judged by what became of it. */
 void client_judge_will(struct client *client, bool is_present);
+/* The node has died: whether it had heard the last DISCONNECT is not known. */
+void client_doubt_goodbye(struct client *client);
 /* Sends up to `most` of its answers. */
 void client_answer(struct client *client, unsigned most);

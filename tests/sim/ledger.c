@@ -95,53 +95,57 @@ void life_free(struct life *life)
 
 #define held_at(life, i) (&g_array_index((life)->held, struct held, i))
 
-void life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos, bool no_local)
+/* All of this filter that were asked before `moment` end: by question, or by answer. */
+static void end_all(struct life *life, uint8_t filter, uint64_t before, uint64_t moment, bool is_told)
 {
-    life_ask_unsubscribe(ledger, life, filter);
-    struct held held = {.asked = ++ledger->moment,
+    for (guint i = 0; i < life->held->len; i++) {
+        struct held *held = held_at(life, i);
+        if (held->filter == filter && held->asked < before) {
+            held->end_asked = MIN(held->end_asked, moment);
+            held->end_told = is_told ? MIN(held->end_told, moment) : held->end_told;
+        }
+    }
+}
+
+uint64_t life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos, bool no_local)
+{
+    uint64_t moment = ++ledger->moment;
+    struct held held = {.asked = moment,
                         .told = NEVER,
                         .end_asked = NEVER,
                         .end_told = NEVER,
                         .filter = filter,
                         .qos = qos,
                         .no_local = no_local};
+
+    end_all(life, filter, moment, moment, false);
     g_array_append_val(life->held, held);
+    return moment;
 }
 
-void life_tell_subscribed(struct ledger *ledger, struct life *life, uint8_t filter)
+void life_tell_subscribed(struct ledger *ledger, struct life *life, uint8_t filter, uint64_t asked)
 {
-    ++ledger->moment;
-    for (guint i = life->held->len; i-- > 0;) {
-        struct held *held = held_at(life, i);
-        if (held->filter != filter) {
-            continue;
-        }
-        if (held->told == NEVER) {
-            held->told = ledger->moment;
-        } else if (held->end_asked != NEVER && held->end_told == NEVER) { /* its options were replaced */
-            held->end_told = ledger->moment;
-        }
-    }
-}
+    uint64_t moment = ++ledger->moment;
 
-void life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t filter)
-{
-    ++ledger->moment;
+    end_all(life, filter, asked, moment, true);
     for (guint i = 0; i < life->held->len; i++) {
-        if (held_at(life, i)->filter == filter && held_at(life, i)->end_asked == NEVER) {
-            held_at(life, i)->end_asked = ledger->moment;
+        if (held_at(life, i)->asked == asked) {
+            held_at(life, i)->told = moment;
         }
     }
 }
 
-void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter)
+uint64_t life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t filter)
 {
-    ++ledger->moment;
-    for (guint i = 0; i < life->held->len; i++) {
-        if (held_at(life, i)->filter == filter && held_at(life, i)->end_asked != NEVER) {
-            held_at(life, i)->end_told = MIN(held_at(life, i)->end_told, ledger->moment);
-        }
-    }
+    uint64_t moment = ++ledger->moment;
+
+    end_all(life, filter, moment, moment, false);
+    return moment;
+}
+
+void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter, uint64_t asked)
+{
+    end_all(life, filter, asked, ++ledger->moment, true);
 }
 
 /* ---- what came ---- */
@@ -335,24 +339,27 @@ void ledger_settle_wills(struct ledger *ledger, const struct life *monitor)
     g_array_set_size(ledger->will_fates, 0);
 }
 
+/* A repeated QoS 1 message may come to the broker once more behind a QoS 2 one that it has already: then it is the last. */
 void ledger_settle_retained(struct ledger *ledger, uint8_t topic, guint message)
 {
-    bool may_be_none = true, is_explained = false;
+    bool may_be_none = true, is_explained = false, may_be_none_again = false;
 
     for (guint i = 1; i < ledger->sent->len; i++) {
         const struct sent *sent = ledger_sent(ledger, i);
         if (sent->topic != topic || (sent->told != NEVER && sent->reason >= 0x80)) {
             continue;
         }
+        bool is_repeated = sent->qos == 1 && sent->repeats > 0;
+        may_be_none_again |= is_repeated && !sent->has_content;
         if (sent->told != NEVER && sent->qos > 0) { /* nothing before it may be left */
             may_be_none = !sent->has_content;
-            is_explained = message == i;
+            is_explained = message == i || (is_explained && ledger_sent(ledger, message)->repeats > 0);
         } else {
             may_be_none |= !sent->has_content;
             is_explained |= message == i;
         }
     }
-    if (message == 0 ? !may_be_none : !is_explained) {
+    if (message == 0 ? !may_be_none && !may_be_none_again : !is_explained) {
         fail(ledger, message, message == 0 ? "a retained message is gone" : "a retained message is not the last one");
     }
 }

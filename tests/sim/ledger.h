@@ -69,10 +69,11 @@ guint ledger_publish(struct ledger *ledger, const struct sent *sent);
 
 struct life *life_new(uint8_t client, bool is_persistent);
 void life_free(struct life *life);
-void life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos, bool no_local);
-void life_tell_subscribed(struct ledger *ledger, struct life *life, uint8_t filter);
-void life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t filter);
-void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter);
+/* Return the moment of asking, which is handed back with the answer: several may be under way for one filter. */
+uint64_t life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos, bool no_local);
+void life_tell_subscribed(struct ledger *ledger, struct life *life, uint8_t filter, uint64_t asked);
+uint64_t life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t filter);
+void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter, uint64_t asked);
 
 struct arrival {
     guint message;

@@ -139,6 +139,7 @@ static void start(struct node *node)
 
     node->epoch++;
     node->is_dead = node->is_ticking = false;
+    node->refusals = 0;
     node->state = state_from_disk(node, NODE_ID, &log);
     node->access = access_new(node->loop, node->state);
     node->broker = broker_new(&(struct broker_options){.loop = node->loop,

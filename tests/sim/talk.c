@@ -259,22 +259,29 @@ static void on_ack(struct client *client, const struct packet_frame *frame)
 static void on_suback(struct client *client, const struct packet_frame *frame)
 {
     struct packet_suback suback;
+    guint at = 0;
 
-    if (packet_suback_decode(frame, PACKET_MQTT_5, &suback) != 0 || client->asking->len == 0) {
-        client_fail(client, "a malformed SUBACK, or of nothing");
+    if (packet_suback_decode(frame, PACKET_MQTT_5, &suback) != 0) {
+        client_fail(client, "a malformed SUBACK");
     }
-    struct asking asking = g_array_index(client->asking, struct asking, 0);
-    if (asking.packet_id != suback.packet_id || asking.is_unsubscribe != (frame->type == PACKET_UNSUBACK)) {
-        client_fail(client, "SUBACKs are not in order");
+    while (at < client->asking->len && g_array_index(client->asking, struct asking, at).packet_id != suback.packet_id) {
+        at++;
     }
-    g_array_remove_index(client->asking, 0);
+    if (at == client->asking->len) {
+        client_fail(client, "a SUBACK of nothing");
+    }
+    struct asking asking = g_array_index(client->asking, struct asking, at);
+    if (asking.is_unsubscribe != (frame->type == PACKET_UNSUBACK)) {
+        client_fail(client, "a SUBACK for UNSUBSCRIBE, or the other way");
+    }
+    g_array_remove_index(client->asking, at);
     if (suback.reasons.at[0] >= REASON_UNSPECIFIED) {
         return; /* unknown: it stays possible */
     }
     if (asking.is_unsubscribe) {
-        life_tell_unsubscribed(&client->world->ledger, client->life, asking.filter);
+        life_tell_unsubscribed(&client->world->ledger, client->life, asking.filter, asking.asked);
     } else {
-        life_tell_subscribed(&client->world->ledger, client->life, asking.filter);
+        life_tell_subscribed(&client->world->ledger, client->life, asking.filter, asking.asked);
     }
 }
 
@@ -358,7 +365,7 @@ void client_subscribe(struct client *client, uint8_t filter, uint8_t qos, bool n
     properties_builder_init(&properties);
     properties_add_varint(&properties, PROPERTY_SUBSCRIPTION_ID, filter + 1u);
     packet_subscribe_encode(asking.packet_id, &subscription, 1, PACKET_MQTT_5, &properties, packet);
-    life_ask_subscribe(&client->world->ledger, client->life, filter, qos, no_local);
+    asking.asked = life_ask_subscribe(&client->world->ledger, client->life, filter, qos, no_local);
     g_array_append_val(client->asking, asking);
     talk_send(client, packet->data, packet->len);
     properties_builder_deinit(&properties);
@@ -371,7 +378,7 @@ void client_unsubscribe(struct client *client, uint8_t filter)
     g_autoptr(GByteArray) packet = g_byte_array_new();
 
     packet_unsubscribe_encode(asking.packet_id, &text, 1, PACKET_MQTT_5, packet);
-    life_ask_unsubscribe(&client->world->ledger, client->life, filter);
+    asking.asked = life_ask_unsubscribe(&client->world->ledger, client->life, filter);
     g_array_append_val(client->asking, asking);
     talk_send(client, packet->data, packet->len);
 }

@@ -26,6 +26,10 @@ void virtual_stream_send(struct stream *stream, const void *bytes, size_t length
 size_t virtual_stream_receive(struct stream *stream, GByteArray *to, size_t most);
 /* The broker has closed it and everything was received. */
 bool virtual_stream_is_ended(const struct stream *stream);
+/* When the broker closed it by itself; 0 = it did not. */
+uint64_t virtual_stream_closed_ms(const struct stream *stream);
+/* The broker has closed it, and had read everything that was sent. */
+bool virtual_stream_was_read(const struct stream *stream);
 /* The client closes: what it sent is still read, then the broker sees the end. */
 void virtual_stream_finish(struct stream *stream);
 /* The wire is cut: what is under way is lost. */

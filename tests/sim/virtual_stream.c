@@ -1,6 +1,7 @@
 /* Streams without sockets: two byte queues, and the rules of net/stream.h kept to the letter: no callback from inside a call of its
  * owner, leftovers presented again, the end told once. */
 #include "net/stream.h"
+#include "loop/loop.h"
 #include "virtual_loop.h"
 #include <assert.h>
 #include <errno.h>
@@ -8,7 +9,9 @@
 struct stream {
     const struct stream_events *events; /* NULL when the broker has given it up, or has not started it */
     void *owner;
+    struct loop *loop;
     uint64_t *moved;
+    uint64_t closed_ms; /* 0 = is open */
     GByteArray *to_broker, *to_client;
     bool is_paused, is_held, is_closed, is_finished, is_cut, is_released, was_high;
     int calls; /* of the owner, under way */
@@ -18,6 +21,7 @@ struct stream *virtual_stream_new(struct loop *loop, uint64_t *moved)
 {
     struct stream *stream = g_new0(struct stream, 1);
 
+    stream->loop = loop;
     stream->moved = moved;
     stream->to_broker = g_byte_array_new();
     stream->to_client = g_byte_array_new();
@@ -93,6 +97,7 @@ void stream_close(struct stream *stream, uint64_t linger_ms)
 {
     assert(!stream->is_closed);
     stream->is_closed = true;
+    stream->closed_ms = loop_now_ms(stream->loop);
     stream->events = NULL;
     free_when_forgotten(stream);
 }
@@ -107,7 +112,7 @@ void stream_reset(struct stream *stream)
 
 void virtual_stream_send(struct stream *stream, const void *bytes, size_t length)
 {
-    if (!stream->is_closed && !stream->is_cut) {
+    if (!stream->is_cut) {
         g_byte_array_append(stream->to_broker, bytes, (guint)length);
         stream->is_held = false;
         *stream->moved += length;
@@ -127,6 +132,16 @@ size_t virtual_stream_receive(struct stream *stream, GByteArray *to, size_t most
 bool virtual_stream_is_ended(const struct stream *stream)
 {
     return stream->is_closed && stream->to_client->len == 0;
+}
+
+uint64_t virtual_stream_closed_ms(const struct stream *stream)
+{
+    return stream->closed_ms;
+}
+
+bool virtual_stream_was_read(const struct stream *stream)
+{
+    return stream->is_closed && stream->to_broker->len == 0;
 }
 
 void virtual_stream_finish(struct stream *stream)
