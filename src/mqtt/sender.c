@@ -42,7 +42,9 @@ void sender_schedule(struct connection *connection)
 static void drop(struct connection *to)
 {
     to->broker->counters.publish_dropped++;
-    to->session->dropped_messages++;
+    if (!to->is_persistent) { /* those are the state's, the same on every node */
+        to->session->dropped_messages++;
+    }
 }
 
 static void deliver_qos_0(struct connection *to, struct publication *publication, bool retain, const uint32_t *ids)
