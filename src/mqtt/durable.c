@@ -5,6 +5,7 @@
 #include "mqtt/broker_private.h"
 #include "mqtt/ingest.h"
 #include "mqtt/outbox.h"
+#include "mqtt/sender.h"
 #include "state/propose.h"
 #include <errno.h>
 
@@ -107,6 +108,9 @@ static void on_acknowledged(void *owner, uint64_t token, const struct state_resu
         } else if (acknowledgement->kind == SESSION_PUBREC && result->error == 0) {
             connection_send_ack(connection, PACKET_PUBREL, acknowledgement->packet_ids[i], REASON_SUCCESS);
         }
+    }
+    if (is_here && acknowledgement->kind != SESSION_PUBREC && result->error == 0) {
+        sender_committed(connection, acknowledgement->count);
     }
     g_free(acknowledgement->client_id);
     g_free(acknowledgement);

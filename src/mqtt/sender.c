@@ -126,6 +126,7 @@ static void give_up(struct connection *connection, struct delivery *delivery, ui
 {
     if (connection->is_persistent) {
         delivery->is_acknowledged = true;
+        connection->in_flight++;
         outbox_acknowledge(connection, delivery->qos == 1 ? SESSION_PUBACK : SESSION_PUBREC_ERROR,
                            delivery_packet_id(sequence));
     } else {
@@ -243,15 +244,17 @@ static bool decode(struct connection *connection, const struct packet_frame *fra
     return reason == 0;
 }
 
-static void went_through(struct connection *connection)
+void sender_committed(struct connection *connection, uint32_t count)
 {
-    connection->in_flight--;
+    connection->in_flight -= count;
     if (has_waiting(connection) || connection->outbox) {
         sender_schedule(connection);
     }
     flow_update(connection);
 }
 
+/* A persistent session's delivery is in flight until the log has its end: the state drops nothing within the window of the first that are
+ * not done (session_enqueue), so nothing may be sent beyond it. */
 static void finish(struct connection *connection, struct delivery *delivery, uint64_t sequence, enum session_ack kind)
 {
     if (connection->is_persistent) {
@@ -259,8 +262,8 @@ static void finish(struct connection *connection, struct delivery *delivery, uin
         outbox_acknowledge(connection, kind, delivery_packet_id(sequence));
     } else {
         delivery_ring_finish(&connection->session->deliveries, sequence);
+        sender_committed(connection, 1);
     }
-    went_through(connection);
 }
 
 void sender_on_puback(struct connection *connection, const struct packet_frame *frame)

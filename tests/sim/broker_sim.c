@@ -6,7 +6,9 @@
 #include "client.h"
 #include "loop/loop.h"
 #include "node.h"
+#include "session/store.h"
 #include "state/propose.h"
+#include "state/state.h"
 #include "virtual_loop.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,6 +282,10 @@ static void calm(struct simulation *simulation)
     simulation->node.refusals = 0;
     come_back(simulation);
     judge_deliveries(simulation);
+    if (session_store_queued(state_sessions(simulation->node.state)) != 0) {
+        fprintf(stderr, "BROKEN: deliveries wait although everybody has answered\n");
+        abort();
+    }
     judge_wills(simulation);
     judge_retained(simulation);
     node_compare(&simulation->node);
@@ -290,6 +296,27 @@ static void calm(struct simulation *simulation)
 }
 
 /* ---- life ---- */
+
+static void set(struct simulation *simulation, const char *key, const char *value)
+{
+    if (state_propose_setting(simulation->node.state, key, value, NULL) != 0) {
+        g_error("the setting was not taken");
+    }
+    settle(simulation);
+}
+
+/* Half of the seeds run with short queues, that drop their oldest or refuse. */
+static void choose_limits(struct simulation *simulation, guint32 seed)
+{
+    struct ledger *ledger = &simulation->world.ledger;
+
+    if (seed % 4 >= 2) {
+        set(simulation, "mqtt.queue_messages_max", "12");
+        set(simulation, "mqtt.queue_full", seed % 4 == 2 ? "drop_oldest" : "refuse");
+        ledger->may_drop = seed % 4 == 2;
+        ledger->may_drop_wills = true;
+    }
+}
 
 static void set_up(struct simulation *simulation, guint32 seed)
 {
@@ -309,6 +336,7 @@ static void set_up(struct simulation *simulation, guint32 seed)
     settle(simulation);
     client_subscribe(&simulation->clients[0], FILTER_ALL, 2, false);
     settle(simulation);
+    choose_limits(simulation, seed);
 }
 
 static void tear_down(struct simulation *simulation)

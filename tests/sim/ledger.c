@@ -299,7 +299,7 @@ void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_
                 fail(ledger, i, "its publisher was told that nobody subscribes");
             }
         }
-        if (is_certain && !g_hash_table_contains(life->came, GUINT_TO_POINTER(i))) {
+        if (is_certain && !ledger->may_drop && !g_hash_table_contains(life->came, GUINT_TO_POINTER(i))) {
             describe(ledger, life, &(struct arrival){.message = i});
             fail(ledger, i, "it was acknowledged and never came [MQTT-4.5.0-1]");
         }
@@ -332,7 +332,7 @@ void ledger_settle_wills(struct ledger *ledger, const struct life *monitor)
         if (came && account->fate == WILL_MUST_NOT) {
             fail(ledger, account->message, "a will came that was cancelled [MQTT-3.1.2-10] [MQTT-3.1.3-9]");
         }
-        if (!came && account->fate == WILL_MUST) {
+        if (!came && account->fate == WILL_MUST && !ledger->may_drop_wills) {
             fail(ledger, account->message, "a will never came [MQTT-3.1.2-8]");
         }
     }
@@ -346,12 +346,13 @@ void ledger_settle_retained(struct ledger *ledger, uint8_t topic, guint message)
 
     for (guint i = 1; i < ledger->sent->len; i++) {
         const struct sent *sent = ledger_sent(ledger, i);
-        if (sent->topic != topic || (sent->told != NEVER && sent->reason >= 0x80)) {
+        bool is_refused = sent->told != NEVER && sent->reason >= 0x80;
+        if (sent->topic != topic || (is_refused && sent->repeats == 0)) {
             continue;
         }
         bool is_repeated = sent->qos == 1 && sent->repeats > 0;
         may_be_none_again |= is_repeated && !sent->has_content;
-        if (sent->told != NEVER && sent->qos > 0) { /* nothing before it may be left */
+        if (sent->told != NEVER && sent->qos > 0 && !is_refused) { /* nothing before it may be left */
             may_be_none = !sent->has_content;
             is_explained = message == i || (is_explained && ledger_sent(ledger, message)->repeats > 0);
         } else {

@@ -44,6 +44,8 @@ struct ledger {
     GArray *will_fates; /* of struct { guint message; enum will_fate fate; } */
     uint64_t came, duplicates;
     char *doing; /* for the line of a failure */
+    bool may_drop;       /* queues are short and drop their oldest: nothing must come */
+    bool may_drop_wills; /* queues are short */
 };
 
 struct will_account {
