@@ -104,6 +104,7 @@ static void destroy(struct consensus *self)
 {
     deferred_deinit(&self->turn);
     timer_free(self->retry);
+    timer_free(self->snapshot_rest);
     timer_free(self->stop_limit);
     if (self->lock_fd >= 0) {
         close(self->lock_fd);
@@ -214,6 +215,7 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     self->files = files;
     self->snapshot_index = files.snapshot_index;
     self->retry = timer_new(self->loop, group_on_retry, self);
+    self->snapshot_rest = timer_new(self->loop, snapshot_on_rested, self);
     self->stop_limit = timer_new(self->loop, on_stop_limit, self);
     g_queue_init(&self->waiting);
     g_queue_init(&self->in_flight);

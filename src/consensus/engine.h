@@ -75,6 +75,8 @@ struct consensus {
     struct snapshot_writing writing;
     uint64_t log_bytes, snapshot_bytes, snapshot_index;
     uint64_t refused_log_bytes; /* no new try before the log has grown past this */
+    uint64_t snapshot_begun_ms;   /* loop time of the last one; 0 = none yet */
+    struct timer *snapshot_rest;  /* while one is due but the last was a moment ago */
     bool is_snapshot_asked;
 };
 
@@ -96,6 +98,7 @@ int group_barrier(struct consensus *self, raft_barrier_cb done);
 
 /* snapshot.c: libraft's state machine interface. */
 void snapshot_init(struct consensus *self);
+void snapshot_on_rested(void *owner);
 /* After raft_init: from now on libraft takes snapshots when we want them. */
 void snapshot_arm(struct consensus *self);
 /* Takes one at once when there is anything to put into it; whether one is being written now. */

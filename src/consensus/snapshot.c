@@ -11,6 +11,7 @@
 #include "consensus/checksum.h"
 #include "consensus/entry.h"
 #include "consensus/snapshot_file.h"
+#include "loop/loop.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -19,6 +20,10 @@
 #define THRESHOLD_NEVER UINT_MAX
 #define TRAILING_ENTRIES 1
 #define SNAPSHOT_LOG_BYTES_DEFAULT (2 * 1024 * 1024)
+/* Under load snapshots come at most this often: they share the disk with the log, and each costs its syncs. */
+#define SNAPSHOT_REST_MS 2000
+/* ... unless the log has grown to this, for it stands in memory. */
+#define SNAPSHOT_LOG_BYTES_MOST (32 * 1024 * 1024)
 /* What libraft keeps in memory for an entry besides its bytes. */
 #define ENTRY_OVERHEAD_BYTES 128
 /* After a refused or failed snapshot the log grows by this much before the next try. */
@@ -31,6 +36,30 @@ static bool is_due(const struct consensus *self)
     uint64_t limit = self->snapshot_bytes / 2;
     limit = limit > self->snapshot_log_bytes ? limit : self->snapshot_log_bytes;
     return self->log_bytes > limit && self->log_bytes >= self->refused_log_bytes;
+}
+
+/* Due, but the last one was a moment ago: the timer comes back to it. */
+static bool rests(struct consensus *self)
+{
+    uint64_t next_ms = self->snapshot_begun_ms + SNAPSHOT_REST_MS;
+    uint64_t now_ms = loop_now_ms(self->loop);
+
+    if (self->snapshot_begun_ms == 0 || now_ms >= next_ms || self->log_bytes > SNAPSHOT_LOG_BYTES_MOST) {
+        return false;
+    }
+    if (!timer_is_active(self->snapshot_rest)) {
+        timer_start(self->snapshot_rest, next_ms - now_ms);
+    }
+    return true;
+}
+
+void snapshot_on_rested(void *owner)
+{
+    struct consensus *self = owner;
+
+    if (self->state == CONSENSUS_LEADING && is_due(self)) {
+        consensus_snapshot_soon(self);
+    }
 }
 
 static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **result)
@@ -53,7 +82,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void
     self->log_bytes += buffer->len + ENTRY_OVERHEAD_BYTES;
     self->events->on_apply(self->owner, index, content);
     group_applied(self, index);
-    if (self->state == CONSENSUS_LEADING && !self->writing.is_active && is_due(self)) {
+    if (self->state == CONSENSUS_LEADING && !self->writing.is_active && is_due(self) && !rests(self)) {
         raft_set_snapshot_threshold(&self->raft, 1);
     }
     return 0;
@@ -100,6 +129,7 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsi
         refuse(self);
         return RAFT_TOOBIG;
     }
+    self->snapshot_begun_ms = loop_now_ms(self->loop);
     *writing = (struct snapshot_writing){
         .is_active = true,
         .pieces = pieces,
