@@ -1,11 +1,38 @@
-/* The table of commands, in the order of the help. A command is added by its file, a line in commands.h and a line here. */
+/* The table of commands, in the order of the help. A command is added by its file, a line in
+ * commands.h and a line here. */
 #include "cli/commands.h"
 
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
     &cli_run,
+    &cli_status,
+    &cli_setting_get,
+    &cli_setting_set,
+    &cli_user_ls,
+    &cli_user_add,
+    &cli_user_passwd,
+    &cli_user_rm,
+    &cli_user_import,
+    &cli_acl_ls,
+    &cli_acl_add,
+    &cli_acl_rm,
+    &cli_acl_import,
+    &cli_client_ls,
+    &cli_client_inspect,
+    &cli_client_kick,
+    &cli_topic_ls,
+    &cli_topic_get,
+    &cli_topic_rm,
+    &cli_pub,
+    &cli_sub,
+    &cli_trace,
     &cli_bench_mqtt,
+    &cli_backup,
+    &cli_restore,
+    &cli_doctor,
+    &cli_completion,
+    &cli_version,
     NULL,
 };
 

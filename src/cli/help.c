@@ -1,5 +1,6 @@
-/* Help: of the program, of a command with verbs, of one command. scripts/manpages makes the man pages from these texts, so their form
- * is fixed: "Usage:", "Options:", "Example:" at the beginning of a line. */
+/* Help: of the program, of a command with verbs, of one command. scripts/manpages makes the man
+ * pages from these texts, so their form is fixed: "Usage:", "Options:", "Example:" at the beginning
+ * of a line. */
 #include "cli/cli.h"
 
 #include <string.h>
@@ -11,21 +12,26 @@ static const struct cli_option help_options[] = {
 
 static void help_line(GString *to, const struct cli_command *command)
 {
-    g_autofree char *left = g_strdup_printf("%s%s%s%s%s", command->name, command->verb ? " " : "", command->verb ? command->verb : "",
+    g_autofree char *left = g_strdup_printf("%s%s%s%s%s", command->name, command->verb ? " " : "",
+                                            command->verb ? command->verb : "",
                                             *command->words ? " " : "", command->words);
-    g_string_append_printf(to, strlen(left) < 34 ? "  %-34s %s\n" : "  %s\n                                     %s\n", left,
-                           command->summary);
+    g_string_append_printf(
+        to, strlen(left) < 34 ? "  %-34s %s\n" : "  %s\n                                     %s\n",
+        left, command->summary);
 }
 
 static void help_program(GString *to)
 {
-    g_string_append(to, "Usage: microcloud COMMAND [OPTIONS]\n\nAn IoT cloud of your own: MQTT broker and durable state in one program.\n\nCommands:\n");
+    g_string_append(to, "Usage: microcloud COMMAND [OPTIONS]\n\nAn IoT cloud of your own: MQTT "
+                        "broker and durable state in one program.\n\nCommands:\n");
     for (const struct cli_command *const *at = cli_commands(); *at; at++) {
         help_line(to, *at);
     }
-    g_string_append(to, "\n`microcloud COMMAND --help` tells more. A command finds its node by --host URL (unix:PATH, http://… or https://…),\n"
-                        "else $MICROCLOUD_HOST, else --data DIR's api.sock, else /run/microcloud/api.sock.\n"
-                        "\nExample:\n  microcloud run --data ./data\n  microcloud status\n");
+    g_string_append(
+        to, "\n`microcloud COMMAND --help` tells more. A command finds its node by --host URL "
+            "(unix:PATH, http://… or https://…),\n"
+            "else $MICROCLOUD_HOST, else --data DIR's api.sock, else /run/microcloud/api.sock.\n"
+            "\nExample:\n  microcloud run --data ./data\n  microcloud status\n");
 }
 
 static void help_command(GString *to, const struct cli_command *command)
@@ -38,9 +44,11 @@ static void help_command(GString *to, const struct cli_command *command)
     }
     tables[count] = help_options;
     tables[count + 1] = NULL;
-    g_string_append_printf(to, "Usage: microcloud %s%s%s [OPTIONS]%s%s\n\n", command->name, command->verb ? " " : "",
-                           command->verb ? command->verb : "", *command->words ? " " : "", command->words);
-    g_string_append_printf(to, "%c%s.\n", g_ascii_toupper(command->summary[0]), command->summary + 1);
+    g_string_append_printf(to, "Usage: microcloud %s%s%s [OPTIONS]%s%s\n\n", command->name,
+                           command->verb ? " " : "", command->verb ? command->verb : "",
+                           *command->words ? " " : "", command->words);
+    g_string_append_printf(to, "%c%s.\n", g_ascii_toupper(command->summary[0]),
+                           command->summary + 1);
     if (command->details) {
         g_string_append_printf(to, "\n%s\n", command->details);
     }

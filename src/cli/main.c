@@ -1,4 +1,5 @@
-/* Finds the command, takes its words apart, runs it, and prints what went wrong as `microcloud: <what>: <why>`. */
+/* Finds the command, takes its words apart, runs it, and prints what went wrong as `microcloud:
+ * <what>: <why>`. */
 #include "cli/commands.h"
 
 #include "cli/error.h"
@@ -19,7 +20,9 @@ static bool cli_has_name(const char *name)
 static bool cli_wants_help(const struct cli_command *command, int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 || (strcmp(argv[i], "-h") == 0 && !(command && command->takes_host_letter))) {
+        if (strcmp(argv[i], "--help") == 0 ||
+            (strcmp(argv[i], "-h") == 0 &&
+             !(command && (command->takes_host_letter || command->speaks_mqtt)))) {
             return true;
         }
     }
@@ -44,7 +47,8 @@ static int cli_usage_error(const char *what, const char *why)
     return CLI_EXIT_USAGE;
 }
 
-static int cli_check_words(const struct cli_command *command, const GPtrArray *words, GError **error)
+static int cli_check_words(const struct cli_command *command, const GPtrArray *words,
+                           GError **error)
 {
     if (words->len < command->words_min) {
         g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "%s is missing; see --help", command->words);
@@ -61,7 +65,8 @@ static int cli_check_words(const struct cli_command *command, const GPtrArray *w
 /* argv[0] is the last word of the command's name. */
 static int cli_call_command(const struct cli_command *command, int argc, char **argv)
 {
-    g_autofree char *what = g_strdup_printf("%s%s%s", command->name, command->verb ? " " : "", command->verb ? command->verb : "");
+    g_autofree char *what = g_strdup_printf("%s%s%s", command->name, command->verb ? " " : "",
+                                            command->verb ? command->verb : "");
     g_autofree void *values = g_malloc0(MAX(command->values_bytes, sizeof(void *)));
     if (command->defaults) {
         memcpy(values, command->defaults, command->values_bytes);
@@ -71,7 +76,8 @@ static int cli_call_command(const struct cli_command *command, int argc, char **
     const struct cli_option *tables[4];
     cli_command_options(command, tables);
     int status;
-    if (cli_options_parse(tables, values, argc, argv, words, &error) < 0 || cli_check_words(command, words, &error) < 0) {
+    if (cli_options_parse(tables, values, argc, argv, words, &error) < 0 ||
+        cli_check_words(command, words, &error) < 0) {
         status = cli_usage_error(what, error->message);
     } else {
         struct cli_call call = {command, values, (char **)words->pdata, words->len};
@@ -95,7 +101,8 @@ int cli_main(int argc, char **argv)
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         bool has_name = argc > 2 && cli_has_name(argv[2]);
-        const char *verb = argc > 3 && has_name && cli_command_find(argv[2], argv[3]) ? argv[3] : NULL;
+        const char *verb =
+            argc > 3 && has_name && cli_command_find(argv[2], argv[3]) ? argv[3] : NULL;
         return cli_print_help(has_name ? argv[2] : NULL, verb);
     }
     if (strcmp(name, "--version") == 0) {
@@ -115,8 +122,9 @@ int cli_main(int argc, char **argv)
         return cli_print_help(name, command ? command->verb : NULL);
     }
     if (!command) {
-        g_autofree char *why = verb ? g_strdup_printf("unknown verb '%s'; see microcloud %s --help", verb, name)
-                                    : g_strdup_printf("a verb is missing; see microcloud %s --help", name);
+        g_autofree char *why =
+            verb ? g_strdup_printf("unknown verb '%s'; see microcloud %s --help", verb, name)
+                 : g_strdup_printf("a verb is missing; see microcloud %s --help", name);
         return cli_usage_error(name, why);
     }
     return cli_call_command(command, argc - (int)taken, argv + taken);

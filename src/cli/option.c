@@ -1,9 +1,10 @@
-/* Parses options as GNU's getopt_long does: --name VALUE, --name=VALUE, -x VALUE, -xVALUE, flags joined as -xyz, "--" ends them. A name must be
- * whole: abbreviations would break scripts when an option is added. */
+/* Parses options as GNU's getopt_long does: --name VALUE, --name=VALUE, -x VALUE, -xVALUE, flags
+ * joined as -xyz, "--" ends them. A name must be whole: abbreviations would break scripts when an
+ * option is added. */
 #include "cli/option.h"
 
-#include <errno.h>
 #include "cli/error.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,11 +16,13 @@ struct option_parse {
     int at; /* the next word of argv */
 };
 
-static const struct cli_option *option_find(const struct cli_option *const *tables, const char *name, size_t length, char letter)
+static const struct cli_option *option_find(const struct cli_option *const *tables,
+                                            const char *name, size_t length, char letter)
 {
     for (; *tables; tables++) {
         for (const struct cli_option *option = *tables; option->name; option++) {
-            if (name ? strlen(option->name) == length && memcmp(option->name, name, length) == 0 : option->letter == letter) {
+            if (name ? strlen(option->name) == length && memcmp(option->name, name, length) == 0
+                     : option->letter == letter) {
                 return option;
             }
         }
@@ -27,7 +30,8 @@ static const struct cli_option *option_find(const struct cli_option *const *tabl
     return NULL;
 }
 
-static int option_fail(GError **error, const struct cli_option *option, const char *format, ...) G_GNUC_PRINTF(3, 4);
+static int option_fail(GError **error, const struct cli_option *option, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 
 static int option_fail(GError **error, const struct cli_option *option, const char *format, ...)
 {
@@ -39,7 +43,8 @@ static int option_fail(GError **error, const struct cli_option *option, const ch
     return -EINVAL;
 }
 
-static int option_set_number(const struct cli_option *option, void *values, const char *text, GError **error)
+static int option_set_number(const struct cli_option *option, void *values, const char *text,
+                             GError **error)
 {
     char *end;
     errno = 0;
@@ -48,8 +53,10 @@ static int option_set_number(const struct cli_option *option, void *values, cons
     if (end == text || *end || errno) {
         return option_fail(error, option, "must be a number, got '%s'", text);
     }
-    if ((option->least != 0 || option->most != 0) && !(real >= option->least && real <= option->most)) {
-        return option_fail(error, option, "must be %.15g..%.15g, got %s", option->least, option->most, text);
+    if ((option->least != 0 || option->most != 0) &&
+        !(real >= option->least && real <= option->most)) {
+        return option_fail(error, option, "must be %.15g..%.15g, got %s", option->least,
+                           option->most, text);
     }
     if (is_real) {
         *CLI_MEMBER(double, values, option) = real;
@@ -68,7 +75,8 @@ static GPtrArray *option_list(const struct cli_option *option, void *values)
     return *list;
 }
 
-static int option_set(const struct cli_option *option, void *values, const char *text, GError **error)
+static int option_set(const struct cli_option *option, void *values, const char *text,
+                      GError **error)
 {
     switch (option->kind) {
     case CLI_TEXT:
@@ -85,7 +93,8 @@ static int option_set(const struct cli_option *option, void *values, const char 
     }
 }
 
-static int option_take_words(struct option_parse *parse, const struct cli_option *option, GError **error)
+static int option_take_words(struct option_parse *parse, const struct cli_option *option,
+                             GError **error)
 {
     int left = parse->argc - parse->at;
     int count = option->count_words(parse->argv + parse->at, left);
@@ -103,7 +112,8 @@ static int option_take_words(struct option_parse *parse, const struct cli_option
 }
 
 /* `value` is what stood in the same word, or NULL. */
-static int option_take(struct option_parse *parse, const struct cli_option *option, const char *value, GError **error)
+static int option_take(struct option_parse *parse, const struct cli_option *option,
+                       const char *value, GError **error)
 {
     if (option->kind == CLI_FLAG) {
         if (value) {
@@ -130,7 +140,8 @@ static int option_parse_name(struct option_parse *parse, const char *name, GErro
     size_t length = equals ? (size_t)(equals - name) : strlen(name);
     const struct cli_option *option = option_find(parse->tables, name, length, 0);
     if (!option) {
-        g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "unknown option '--%.*s'; see --help", (int)length, name);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "unknown option '--%.*s'; see --help",
+                    (int)length, name);
         return -EINVAL;
     }
     return option_take(parse, option, equals ? equals + 1 : NULL, error);
@@ -141,7 +152,8 @@ static int option_parse_letters(struct option_parse *parse, const char *letters,
     while (*letters) {
         const struct cli_option *option = option_find(parse->tables, NULL, 0, *letters);
         if (!option) {
-            g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "unknown option '-%c'; see --help", *letters);
+            g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "unknown option '-%c'; see --help",
+                        *letters);
             return -EINVAL;
         }
         letters++;
@@ -154,7 +166,8 @@ static int option_parse_letters(struct option_parse *parse, const char *letters,
     return 0;
 }
 
-int cli_options_parse(const struct cli_option *const *tables, void *values, int argc, char **argv, GPtrArray *words, GError **error)
+int cli_options_parse(const struct cli_option *const *tables, void *values, int argc, char **argv,
+                      GPtrArray *words, GError **error)
 {
     struct option_parse parse = {tables, values, argc, argv, 1};
     bool only_words = false;
@@ -202,8 +215,9 @@ void cli_options_help(const struct cli_option *const *tables, GString *to)
             if (option->argument) {
                 g_string_append_printf(left, " %s", option->argument);
             }
-            g_string_append_printf(to, left->len < 32 ? "%-32s %s\n" : "%s\n                                 %s\n", left->str,
-                                   option->meaning);
+            g_string_append_printf(
+                to, left->len < 32 ? "%-32s %s\n" : "%s\n                                 %s\n",
+                left->str, option->meaning);
         }
     }
 }

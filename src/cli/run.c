@@ -1,5 +1,6 @@
-/* `microcloud run` as the help and the completion know it. The daemon itself is node/, whose main takes `run` before cli_main is called and reads
- * its options by its own table; these are never parsed here. */
+/* `microcloud run` as the help and the completion know it. The daemon itself is node/, whose main
+ * takes `run` before cli_main is called and reads its options by its own table; these are never
+ * parsed here. */
 #include "cli/commands.h"
 
 #include "cli/error.h"
@@ -8,12 +9,24 @@ static const struct cli_option run_options[] = {
     {"data", 0, CLI_TEXT, 0, "DIR", "where everything is kept (/var/lib/microcloud)", 0, 0, NULL},
     {"name", 0, CLI_TEXT, 0, "NAME", "of this node (the host's name)", 0, 0, NULL},
     {"address", 0, CLI_TEXT, 0, "IP", "by which others reach this node", 0, 0, NULL},
-    {"config", 0, CLI_TEXT, 0, "FILE", "YAML with these options (/etc/microcloud/microcloud.yml)", 0, 0, NULL},
-    {"bind", 0, CLI_TEXT, 0, "ADDR", "where the MQTT and HTTP listeners stand (every address)", 0, 0, NULL},
+    {"config", 0, CLI_TEXT, 0, "FILE", "YAML with these options (/etc/microcloud/microcloud.yml)",
+     0, 0, NULL},
+    {"bind", 0, CLI_TEXT, 0, "ADDR", "where the MQTT and HTTP listeners stand (every address)", 0,
+     0, NULL},
     {"mqtt-port", 0, CLI_TEXT, 0, "PORT", "MQTT (1883)", 0, 0, NULL},
     {"mqtts-port", 0, CLI_TEXT, 0, "PORT", "MQTT over TLS (8883)", 0, 0, NULL},
     {"http-port", 0, CLI_TEXT, 0, "PORT", "HTTP and WebSocket (8080)", 0, 0, NULL},
     {"https-port", 0, CLI_TEXT, 0, "PORT", "the same over TLS (8443)", 0, 0, NULL},
+    {"mqtt-socket", 0, CLI_TEXT, 0, "PATH", "MQTT on a Unix socket too", 0, 0, NULL},
+    {"tls-cert", 0, CLI_TEXT, 0, "FILE", "certificate, PEM (made at the first start)", 0, 0, NULL},
+    {"tls-key", 0, CLI_TEXT, 0, "FILE", "its key, PEM", 0, 0, NULL},
+    {"tls-ca", 0, CLI_TEXT, 0, "FILE", "certificates of clients are verified against this", 0, 0,
+     NULL},
+    {"require-client-certificate", 0, CLI_FLAG, 0, NULL, "MQTT clients over TLS must have one", 0,
+     0, NULL},
+    {"proxy-protocol", 0, CLI_FLAG, 0, NULL,
+     "a PROXY protocol v2 header comes first on the MQTT ports", 0, 0, NULL},
+    {"log-level", 0, CLI_TEXT, 0, "LEVEL", "error, warning, info or debug (info)", 0, 0, NULL},
     {NULL, 0, CLI_FLAG, 0, NULL, NULL, 0, 0, NULL},
 };
 
@@ -27,7 +40,8 @@ const struct cli_command cli_run = {
     .name = "run",
     .words = "",
     .summary = "run the node: broker, API, console",
-    .details = "An empty data directory founds a node; its first password is then in DIR/admin-password.",
+    .details =
+        "An empty data directory founds a node; its first password is then in DIR/admin-password.",
     .example = "microcloud run --data ./data",
     .options = run_options,
     .run = run_elsewhere,

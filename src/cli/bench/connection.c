@@ -1,10 +1,12 @@
 /* Sockets, epoll and framing of the load generator.
  *
- * A turn: wait, then for each ready socket write what is pending and read once (256 KiB), cutting the input into packets; what they made
- * the owner write is flushed when the socket's input is through. Level-triggered, one read a turn each, so that no connection starves
- * another. Whatever goes wrong with any socket is kept in `failure`, because a run with a broken connection measures nothing. */
-#include "cli/error.h"
+ * A turn: wait, then for each ready socket write what is pending and read once (256 KiB), cutting
+ * the input into packets; what they made the owner write is flushed when the socket's input is
+ * through. Level-triggered, one read a turn each, so that no connection starves another. Whatever
+ * goes wrong with any socket is kept in `failure`, because a run with a broken connection measures
+ * nothing. */
 #include "cli/bench/connection.h"
+#include "cli/error.h"
 
 #include "cli/bench/load.h"
 #include "cli/bench/wire.h"
@@ -17,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define INPUT_BYTES ((size_t)256 * 1024)
+#define INPUT_BYTES      ((size_t)256 * 1024)
 #define PACKET_BYTES_MAX ((size_t)1024 * 1024)
-#define EVENTS_MAX 256
+#define EVENTS_MAX       256
 
 uint64_t load_now_ns(void)
 {
@@ -28,10 +30,12 @@ uint64_t load_now_ns(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-static int load_engine_fail(struct load_engine *engine, const struct load_connection *connection, const char *what)
+static int load_engine_fail(struct load_engine *engine, const struct load_connection *connection,
+                            const char *what)
 {
     if (!engine->failure) {
-        g_set_error(&engine->failure, CLI_ERROR, CLI_ERROR_FAILED, "connection %u: %s", connection->index, what);
+        g_set_error(&engine->failure, CLI_ERROR, CLI_ERROR_FAILED, "connection %u: %s",
+                    connection->index, what);
     }
     return -1;
 }
@@ -70,16 +74,20 @@ void load_engine_deinit(struct load_engine *engine)
     g_clear_error(&engine->failure);
 }
 
-int load_connection_open(struct load_connection *connection, struct load_engine *engine, unsigned index, const GByteArray *hello)
+int load_connection_open(struct load_connection *connection, struct load_engine *engine,
+                         unsigned index, const GByteArray *hello)
 {
-    *connection = (struct load_connection){.engine = engine, .owner = connection->owner, .index = index, .next_id = 1};
-    connection->fd = socket(engine->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    *connection = (struct load_connection){
+        .engine = engine, .owner = connection->owner, .index = index, .next_id = 1};
+    connection->fd =
+        socket(engine->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (connection->fd < 0) {
         return load_engine_fail(engine, connection, g_strerror(errno));
     }
     int one = 1;
     setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (connect(connection->fd, (struct sockaddr *)&engine->address, engine->address_length) != 0 && errno != EINPROGRESS) {
+    if (connect(connection->fd, (struct sockaddr *)&engine->address, engine->address_length) != 0 &&
+        errno != EINPROGRESS) {
         return load_engine_fail(engine, connection, g_strerror(errno));
     }
     load_connection_write(connection, hello->data, hello->len);
@@ -114,7 +122,8 @@ uint8_t *load_connection_reserve(struct load_connection *connection, size_t leng
             connection->out_end = pending;
         }
         if (pending + length > connection->out_capacity) {
-            connection->out_capacity = MAX(MAX(connection->out_capacity * 2, pending + length), 256);
+            connection->out_capacity =
+                MAX(MAX(connection->out_capacity * 2, pending + length), 256);
             connection->out = g_realloc(connection->out, connection->out_capacity);
         }
     }
@@ -147,7 +156,8 @@ static void load_connection_watch(struct load_connection *connection, bool for_r
         return;
     }
     connection->waits_for_room = for_room;
-    struct epoll_event event = {.events = for_room ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = connection};
+    struct epoll_event event = {.events = for_room ? EPOLLIN | EPOLLOUT : EPOLLIN,
+                                .data.ptr = connection};
     epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
@@ -173,10 +183,12 @@ static int load_connection_flush(struct load_connection *connection)
     return 0;
 }
 
-static int load_connection_connack(struct load_connection *connection, const uint8_t *body, uint32_t length)
+static int load_connection_connack(struct load_connection *connection, const uint8_t *body,
+                                   uint32_t length)
 {
     if (length < 2 || body[1] != 0) {
-        g_autofree char *what = g_strdup_printf("refused with code 0x%02x", length < 2 ? 0u : body[1]);
+        g_autofree char *what =
+            g_strdup_printf("refused with code 0x%02x", length < 2 ? 0u : body[1]);
         return load_engine_fail(connection->engine, connection, what);
     }
     connection->connected = true;
@@ -185,7 +197,8 @@ static int load_connection_connack(struct load_connection *connection, const uin
 }
 
 /* Cuts the input into packets. Returns the bytes used, or -1. */
-static ssize_t load_connection_cut(struct load_connection *connection, const uint8_t *at, size_t there)
+static ssize_t load_connection_cut(struct load_connection *connection, const uint8_t *at,
+                                   size_t there)
 {
     struct load_engine *engine = connection->engine;
     const uint8_t *begin = at;
@@ -220,7 +233,9 @@ static int load_connection_read(struct load_connection *connection)
     }
     ssize_t got = recv(connection->fd, input + kept, INPUT_BYTES, 0);
     if (got < 0) {
-        return errno == EAGAIN || errno == EINTR ? 0 : load_engine_fail(engine, connection, g_strerror(errno));
+        return errno == EAGAIN || errno == EINTR
+                   ? 0
+                   : load_engine_fail(engine, connection, g_strerror(errno));
     }
     if (got == 0) {
         return load_engine_fail(engine, connection, "closed by the broker");
@@ -261,14 +276,16 @@ int load_engine_turn(struct load_engine *engine, uint64_t timeout_ns)
     if (load_engine_flush(engine) < 0) {
         return -1;
     }
-    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+                               .tv_nsec = (long)(timeout_ns % 1000000000u)};
     int count = epoll_pwait2(engine->epoll_fd, events, EVENTS_MAX, &timeout, NULL);
     for (int i = 0; i < count; i++) {
         struct load_connection *connection = events[i].data.ptr;
         if (events[i].events & EPOLLOUT && load_connection_flush(connection) < 0) {
             return -1;
         }
-        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) && load_connection_read(connection) < 0) {
+        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) &&
+            load_connection_read(connection) < 0) {
             return -1;
         }
     }

@@ -1,5 +1,6 @@
-/* One socket of the load generator, and the epoll set it lives in. Input is read in pieces of 256 KiB into one buffer for all; output is
- * gathered and written once a turn. Not for servers: a peer that misbehaves ends the run. */
+/* One socket of the load generator, and the epoll set it lives in. Input is read in pieces of 256
+ * KiB into one buffer for all; output is gathered and written once a turn. Not for servers: a peer
+ * that misbehaves ends the run. */
 #pragma once
 
 #include <glib.h>
@@ -15,7 +16,7 @@ struct load_connection {
     void *owner; /* of on_packet */
     int fd;
     unsigned index;
-    bool connected; /* CONNACK has come */
+    bool connected;      /* CONNACK has come */
     bool waits_for_room; /* EPOLLOUT is asked for */
     bool dirty;          /* in engine's list of what to flush */
     uint16_t next_id;
@@ -32,7 +33,8 @@ struct load_engine {
     uint8_t *input;
     uint64_t now_ns; /* of the last read */
     /* A whole packet but CONNACK, which the engine takes itself. */
-    void (*on_packet)(struct load_connection *connection, uint8_t head, const uint8_t *body, uint32_t length);
+    void (*on_packet)(struct load_connection *connection, uint8_t head, const uint8_t *body,
+                      uint32_t length);
     GPtrArray *dirty;
     unsigned connected;
     GError *failure; /* the first one; the run ends with it */
@@ -40,11 +42,13 @@ struct load_engine {
 
 int load_engine_init(struct load_engine *engine, const char *host, uint16_t port, GError **error);
 void load_engine_deinit(struct load_engine *engine);
-/* Waits at most `timeout_ns` (0: not at all), handles what is ready, flushes. Returns 0, or -1 with `failure` set. */
+/* Waits at most `timeout_ns` (0: not at all), handles what is ready, flushes. Returns 0, or -1 with
+ * `failure` set. */
 int load_engine_turn(struct load_engine *engine, uint64_t timeout_ns);
 
 /* Starts to connect and sends `hello` (a CONNECT). 0 or -1 with `failure` set. */
-int load_connection_open(struct load_connection *connection, struct load_engine *engine, unsigned index, const GByteArray *hello);
+int load_connection_open(struct load_connection *connection, struct load_engine *engine,
+                         unsigned index, const GByteArray *hello);
 void load_connection_close(struct load_connection *connection);
 /* Room for `length` bytes at the end of the output; the caller fills them. */
 uint8_t *load_connection_reserve(struct load_connection *connection, size_t length);

@@ -1,12 +1,14 @@
 /* Publishers to subscribers: the shape behind most figures.
  *
- * Publisher i publishes to topic i % topics, subscriber j subscribes to topic j % topics; with topics = min(publishers, subscribers) that is 1 to 1, fan-in,
- * fan-out and pairs. A payload begins with its send time, publisher, run and sequence number, so that each subscriber
- * knows the latency, what is missing and what came twice.
+ * Publisher i publishes to topic i % topics, subscriber j subscribes to topic j % topics; with
+ * topics = min(publishers, subscribers) that is 1 to 1, fan-in, fan-out and pairs. A payload begins
+ * with its send time, publisher, run and sequence number, so that each subscriber knows the
+ * latency, what is missing and what came twice.
  *
- * A run: subscribers, then publishers connect; all send (held by in-flight, window, rate or only by TCP); after the warm-up the counters
- * are noted, after `seconds` noted again; sending stops; what is under way is waited for. Rates are of the middle part,
- * losses of the whole. With a rate the time in the payload is when the message was due, so a broker that stalls is not flattered. */
+ * A run: subscribers, then publishers connect; all send (held by in-flight, window, rate or only by
+ * TCP); after the warm-up the counters are noted, after `seconds` noted again; sending stops; what
+ * is under way is waited for. Rates are of the middle part, losses of the whole. With a rate the
+ * time in the payload is when the message was due, so a broker that stalls is not flattered. */
 #include "cli/bench/shapes.h"
 #include "cli/bench/wire.h"
 #include <string.h>
@@ -14,8 +16,9 @@
 #include <unistd.h>
 
 #define BATCH_BYTES ((size_t)64 * 1024)
-#define BACKLOG_BYTES_MAX ((size_t)8 * 1024 * 1024) /* a publisher's, when a rate is more than the broker takes */
-#define TICK_NS 100000u                              /* with a rate: the longest wait */
+#define BACKLOG_BYTES_MAX                                                                          \
+    ((size_t)8 * 1024 * 1024) /* a publisher's, when a rate is more than the broker takes */
+#define TICK_NS 100000u       /* with a rate: the longest wait */
 
 struct stamp {
     uint64_t sent_ns;
@@ -80,7 +83,8 @@ static void flow_deliver(struct flow *flow, struct subscriber *subscriber, const
     }
 }
 
-static void flow_on_publish(struct flow *flow, struct subscriber *subscriber, uint8_t head, const uint8_t *body, uint32_t length)
+static void flow_on_publish(struct flow *flow, struct subscriber *subscriber, uint8_t head,
+                            const uint8_t *body, uint32_t length)
 {
     unsigned qos = head >> 1 & 3;
     size_t at = 2 + ((size_t)body[0] << 8 | body[1]);
@@ -98,7 +102,8 @@ static void flow_on_publish(struct flow *flow, struct subscriber *subscriber, ui
     }
 }
 
-static void flow_on_packet(struct load_connection *connection, uint8_t head, const uint8_t *body, uint32_t length)
+static void flow_on_packet(struct load_connection *connection, uint8_t head, const uint8_t *body,
+                           uint32_t length)
 {
     struct flow *flow = connection->owner;
     if (length < 2) {
@@ -127,11 +132,13 @@ static void flow_on_packet(struct load_connection *connection, uint8_t head, con
     }
 }
 
-static void publisher_append(struct flow *flow, struct publisher *publisher, unsigned count, uint64_t now_ns)
+static void publisher_append(struct flow *flow, struct publisher *publisher, unsigned count,
+                             uint64_t now_ns)
 {
     const struct wire_publish *packet = &publisher->packet;
     uint8_t *to = load_connection_reserve(&publisher->connection, (size_t)count * packet->length);
-    struct stamp stamp = {.sent_ns = now_ns, .publisher = (uint16_t)publisher->connection.index, .run = flow->run};
+    struct stamp stamp = {
+        .sent_ns = now_ns, .publisher = (uint16_t)publisher->connection.index, .run = flow->run};
     for (unsigned i = 0; i < count; i++) {
         memcpy(to, packet->bytes, packet->length);
         stamp.sequence = publisher->sequence++;
@@ -159,7 +166,9 @@ static uint64_t publisher_room(const struct flow *flow, const struct publisher *
         size_t pending = publisher->connection.out_end - publisher->connection.out_start;
         room = pending < BACKLOG_BYTES_MAX ? BATCH_BYTES / publisher->packet.length + 1 : 0;
     } else {
-        room = load_connection_is_idle(&publisher->connection) ? BATCH_BYTES / publisher->packet.length + 1 : 0;
+        room = load_connection_is_idle(&publisher->connection)
+                   ? BATCH_BYTES / publisher->packet.length + 1
+                   : 0;
     }
     if (options->window > 0) {
         uint64_t out = (flow->expected - flow->delivered) / MAX(publisher->receivers, 1);
@@ -174,7 +183,9 @@ static bool flow_pump(struct flow *flow, uint64_t now_ns)
     const struct load_options *options = flow->options;
     uint64_t due = UINT64_MAX;
     if (options->rate_per_s > 0) {
-        due = (uint64_t)((double)(now_ns - flow->due_begin_ns) * 1e-9 * (double)options->rate_per_s) - flow->due_sent;
+        due =
+            (uint64_t)((double)(now_ns - flow->due_begin_ns) * 1e-9 * (double)options->rate_per_s) -
+            flow->due_sent;
     }
     bool sent = false;
     uint64_t share = options->rate_per_s > 0 ? due / options->publishers + 1 : UINT64_MAX;
@@ -212,7 +223,8 @@ static uint64_t flow_outstanding(const struct flow *flow)
 {
     uint64_t sum = 0;
     for (unsigned i = 0; i < flow->options->publishers; i++) {
-        sum += flow->publishers[i].outstanding + !load_connection_is_idle(&flow->publishers[i].connection);
+        sum += flow->publishers[i].outstanding +
+               !load_connection_is_idle(&flow->publishers[i].connection);
     }
     return sum;
 }
@@ -288,21 +300,27 @@ static void flow_topic(char *topic, size_t bytes, unsigned number)
     g_snprintf(topic, bytes, "bench/%u", number);
 }
 
-/* Subscribers first, so that no publish finds nobody. A persistent session is emptied before: another run may have left it. */
+/* Subscribers first, so that no publish finds nobody. A persistent session is emptied before:
+ * another run may have left it. */
 static int flow_connect_subscribers(struct flow *flow, const char *prefix)
 {
     const struct load_options *options = flow->options;
     g_autoptr(GByteArray) packet = g_byte_array_new();
     for (unsigned i = 0; i < options->subscribers; i++) {
         struct subscriber *subscriber = &flow->subscribers[i];
-        struct load_group group = {.list = &subscriber->connection, .count = 1, .first = i, .prefix = prefix, .clean = !options->persistent};
+        struct load_group group = {.list = &subscriber->connection,
+                                   .count = 1,
+                                   .first = i,
+                                   .prefix = prefix,
+                                   .clean = !options->persistent};
         subscriber->connection.owner = flow;
         if (load_group_connect(flow->engine, options, &group, NULL) < 0) {
             return -1;
         }
         char topic[32];
         flow_topic(topic, sizeof(topic), i % flow->topics);
-        wire_subscribe_begin(options->version, load_connection_next_id(&subscriber->connection), packet);
+        wire_subscribe_begin(options->version, load_connection_next_id(&subscriber->connection),
+                             packet);
         wire_subscribe_add(topic, (uint8_t)options->qos, packet);
         wire_end(packet);
         load_connection_write(&subscriber->connection, packet->data, packet->len);
@@ -315,23 +333,30 @@ static int flow_connect_publishers(struct flow *flow, const char *prefix)
     const struct load_options *options = flow->options;
     for (unsigned i = 0; i < options->publishers; i++) {
         struct publisher *publisher = &flow->publishers[i];
-        struct load_group group = {.list = &publisher->connection, .count = 1, .first = i, .prefix = prefix, .clean = true};
+        struct load_group group = {.list = &publisher->connection,
+                                   .count = 1,
+                                   .first = i,
+                                   .prefix = prefix,
+                                   .clean = true};
         publisher->connection.owner = flow;
         if (load_group_connect(flow->engine, options, &group, NULL) < 0) {
             return -1;
         }
         char topic[32];
         flow_topic(topic, sizeof(topic), i % flow->topics);
-        wire_publish_init(&publisher->packet, options->version, topic, (uint8_t)options->qos, false, options->payload_bytes);
+        wire_publish_init(&publisher->packet, options->version, topic, (uint8_t)options->qos, false,
+                          options->payload_bytes);
     }
     return 0;
 }
 
-static void flow_init(struct flow *flow, struct load_engine *engine, const struct load_options *options, struct load_result *result)
+static void flow_init(struct flow *flow, struct load_engine *engine,
+                      const struct load_options *options, struct load_result *result)
 {
     *flow = (struct flow){.engine = engine, .options = options, .result = result};
     flow->run = (uint16_t)(load_now_ns() >> 20 ^ (uint64_t)getpid());
-    flow->topics = options->topics > 0 ? options->topics : MAX(MIN(options->publishers, options->subscribers), 1);
+    flow->topics = options->topics > 0 ? options->topics
+                                       : MAX(MIN(options->publishers, options->subscribers), 1);
     flow->publishers = g_new0(struct publisher, options->publishers);
     flow->subscribers = g_new0(struct subscriber, options->subscribers);
     for (unsigned i = 0; i < options->subscribers; i++) {
@@ -341,7 +366,8 @@ static void flow_init(struct flow *flow, struct load_engine *engine, const struc
     for (unsigned i = 0; i < options->publishers; i++) {
         flow->publishers[i].connection.fd = -1;
         unsigned topic = i % flow->topics;
-        flow->publishers[i].receivers = (options->subscribers + flow->topics - 1 - topic) / flow->topics;
+        flow->publishers[i].receivers =
+            (options->subscribers + flow->topics - 1 - topic) / flow->topics;
     }
     engine->on_packet = flow_on_packet;
 }
@@ -363,16 +389,19 @@ static void flow_deinit(struct flow *flow)
 }
 
 /* Connects each persistent session once more with a clean start, which ends it. */
-static int flow_forget_sessions(struct load_engine *engine, const struct load_options *options, const char *prefix)
+static int flow_forget_sessions(struct load_engine *engine, const struct load_options *options,
+                                const char *prefix)
 {
     g_autofree struct load_connection *list = g_new0(struct load_connection, options->subscribers);
-    struct load_group group = {.list = list, .count = options->subscribers, .prefix = prefix, .clean = true};
+    struct load_group group = {
+        .list = list, .count = options->subscribers, .prefix = prefix, .clean = true};
     int r = load_group_connect(engine, options, &group, NULL);
     load_group_close(&group);
     return r;
 }
 
-int load_flow_run(struct load_engine *engine, const struct load_options *options, struct load_result *result)
+int load_flow_run(struct load_engine *engine, const struct load_options *options,
+                  struct load_result *result)
 {
     struct flow flow;
     flow_init(&flow, engine, options, result);

@@ -1,4 +1,5 @@
-/* The reading side of the histogram. Adding is inline in the header, because it runs once a delivery. */
+/* The reading side of the histogram. Adding is inline in the header, because it runs once a
+ * delivery. */
 #include "cli/bench/histogram.h"
 
 #include <string.h>
@@ -17,7 +18,8 @@ static uint64_t histogram_value(unsigned index)
         return column;
     }
     unsigned shift = row - 1;
-    return (((UINT64_C(1) << HISTOGRAM_SUB_BITS) + column) << shift) + ((UINT64_C(1) << shift) >> 1);
+    return (((UINT64_C(1) << HISTOGRAM_SUB_BITS) + column) << shift) +
+           ((UINT64_C(1) << shift) >> 1);
 }
 
 uint64_t histogram_quantile(const struct histogram *histogram, double part)

@@ -1,11 +1,11 @@
-/* Counts of durations in buckets whose width is below 1 % of their value (like HdrHistogram): constant size, no allocation, one
- * increment a value. */
+/* Counts of durations in buckets whose width is below 1 % of their value (like HdrHistogram):
+ * constant size, no allocation, one increment a value. */
 #pragma once
 
 #include <stdint.h>
 
 #define HISTOGRAM_SUB_BITS 7
-#define HISTOGRAM_BUCKETS ((64 - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS)
+#define HISTOGRAM_BUCKETS  ((64 - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS)
 
 struct histogram {
     uint64_t count;
@@ -19,7 +19,8 @@ static inline unsigned histogram_index(uint64_t value)
         return (unsigned)value;
     }
     unsigned shift = 63 - (unsigned)__builtin_clzll(value) - HISTOGRAM_SUB_BITS;
-    return ((shift + 1) << HISTOGRAM_SUB_BITS) + (unsigned)((value >> shift) & ((1u << HISTOGRAM_SUB_BITS) - 1));
+    return ((shift + 1) << HISTOGRAM_SUB_BITS) +
+           (unsigned)((value >> shift) & ((1u << HISTOGRAM_SUB_BITS) - 1));
 }
 
 static inline void histogram_add(struct histogram *histogram, uint64_t value)
@@ -32,5 +33,6 @@ static inline void histogram_add(struct histogram *histogram, uint64_t value)
 }
 
 void histogram_reset(struct histogram *histogram);
-/* The value that `part` (0..1) of all values do not exceed: the middle of its bucket; 0 when empty. */
+/* The value that `part` (0..1) of all values do not exceed: the middle of its bucket; 0 when empty.
+ */
 uint64_t histogram_quantile(const struct histogram *histogram, double part);

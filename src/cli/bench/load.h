@@ -1,5 +1,6 @@
-/* The load generator of `bench mqtt`: one thread, one epoll, raw sockets, packets built beforehand; it looks at headers only. So it is many
- * times faster than what it measures, and it says how much CPU it took itself. */
+/* The load generator of `bench mqtt`: one thread, one epoll, raw sockets, packets built beforehand;
+ * it looks at headers only. So it is many times faster than what it measures, and it says how much
+ * CPU it took itself. */
 #pragma once
 
 #include "cli/bench/histogram.h"
@@ -24,9 +25,9 @@ struct load_options {
     enum load_shape shape;
     unsigned publishers, subscribers, topics; /* topics 0: the smaller of the two */
     unsigned qos, payload_bytes;
-    unsigned in_flight;    /* a publisher's, QoS 1 and 2 */
-    uint64_t window;       /* messages under way in all, 0 = not held */
-    uint64_t rate_per_s;   /* in all, 0 = as fast as possible */
+    unsigned in_flight;  /* a publisher's, QoS 1 and 2 */
+    uint64_t window;     /* messages under way in all, 0 = not held */
+    uint64_t rate_per_s; /* in all, 0 = as fast as possible */
     double seconds, warmup_s, drain_s;
     unsigned connections, filters; /* idle, sessions; subscriptions: filters a client */
     unsigned messages;             /* retained */
@@ -38,12 +39,12 @@ struct load_options {
 
 #define LOAD_PAYLOAD_BYTES_MIN 16 /* send time, publisher, run, sequence */
 #define LOAD_PAYLOAD_BYTES_MAX (64u * 1024)
-#define LOAD_CONNECTIONS_MAX 60000u
+#define LOAD_CONNECTIONS_MAX   60000u
 
 struct load_result {
-    double seconds; /* measured */
-    uint64_t published, acked, delivered;    /* in those seconds */
-    uint64_t expected, arrived, duplicates;  /* in the whole run; lost = expected - arrived */
+    double seconds;                           /* measured */
+    uint64_t published, acked, delivered;     /* in those seconds */
+    uint64_t expected, arrived, duplicates;   /* in the whole run; lost = expected - arrived */
     uint64_t broker_cpu_ns, generator_cpu_ns; /* in those seconds */
     struct usage before, after;               /* the broker's, around the whole run */
     double connects_per_s, subscribes_per_s, stores_per_s, fetches_per_s;

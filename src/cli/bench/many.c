@@ -1,13 +1,14 @@
-/* The shapes that are about numbers, not flow: idle connections, persistent sessions left behind, a million subscriptions, retained messages. */
+/* The shapes that are about numbers, not flow: idle connections, persistent sessions left behind, a
+ * million subscriptions, retained messages. */
 #include "cli/bench/shapes.h"
 #include "cli/bench/wire.h"
 #include <string.h>
 
 #define FILTERS_A_PACKET 100u
-#define TOPICS_PREBUILT 131072u
-#define BATCH_MESSAGES 512u
-#define WINDOW_MESSAGES 8192u /* published and not yet delivered, over the subscriptions */
-#define STORE_IN_FLIGHT 1000u
+#define TOPICS_PREBUILT  131072u
+#define BATCH_MESSAGES   512u
+#define WINDOW_MESSAGES  8192u /* published and not yet delivered, over the subscriptions */
+#define STORE_IN_FLIGHT  1000u
 
 /* What the packets of these shapes are counted in; owner of all their connections. */
 struct many {
@@ -15,7 +16,8 @@ struct many {
     uint64_t delivered; /* PUBLISHes */
 };
 
-static void many_on_packet(struct load_connection *connection, uint8_t head, const uint8_t *body, uint32_t length)
+static void many_on_packet(struct load_connection *connection, uint8_t head, const uint8_t *body,
+                           uint32_t length)
 {
     struct many *many = connection->owner;
     if (head >> 4 == 3) {
@@ -30,7 +32,8 @@ static void many_on_packet(struct load_connection *connection, uint8_t head, con
     }
 }
 
-static struct load_connection *many_connections(struct load_engine *engine, struct many *many, unsigned count)
+static struct load_connection *many_connections(struct load_engine *engine, struct many *many,
+                                                unsigned count)
 {
     struct load_connection *list = g_new0(struct load_connection, count);
     for (unsigned i = 0; i < count; i++) {
@@ -43,7 +46,8 @@ static struct load_connection *many_connections(struct load_engine *engine, stru
 }
 
 /* The broker's memory once it has come to rest: a moment in which it did nothing. */
-static void many_usage(struct load_engine *engine, const struct load_options *options, struct usage *usage)
+static void many_usage(struct load_engine *engine, const struct load_options *options,
+                       struct usage *usage)
 {
     if (options->pid <= 0) {
         return;
@@ -63,11 +67,13 @@ static void many_usage(struct load_engine *engine, const struct load_options *op
     usage_read(options->pid, usage);
 }
 
-int load_idle_run(struct load_engine *engine, const struct load_options *options, struct load_result *result)
+int load_idle_run(struct load_engine *engine, const struct load_options *options,
+                  struct load_result *result)
 {
     struct many many;
     g_autofree struct load_connection *list = many_connections(engine, &many, options->connections);
-    struct load_group group = {.list = list, .count = options->connections, .prefix = "bench-idle", .clean = true};
+    struct load_group group = {
+        .list = list, .count = options->connections, .prefix = "bench-idle", .clean = true};
     uint64_t took_ns = 0;
     int r = load_group_connect(engine, options, &group, &took_ns);
     result->steps = options->connections;
@@ -83,7 +89,8 @@ int load_idle_run(struct load_engine *engine, const struct load_options *options
     return r;
 }
 
-static void many_subscribe(struct load_connection *connection, const struct load_options *options, const char *filter)
+static void many_subscribe(struct load_connection *connection, const struct load_options *options,
+                           const char *filter)
 {
     g_autoptr(GByteArray) packet = g_byte_array_new();
     wire_subscribe_begin(options->version, load_connection_next_id(connection), packet);
@@ -92,11 +99,13 @@ static void many_subscribe(struct load_connection *connection, const struct load
     load_connection_write(connection, packet->data, packet->len);
 }
 
-int load_sessions_run(struct load_engine *engine, const struct load_options *options, struct load_result *result)
+int load_sessions_run(struct load_engine *engine, const struct load_options *options,
+                      struct load_result *result)
 {
     struct many many;
     g_autofree struct load_connection *list = many_connections(engine, &many, options->connections);
-    struct load_group group = {.list = list, .count = options->connections, .prefix = "bench-session", .clean = false};
+    struct load_group group = {
+        .list = list, .count = options->connections, .prefix = "bench-session", .clean = false};
     uint64_t took_ns = 0;
     int r = load_group_connect(engine, options, &group, &took_ns);
     for (unsigned i = 0; r == 0 && i < options->connections; i++) {
@@ -116,18 +125,22 @@ int load_sessions_run(struct load_engine *engine, const struct load_options *opt
     return r;
 }
 
-/* Filter `f` of client `c`, or the topic that only it matches. A tenth of the filters hold wildcards. */
+/* Filter `f` of client `c`, or the topic that only it matches. A tenth of the filters hold
+ * wildcards. */
 static void many_filter(char *text, size_t bytes, unsigned c, unsigned f, bool as_topic)
 {
     if (f % 20 == 10) {
-        g_snprintf(text, bytes, as_topic ? "bench/home%u/room/device%u" : "bench/home%u/+/device%u", c, f);
+        g_snprintf(text, bytes, as_topic ? "bench/home%u/room/device%u" : "bench/home%u/+/device%u",
+                   c, f);
     } else {
-        g_snprintf(text, bytes, !as_topic && f % 20 == 0 ? "bench/home%u/device%u/#" : "bench/home%u/device%u", c, f);
+        g_snprintf(text, bytes,
+                   !as_topic && f % 20 == 0 ? "bench/home%u/device%u/#" : "bench/home%u/device%u",
+                   c, f);
     }
 }
 
-static int many_subscribe_all(struct load_engine *engine, const struct load_options *options, struct load_connection *list,
-                              struct many *many)
+static int many_subscribe_all(struct load_engine *engine, const struct load_options *options,
+                              struct load_connection *list, struct many *many)
 {
     g_autoptr(GByteArray) packet = g_byte_array_new();
     uint64_t packets = 0;
@@ -142,8 +155,10 @@ static int many_subscribe_all(struct load_engine *engine, const struct load_opti
             wire_end(packet);
             load_connection_write(&list[c], packet->data, packet->len);
             packets++;
-            /* At most 200 SUBSCRIBEs under way: enough to keep any broker busy, without filling its buffers. */
-            if (packets > LOAD_CONNECTING_MAX && load_engine_wait(engine, &many->answered, packets - LOAD_CONNECTING_MAX) < 0) {
+            /* At most 200 SUBSCRIBEs under way: enough to keep any broker busy, without filling its
+             * buffers. */
+            if (packets > LOAD_CONNECTING_MAX &&
+                load_engine_wait(engine, &many->answered, packets - LOAD_CONNECTING_MAX) < 0) {
                 return -1;
             }
         }
@@ -159,8 +174,10 @@ static GByteArray *many_packets(const struct load_options *options, uint32_t *of
     uint64_t number = 0;
     for (unsigned i = 0; i < TOPICS_PREBUILT; i++) {
         char topic[64];
-        number = (number + UINT64_C(7368787)) % total; /* a prime: visits every number before it repeats */
-        many_filter(topic, sizeof(topic), (unsigned)(number % options->connections), (unsigned)(number / options->connections), true);
+        number = (number + UINT64_C(7368787)) %
+                 total; /* a prime: visits every number before it repeats */
+        many_filter(topic, sizeof(topic), (unsigned)(number % options->connections),
+                    (unsigned)(number / options->connections), true);
         struct wire_publish publish;
         wire_publish_init(&publish, options->version, topic, 0, false, options->payload_bytes);
         offsets[i] = packets->len;
@@ -172,12 +189,14 @@ static GByteArray *many_packets(const struct load_options *options, uint32_t *of
 }
 
 /* Publishes from one connection for `seconds`, at most WINDOW_MESSAGES ahead of the deliveries. */
-static int many_publish(struct load_engine *engine, const struct load_options *options, struct load_result *result, struct many *many)
+static int many_publish(struct load_engine *engine, const struct load_options *options,
+                        struct load_result *result, struct many *many)
 {
     g_autofree uint32_t *offsets = g_new(uint32_t, TOPICS_PREBUILT + 1);
     g_autoptr(GByteArray) packets = many_packets(options, offsets);
     struct load_connection publisher = {.fd = -1, .owner = many};
-    struct load_group group = {.list = &publisher, .count = 1, .prefix = "bench-over", .clean = true};
+    struct load_group group = {
+        .list = &publisher, .count = 1, .prefix = "bench-over", .clean = true};
     int r = load_group_connect(engine, options, &group, NULL);
     uint64_t begin_ns = load_now_ns();
     uint64_t broker_ns = options->pid > 0 ? usage_cpu_ns(options->pid) : 0;
@@ -189,7 +208,8 @@ static int many_publish(struct load_engine *engine, const struct load_options *o
         bool may = sent - many->delivered < WINDOW_MESSAGES && load_connection_is_idle(&publisher);
         if (may) {
             unsigned first = (unsigned)(sent % TOPICS_PREBUILT);
-            load_connection_write(&publisher, packets->data + offsets[first], offsets[first + BATCH_MESSAGES] - offsets[first]);
+            load_connection_write(&publisher, packets->data + offsets[first],
+                                  offsets[first + BATCH_MESSAGES] - offsets[first]);
             sent += BATCH_MESSAGES;
         }
         r = load_engine_turn(engine, may ? 0 : 10000000);
@@ -213,18 +233,21 @@ static int many_publish(struct load_engine *engine, const struct load_options *o
     return r;
 }
 
-int load_subscriptions_run(struct load_engine *engine, const struct load_options *options, struct load_result *result)
+int load_subscriptions_run(struct load_engine *engine, const struct load_options *options,
+                           struct load_result *result)
 {
     struct many many;
     g_autofree struct load_connection *list = many_connections(engine, &many, options->connections);
-    struct load_group group = {.list = list, .count = options->connections, .prefix = "bench-many", .clean = true};
+    struct load_group group = {
+        .list = list, .count = options->connections, .prefix = "bench-many", .clean = true};
     int r = load_group_connect(engine, options, &group, NULL);
     if (r == 0) {
         many_usage(engine, options, &result->before);
         uint64_t begin_ns = load_now_ns();
         r = many_subscribe_all(engine, options, list, &many);
         result->steps = (uint64_t)options->connections * options->filters;
-        result->subscribes_per_s = (double)result->steps / ((double)(load_now_ns() - begin_ns) * 1e-9);
+        result->subscribes_per_s =
+            (double)result->steps / ((double)(load_now_ns() - begin_ns) * 1e-9);
         many_usage(engine, options, &result->after);
     }
     if (r == 0) {
@@ -239,11 +262,14 @@ static void many_retained_topic(char *topic, size_t bytes, unsigned number)
     g_snprintf(topic, bytes, "bench/retained/%u/%u", number % 1000, number / 1000);
 }
 
-/* Stores (or with `payload_bytes` 0 removes) all retained messages over one connection with STORE_IN_FLIGHT under way. */
-static int many_store(struct load_engine *engine, const struct load_options *options, struct many *many, uint32_t payload_bytes)
+/* Stores (or with `payload_bytes` 0 removes) all retained messages over one connection with
+ * STORE_IN_FLIGHT under way. */
+static int many_store(struct load_engine *engine, const struct load_options *options,
+                      struct many *many, uint32_t payload_bytes)
 {
     struct load_connection connection = {.fd = -1, .owner = many};
-    struct load_group group = {.list = &connection, .count = 1, .prefix = "bench-store", .clean = true};
+    struct load_group group = {
+        .list = &connection, .count = 1, .prefix = "bench-store", .clean = true};
     int r = load_group_connect(engine, options, &group, NULL);
     uint64_t begin = many->answered;
     for (unsigned i = 0; r == 0 && i < options->messages; i++) {
@@ -267,10 +293,12 @@ static int many_store(struct load_engine *engine, const struct load_options *opt
     return r;
 }
 
-static int many_fetch(struct load_engine *engine, const struct load_options *options, struct load_result *result, struct many *many)
+static int many_fetch(struct load_engine *engine, const struct load_options *options,
+                      struct load_result *result, struct many *many)
 {
     struct load_connection connection = {.fd = -1, .owner = many};
-    struct load_group group = {.list = &connection, .count = 1, .prefix = "bench-fetch", .clean = true};
+    struct load_group group = {
+        .list = &connection, .count = 1, .prefix = "bench-fetch", .clean = true};
     int r = load_group_connect(engine, options, &group, NULL);
     if (r == 0) {
         uint64_t begin_ns = load_now_ns();
@@ -287,7 +315,8 @@ static int many_fetch(struct load_engine *engine, const struct load_options *opt
     return r;
 }
 
-int load_retained_run(struct load_engine *engine, const struct load_options *options, struct load_result *result)
+int load_retained_run(struct load_engine *engine, const struct load_options *options,
+                      struct load_result *result)
 {
     struct many many;
     g_autofree struct load_connection *none = many_connections(engine, &many, 1);

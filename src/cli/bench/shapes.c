@@ -1,13 +1,14 @@
 /* Connecting many clients, waiting for progress, and the choice of the shape. */
-#include "cli/error.h"
 #include "cli/bench/shapes.h"
+#include "cli/error.h"
 
 #include "cli/bench/wire.h"
 #include <string.h>
 
 #define SESSION_EXPIRY_S (24u * 3600)
 
-static int load_group_open(struct load_engine *engine, const struct load_options *options, const struct load_group *group, unsigned i)
+static int load_group_open(struct load_engine *engine, const struct load_options *options,
+                           const struct load_group *group, unsigned i)
 {
     g_autoptr(GByteArray) hello = g_byte_array_new();
     char client_id[64];
@@ -22,15 +23,16 @@ static int load_group_open(struct load_engine *engine, const struct load_options
     return load_connection_open(&group->list[i], engine, group->first + i, hello);
 }
 
-int load_group_connect(struct load_engine *engine, const struct load_options *options, const struct load_group *group,
-                       uint64_t *took_ns)
+int load_group_connect(struct load_engine *engine, const struct load_options *options,
+                       const struct load_group *group, uint64_t *took_ns)
 {
     uint64_t begin_ns = load_now_ns();
     uint64_t progress_ns = begin_ns;
     unsigned before = engine->connected;
     unsigned opened = 0;
     while (engine->connected - before < group->count) {
-        while (opened < group->count && opened - (engine->connected - before) < LOAD_CONNECTING_MAX) {
+        while (opened < group->count &&
+               opened - (engine->connected - before) < LOAD_CONNECTING_MAX) {
             if (load_group_open(engine, options, group, opened) < 0) {
                 return -1;
             }
@@ -43,7 +45,8 @@ int load_group_connect(struct load_engine *engine, const struct load_options *op
         uint64_t now_ns = load_now_ns();
         progress_ns = engine->connected != had ? now_ns : progress_ns;
         if (now_ns - progress_ns > LOAD_PATIENCE_NS) {
-            g_set_error(&engine->failure, CLI_ERROR, CLI_ERROR_FAILED, "%u of %u clients are connected and no more come",
+            g_set_error(&engine->failure, CLI_ERROR, CLI_ERROR_FAILED,
+                        "%u of %u clients are connected and no more come",
                         engine->connected - before, group->count);
             return -1;
         }
@@ -60,7 +63,8 @@ void load_group_close(const struct load_group *group)
     for (unsigned i = 0; i < group->count; i++) {
         struct load_connection *connection = &group->list[i];
         if (connection->engine && connection->connected) {
-            (void)!send(connection->fd, disconnect, sizeof(disconnect), MSG_NOSIGNAL | MSG_DONTWAIT);
+            (void)!send(connection->fd, disconnect, sizeof(disconnect),
+                        MSG_NOSIGNAL | MSG_DONTWAIT);
         }
         load_connection_close(connection);
     }
@@ -78,7 +82,9 @@ int load_engine_wait(struct load_engine *engine, const uint64_t *counter, uint64
         progress_ns = *counter != had ? now_ns : progress_ns;
         if (now_ns - progress_ns > LOAD_PATIENCE_NS) {
             g_set_error(&engine->failure, CLI_ERROR, CLI_ERROR_FAILED,
-                        "the broker answered %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " and no more", *counter, wanted);
+                        "the broker answered %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
+                        " and no more",
+                        *counter, wanted);
             return -1;
         }
     }
@@ -87,7 +93,8 @@ int load_engine_wait(struct load_engine *engine, const uint64_t *counter, uint64
 
 int load_run(const struct load_options *options, struct load_result *result, GError **error)
 {
-    static int (*const shapes[])(struct load_engine *, const struct load_options *, struct load_result *) = {
+    static int (*const shapes[])(struct load_engine *, const struct load_options *,
+                                 struct load_result *) = {
         [LOAD_FLOW] = load_flow_run,
         [LOAD_IDLE] = load_idle_run,
         [LOAD_SUBSCRIPTIONS] = load_subscriptions_run,

@@ -1,5 +1,6 @@
-/* Reads /proc and the CPU clocks of other processes. The clock of a process (clock_getcpuclockid) counts its dead threads too and has no
- * ticks, so it is exact where /proc/PID/stat is good for 10 ms only. A process that ended meanwhile counts nothing. */
+/* Reads /proc and the CPU clocks of other processes. The clock of a process (clock_getcpuclockid)
+ * counts its dead threads too and has no ticks, so it is exact where /proc/PID/stat is good for 10
+ * ms only. A process that ended meanwhile counts nothing. */
 #include "cli/bench/usage.h"
 
 #include <glib.h>
@@ -16,7 +17,8 @@ static unsigned usage_processes(pid_t pid, pid_t *list)
     unsigned count = 0;
     list[count++] = pid;
     for (unsigned at = 0; at < count; at++) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)list[at], (int)list[at]);
+        g_autofree char *path =
+            g_strdup_printf("/proc/%d/task/%d/children", (int)list[at], (int)list[at]);
         g_autofree char *text = NULL;
         if (!g_file_get_contents(path, &text, NULL, NULL)) {
             continue;

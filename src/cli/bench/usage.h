@@ -1,4 +1,5 @@
-/* What a process and its children used: CPU time to the nanosecond, resident memory. Zero for what cannot be read. */
+/* What a process and its children used: CPU time to the nanosecond, resident memory. Zero for what
+ * cannot be read. */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,5 @@
-/* Builds packets. Lengths are written when the body is complete: the body stands after five reserved bytes and is moved up. */
+/* Builds packets. Lengths are written when the body is complete: the body stands after five
+ * reserved bytes and is moved up. */
 #include "cli/bench/wire.h"
 
 #include <string.h>
@@ -49,7 +50,8 @@ void wire_connect(const struct wire_login *login, GByteArray *to)
     wire_begin(to, 0x10);
     wire_string(to, "MQTT");
     wire_u8(to, login->version);
-    wire_u8(to, (login->clean ? 0x02u : 0u) | (login->username ? 0x80u : 0u) | (login->password ? 0x40u : 0u));
+    wire_u8(to, (login->clean ? 0x02u : 0u) | (login->username ? 0x80u : 0u) |
+                    (login->password ? 0x40u : 0u));
     wire_u16(to, 0); /* no keep alive */
     if (login->version == 5) {
         wire_u8(to, login->clean ? 0 : 5);
@@ -84,8 +86,8 @@ void wire_subscribe_add(const char *filter, uint8_t qos, GByteArray *to)
     wire_u8(to, qos);
 }
 
-void wire_publish_init(struct wire_publish *publish, uint8_t version, const char *topic, uint8_t qos, bool retain,
-                       uint32_t payload_bytes)
+void wire_publish_init(struct wire_publish *publish, uint8_t version, const char *topic,
+                       uint8_t qos, bool retain, uint32_t payload_bytes)
 {
     g_autoptr(GByteArray) packet = g_byte_array_new();
     wire_begin(packet, (uint8_t)(0x30u | (unsigned)qos << 1 | (retain ? 1u : 0u)));

@@ -1,0 +1,107 @@
+/* `microcloud status`: what this node and its broker do; with --wait it waits until the node
+ * serves. */
+#include "base/cleanup.h"
+#include "cli/commands.h"
+#include "cli/error.h"
+#include "cli/node_client.h"
+#include "cli/output.h"
+#include <stdio.h>
+#include <time.h>
+
+#define TRY_AGAIN_MS 50
+
+struct status_values {
+    struct node_values node;
+    double wait_s;
+};
+
+static const struct cli_option status_options[] = {
+    {"wait", 0, CLI_REAL, offsetof(struct status_values, wait_s), "SECONDS",
+     "wait so long until the node serves", 0.001, 86400, NULL},
+    {NULL, 0, CLI_FLAG, 0, NULL, NULL, 0, 0, NULL},
+};
+
+static bool status_serves(const struct text_value *status)
+{
+    return text_boolean(text_get(status, "quorum"), false);
+}
+
+/* Asks until the node serves or the time is over; then the last error counts. */
+static struct text_value *status_wait(const struct status_values *values, GError **error)
+{
+    gint64 end_us = g_get_monotonic_time() + (gint64)(values->wait_s * 1e6);
+    for (;;) {
+        g_autoptr(GError) failure = NULL;
+        _cleanup_(text_freep) struct text_value *status =
+            node_ask(&values->node, "GET", "/v1/status", NULL, &failure);
+        if (status && (status_serves(status) || values->wait_s <= 0)) {
+            return TAKE(status);
+        }
+        bool is_wrong_usage = failure && failure->code == CLI_ERROR_USAGE;
+        if (values->wait_s <= 0 || is_wrong_usage || g_get_monotonic_time() > end_us) {
+            if (failure) {
+                g_propagate_error(error, g_steal_pointer(&failure));
+            } else {
+                cli_fail(error, "the node has no quorum yet");
+            }
+            return NULL;
+        }
+        const struct timespec pause = {.tv_nsec = TRY_AGAIN_MS * 1000000L};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void status_print(const struct text_value *status)
+{
+    static const struct output_column columns[] = {
+        {"cluster", "cluster", OUTPUT_PLAIN},   {"node", "node", OUTPUT_PLAIN},
+        {"version", "version", OUTPUT_PLAIN},   {"leader", "leader", OUTPUT_PLAIN},
+        {"quorum", "quorum", OUTPUT_PLAIN},     {"memory_bytes", "memory", OUTPUT_BYTES},
+        {"state_bytes", "state", OUTPUT_BYTES}, {NULL, NULL, OUTPUT_PLAIN}};
+    static const struct output_column mqtt[] = {{"port", "mqtt port", OUTPUT_PLAIN},
+                                                {"tls_port", "mqtts port", OUTPUT_PLAIN},
+                                                {"clients_connected", "connected", OUTPUT_PLAIN},
+                                                {"clients_total", "sessions", OUTPUT_PLAIN},
+                                                {"subscriptions", "subscriptions", OUTPUT_PLAIN},
+                                                {"retained_messages", "retained", OUTPUT_PLAIN},
+                                                {"queued_messages", "queued", OUTPUT_PLAIN},
+                                                {"publish_received", "received", OUTPUT_PLAIN},
+                                                {"publish_sent", "sent", OUTPUT_PLAIN},
+                                                {"publish_dropped", "dropped", OUTPUT_PLAIN},
+                                                {"uptime_s", "up for seconds", OUTPUT_PLAIN},
+                                                {NULL, NULL, OUTPUT_PLAIN}};
+    static const struct output_column nodes[] = {
+        {"name", "node", OUTPUT_PLAIN},       {"role", "role", OUTPUT_PLAIN},
+        {"state", "state", OUTPUT_PLAIN},     {"leader", "leader", OUTPUT_PLAIN},
+        {"address", "address", OUTPUT_PLAIN}, {NULL, NULL, OUTPUT_PLAIN}};
+    output_object(status, columns, false);
+    output_object(text_get(status, "mqtt"), mqtt, false);
+    printf("\n");
+    output_list(text_get(status, "nodes"), nodes, false);
+}
+
+static int status_run(const struct cli_call *call, GError **error)
+{
+    const struct status_values *values = call->values;
+    _cleanup_(text_freep) struct text_value *status = status_wait(values, error);
+    if (!status) {
+        return CLI_EXIT_ERROR;
+    }
+    if (values->node.json) {
+        output_json(status);
+    } else {
+        status_print(status);
+    }
+    return 0;
+}
+
+const struct cli_command cli_status = {
+    .name = "status",
+    .words = "",
+    .summary = "show the node, its leader and its broker",
+    .example = "microcloud status\nmicrocloud status --wait 30 --json",
+    .options = status_options,
+    .values_bytes = sizeof(struct status_values),
+    .speaks_http = true,
+    .run = status_run,
+};
