@@ -1,6 +1,6 @@
-/* Work at the end of this turn of the loop: after all input that was ready has been handled and before
- * the loop waits again. This is where output buffers are written, once a turn, and where proposals are
- * handed to the log: batching without added latency. */
+/* Work at the end of this turn of the loop: after all input that was ready has been handled and
+ * before the loop waits again. This is where output buffers are written, once a turn, and where
+ * proposals are handed to the log: batching without added latency. */
 #pragma once
 
 #include "base/list.h"

@@ -1,5 +1,6 @@
-/* See loop.h and deferred.h. Deferred work runs after the poll (uv_check) and once more before the next (uv_prepare), so nothing waits
- * for a sleeping loop. Both handles are unreferenced: they keep no loop alive and cost no wake-up. */
+/* See loop.h and deferred.h. Deferred work runs after the poll (uv_check) and once more before the
+ * next (uv_prepare), so nothing waits for a sleeping loop. Both handles are unreferenced: they keep
+ * no loop alive and cost no wake-up. */
 #include "loop/loop.h"
 #include "base/cleanup.h"
 #include "loop/deferred.h"
@@ -30,7 +31,8 @@ void deferred_schedule(struct loop *loop, struct deferred *deferred)
     }
 }
 
-/* What asks again from inside runs in the same turn, but only so often: somebody who always asks again must not stop the loop. */
+/* What asks again from inside runs in the same turn, but only so often: somebody who always asks
+ * again must not stop the loop. */
 static void run_deferred(struct loop *loop)
 {
     for (unsigned round = 0; round < 16 && !list_is_empty(&loop->deferred); round++) {
@@ -110,17 +112,25 @@ void loop_free(struct loop *loop)
     int r = uv_loop_close(&loop->uv);
     assert(r == 0);
     (void)r;
+    while (loop->block_count > 0) {
+        g_free(loop->blocks[--loop->block_count]);
+    }
     g_free(loop->read_buffer);
     g_free(loop);
 }
 
 void loop_run(struct loop *loop)
 {
-    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    do { /* libuv does not turn for deferred work alone */
+        run_deferred(loop);
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
+    } while (!loop->is_stopped && !list_is_empty(&loop->deferred));
+    loop->is_stopped = false;
 }
 
 void loop_stop(struct loop *loop)
 {
+    loop->is_stopped = true;
     uv_stop(&loop->uv);
 }
 
@@ -136,6 +146,20 @@ uint8_t *loop_read_buffer(struct loop *loop, size_t *length)
     }
     *length = READ_BUFFER_BYTES;
     return loop->read_buffer;
+}
+
+void *loop_block_take(struct loop *loop)
+{
+    return loop->block_count > 0 ? loop->blocks[--loop->block_count] : g_malloc(LOOP_BLOCK_BYTES);
+}
+
+void loop_block_give(struct loop *loop, void *block)
+{
+    if (loop->block_count < LOOP_BLOCKS_KEPT) {
+        loop->blocks[loop->block_count++] = block;
+    } else {
+        g_free(block);
+    }
 }
 
 void *loop_native(struct loop *loop)

@@ -1,6 +1,7 @@
-/* The one event loop of the daemon: libuv hidden behind what the project needs. Single-threaded; a callback
- * never runs from inside the call that asked for it. Objects are embedded in their owner (init/deinit); libuv's
- * late close is hidden here, so memory may be freed as soon as deinit returns. */
+/* The one event loop of the daemon: libuv hidden behind what the project needs. Single-threaded; a
+ * callback never runs from inside the call that asked for it. Objects are embedded in their owner
+ * (init/deinit); libuv's late close is hidden here, so memory may be freed as soon as deinit
+ * returns. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,12 +15,21 @@ struct timer;
 struct loop *loop_new(void);
 /* Asserts that nothing is left but handles that are closing; runs until those are closed. */
 void loop_free(struct loop *loop);
+/* Until loop_stop, or until nothing is left that could happen. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Monotonic milliseconds, as of the start of this turn of the loop: costs no system call. */
 uint64_t loop_now_ms(const struct loop *loop);
-/* One large buffer for whoever reads next: its content lasts until the reader returns to the loop. */
+/* One large buffer for whoever reads next: its content lasts until the reader returns to the loop.
+ */
 uint8_t *loop_read_buffer(struct loop *loop, size_t *length);
+/* Blocks of LOOP_BLOCK_BYTES for output, of which the loop keeps some for the next taker: a busy
+ * stream takes and gives several in each turn, and malloc would hand them to the kernel and back.
+ */
+#define LOOP_BLOCK_BYTES ((size_t)64 * 1024)
+#define LOOP_BLOCKS_KEPT 64
+void *loop_block_take(struct loop *loop);
+void loop_block_give(struct loop *loop, void *block);
 /* For libraries that must be given it (libraft, libwebsockets): a `uv_loop_t *`. */
 void *loop_native(struct loop *loop);
 

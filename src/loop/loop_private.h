@@ -2,12 +2,16 @@
 #pragma once
 
 #include "base/list.h"
+#include "loop/loop.h"
 #include <uv.h>
 
 struct loop {
     uv_loop_t uv;
-    uv_check_t check;     /* after the poll: the end of a turn */
-    uv_prepare_t prepare; /* before the poll: for what timers and others left */
-    uint8_t *read_buffer; /* made with the first read */
-    struct list deferred; /* of deferred.link */
+    uv_check_t check;               /* after the poll: the end of a turn */
+    uv_prepare_t prepare;           /* before the poll: for what timers and others left */
+    uint8_t *read_buffer;           /* made with the first read */
+    struct list deferred;           /* of deferred.link */
+    void *blocks[LOOP_BLOCKS_KEPT]; /* free ones */
+    unsigned block_count;
+    bool is_stopped;
 };

@@ -16,7 +16,8 @@ static void on_signal(uv_signal_t *uv, int signal)
     watch->fn(watch->owner, signal);
 }
 
-struct signal_watch *signal_watch_new(struct loop *loop, int signal, void (*fn)(void *owner, int signal), void *owner)
+struct signal_watch *signal_watch_new(struct loop *loop, int signal,
+                                      void (*fn)(void *owner, int signal), void *owner)
 {
     struct signal_watch *watch = g_new0(struct signal_watch, 1);
 

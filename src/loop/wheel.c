@@ -1,5 +1,5 @@
-/* A wheel of one-second slots under one timer; see keep_alive.h. Deadlines beyond the wheel's round stand in a slot that comes earlier and are
- * put on again there: at most one look a round. */
+/* A wheel of one-second slots under one timer; see keep_alive.h. Deadlines beyond the wheel's round
+ * stand in a slot that comes earlier and are put on again there: at most one look a round. */
 #include "loop/wheel.h"
 #include "loop/loop.h"
 #include <assert.h>
@@ -78,7 +78,7 @@ static void on_timer(void *owner)
 }
 
 void wheel_init(struct wheel *wheel, struct loop *loop,
-                     uint64_t (*on_due)(struct list *member, uint64_t now_ms))
+                uint64_t (*on_due)(struct list *member, uint64_t now_ms))
 {
     for (unsigned i = 0; i < WHEEL_SLOTS; i++) {
         list_init(&wheel->slots[i]);

@@ -3,6 +3,7 @@
 
 struct loop;
 
-/* Runs `work(owner)` on a pool thread, then `done(owner)` on the loop. Both run exactly once; there is no
- * cancelling, so `owner` must live until `done`. */
-void work_submit(struct loop *loop, void (*work)(void *owner), void (*done)(void *owner), void *owner);
+/* Runs `work(owner)` on a pool thread, then `done(owner)` on the loop. Both run exactly once; there
+ * is no cancelling, so `owner` must live until `done`. */
+void work_submit(struct loop *loop, void (*work)(void *owner), void (*done)(void *owner),
+                 void *owner);

@@ -1,4 +1,5 @@
-/* See connector.h. Each address of a name is tried for an equal share of the time; the last error is told. */
+/* See connector.h. Each address of a name is tried for an equal share of the time; the last error
+ * is told. */
 #include "net/connector.h"
 #include "base/cleanup.h"
 #include "loop/loop.h"
@@ -27,7 +28,7 @@ struct connector {
     void *owner;
     uint64_t timeout_ms;
     int fd, last_error;
-    bool is_looking_up;
+    bool is_looking_up, is_freed;
 };
 
 static void destroy(struct connector *connector)
@@ -85,8 +86,8 @@ static void connected(struct connector *connector)
         return;
     }
     timer_stop(connector->timer);
-    connector->handshaking =
-        socket_stream_new(connector->loop, fd, tls_connection_new(connector->tls, connector->host), NULL, 0);
+    connector->handshaking = socket_stream_new(
+        connector->loop, fd, tls_connection_new(connector->tls, connector->host), NULL, 0);
     socket_stream_handshake(connector->handshaking, on_handshake, connector);
 }
 
@@ -123,7 +124,8 @@ static void on_connected(uv_poll_t *poll, int status, int events)
 static void start(struct connector *connector, const struct sockaddr *address, socklen_t length)
 {
     connector->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (connector->fd < 0 || (connect(connector->fd, address, length) < 0 && errno != EINPROGRESS)) {
+    if (connector->fd < 0 ||
+        (connect(connector->fd, address, length) < 0 && errno != EINPROGRESS)) {
         connector->last_error = errno;
         if (connector->fd >= 0) {
             close(connector->fd);
@@ -144,7 +146,8 @@ static void try_next(struct connector *connector)
     struct addrinfo *address = connector->at;
 
     if (!address) {
-        g_autofree char *text = g_strdup_printf("%s: %s", connector->host, g_strerror(connector->last_error));
+        g_autofree char *text =
+            g_strdup_printf("%s: %s", connector->host, g_strerror(connector->last_error));
         finish(connector, NULL, text);
         return;
     }
@@ -156,6 +159,11 @@ static void on_timer(void *owner)
 {
     struct connector *connector = owner;
 
+    if (connector->is_looking_up) {
+        g_autofree char *text = g_strdup_printf("%s: cannot be resolved in time", connector->host);
+        finish(connector, NULL, text);
+        return;
+    }
     failed(connector, connector->fd >= 0 ? ETIMEDOUT : connector->last_error);
 }
 
@@ -165,12 +173,16 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *a
 
     connector->is_looking_up = false;
     connector->addresses = connector->at = addresses;
-    if (!connector->on_done) {
+    if (connector->is_freed) {
         destroy(connector);
         return;
     }
+    if (!connector->on_done) { /* it took too long */
+        return;
+    }
     if (status < 0) {
-        g_autofree char *text = g_strdup_printf("%s: cannot be resolved: %s", connector->host, uv_strerror(status));
+        g_autofree char *text =
+            g_strdup_printf("%s: cannot be resolved: %s", connector->host, uv_strerror(status));
         finish(connector, NULL, text);
         return;
     }
@@ -182,8 +194,10 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *a
     try_next(connector);
 }
 
-struct connector *connector_new(struct loop *loop, const char *host, uint16_t port, struct tls_context *tls, uint64_t timeout_ms,
-                                void (*on_done)(void *owner, struct stream *stream, const char *error), void *owner)
+struct connector *
+connector_new(struct loop *loop, const char *host, uint16_t port, struct tls_context *tls,
+              uint64_t timeout_ms,
+              void (*on_done)(void *owner, struct stream *stream, const char *error), void *owner)
 {
     struct connector *connector = g_new0(struct connector, 1);
 
@@ -197,7 +211,12 @@ struct connector *connector_new(struct loop *loop, const char *host, uint16_t po
     connector->timer = timer_new(loop, on_timer, connector);
     if (g_str_has_prefix(host, "unix:")) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
-        g_strlcpy(address.sun_path, host + 5, sizeof address.sun_path);
+        if (g_strlcpy(address.sun_path, host + 5, sizeof address.sun_path) >=
+            sizeof address.sun_path) {
+            connector->last_error = ENAMETOOLONG;
+            timer_start(connector->timer, 0);
+            return connector;
+        }
         start(connector, (struct sockaddr *)&address, sizeof address);
         return connector;
     }
@@ -205,18 +224,25 @@ struct connector *connector_new(struct loop *loop, const char *host, uint16_t po
     g_autofree char *service = g_strdup_printf("%u", port);
     connector->lookup.data = connector;
     connector->is_looking_up = true;
-    int r = uv_getaddrinfo(loop_native(loop), &connector->lookup, on_resolved, host, service, &hints);
+    int r =
+        uv_getaddrinfo(loop_native(loop), &connector->lookup, on_resolved, host, service, &hints);
     if (r < 0) { /* a name that is none */
         connector->is_looking_up = false;
         connector->last_error = EINVAL;
         timer_start(connector->timer, 0);
+    } else {
+        timer_start(connector->timer, timeout_ms);
     }
     return connector;
 }
 
 void connector_free(struct connector *connector)
 {
+    if (!connector) {
+        return;
+    }
     connector->on_done = NULL;
+    connector->is_freed = true;
     stop_polling(connector);
     timer_stop(connector->timer);
     if (connector->fd >= 0) {

@@ -1,5 +1,6 @@
-/* Accepting; see listener.h. One listener may have two sockets (IPv4 and IPv6). When descriptors run out, accepting rests for a second instead of
- * spinning. With PROXY protocol a connection waits aside until its header is whole, bounded in size and time. */
+/* Accepting; see listener.h. One listener may have two sockets (IPv4 and IPv6). When descriptors
+ * run out, accepting rests for a second instead of spinning. With PROXY protocol a connection waits
+ * aside until its header is whole, bounded in size and time. */
 #include "net/listener.h"
 #include "base/cleanup.h"
 #include "base/list.h"
@@ -18,10 +19,12 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define BACKLOG 4096
-#define ACCEPTS_PER_TURN 256
-#define REST_MS 1000
-#define PROXY_TIMEOUT_MS 5000
+#define BACKLOG                 4096
+#define ACCEPTS_PER_TURN        256
+#define REST_MS                 1000
+#define PROXY_TIMEOUT_MS        5000
+#define PROXY_WAITING_MAX       4096
+#define REFUSED_LOG_INTERVAL_MS 60000
 
 struct listening {
     uv_poll_t poll;
@@ -38,17 +41,21 @@ struct listener {
     struct timer *rest;
     struct list waiting; /* of proxy_wait.link, owned */
     char *unix_path;
+    uint64_t refused_logged_ms;
+    unsigned waiting_count;
     uint16_t port;
     bool proxy_protocol, is_resting;
 };
 
-/* A connection whose PROXY header is not whole yet. */
+/* A connection whose PROXY header is not whole yet. No byte behind the header is read. */
 struct proxy_wait {
     struct list link;
     struct listener *listener;
     struct timer *timer;
     uv_poll_t poll;
     int fd;
+    size_t length; /* of bytes */
+    uint8_t bytes[PROXY_HEADER_BYTES_MAX];
 };
 
 static void hand_over(struct listener *listener, int fd, const char *address, uint16_t port)
@@ -70,15 +77,29 @@ static int wait_free(struct proxy_wait *wait)
 {
     int fd = wait->fd;
 
+    wait->listener->waiting_count--;
     list_remove(&wait->link);
     timer_free(wait->timer);
     uv_close((uv_handle_t *)&wait->poll, on_wait_closed);
     return fd;
 }
 
+static void refuse(struct proxy_wait *wait, const char *why)
+{
+    struct listener *listener = wait->listener;
+    uint64_t now_ms = loop_now_ms(listener->loop);
+
+    if (listener->refused_logged_ms == 0 ||
+        now_ms - listener->refused_logged_ms >= REFUSED_LOG_INTERVAL_MS) {
+        log_warning("connection without PROXY header refused", "error=\"%s\"", why);
+        listener->refused_logged_ms = now_ms;
+    }
+    close(wait_free(wait));
+}
+
 static void on_proxy_timeout(void *owner)
 {
-    close(wait_free(owner));
+    refuse(owner, "the header did not come in time");
 }
 
 static void on_proxy_bytes(uv_poll_t *poll, int status, int events)
@@ -86,32 +107,37 @@ static void on_proxy_bytes(uv_poll_t *poll, int status, int events)
     struct proxy_wait *wait = poll->data;
     struct listener *listener = wait->listener;
     struct proxy_header header;
-    uint8_t bytes[PROXY_HEADER_BYTES_MAX];
-    ssize_t n = recv(wait->fd, bytes, sizeof bytes, MSG_PEEK);
-    int r = n > 0 ? proxy_header_parse((struct bytes){bytes, (size_t)n}, &header) : n < 0 && errno == EAGAIN ? 0 : -EPIPE;
+    int r = 0;
 
-    if (r == 0) {
-        if (n > 0) { /* level triggered: wait until there is more than we have seen */
-            int more = (int)n + 1;
-            setsockopt(wait->fd, SOL_SOCKET, SO_RCVLOWAT, &more, sizeof more);
+    while (r == 0) {
+        size_t needed = proxy_header_needed((struct bytes){wait->bytes, wait->length});
+        ssize_t n = recv(wait->fd, wait->bytes + wait->length, needed, 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
         }
+        if (n <= 0) {
+            refuse(wait, "closed before the header was whole");
+            return;
+        }
+        wait->length += (size_t)n;
+        r = proxy_header_parse((struct bytes){wait->bytes, wait->length}, &header);
+    }
+    if (r < 0) {
+        refuse(wait, "not a PROXY v2 header");
         return;
     }
-    int one = 1;
-    setsockopt(wait->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
     int fd = wait_free(wait);
-    if (r < 0 || recv(fd, bytes, (size_t)r, 0) != r) {
-        log_warning("connection without PROXY header refused", "error=\"%s\"", r == -EPIPE ? "closed" : "not a PROXY v2 header");
-        close(fd);
-        return;
-    }
     hand_over(listener, fd, header.has_address ? header.address : NULL, header.port);
 }
 
 static void wait_for_proxy(struct listener *listener, int fd)
 {
+    if (listener->waiting_count >= PROXY_WAITING_MAX) {
+        close(fd);
+        return;
+    }
     struct proxy_wait *wait = g_new0(struct proxy_wait, 1);
-
+    listener->waiting_count++;
     wait->listener = listener;
     wait->fd = fd;
     list_append(&listener->waiting, &wait->link);
@@ -191,13 +217,14 @@ static int fail(GError **error, const char *where, const char *why)
 
 static const char *bind_error(void)
 {
-    return errno == EADDRINUSE      ? "address in use: is another broker or node running there?"
-           : errno == EACCES        ? "permission denied: ports below 1024 need the right to bind them"
+    return errno == EADDRINUSE ? "address in use: is another broker or node running there?"
+           : errno == EACCES   ? "permission denied: ports below 1024 need the right to bind them"
            : errno == EADDRNOTAVAIL ? "this machine does not have the address"
                                     : g_strerror(errno);
 }
 
-static int listen_on(struct listener *listener, const struct sockaddr *address, socklen_t length, const char *where, GError **error)
+static int listen_on(struct listener *listener, const struct sockaddr *address, socklen_t length,
+                     const char *where, GError **error)
 {
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int on = 1;
@@ -262,7 +289,8 @@ static bool machine_has_ip6(void)
     return fd >= 0;
 }
 
-static int listen_tcp(struct listener *listener, const struct listener_options *options, GError **error)
+static int listen_tcp(struct listener *listener, const struct listener_options *options,
+                      GError **error)
 {
     const char *text = options->address && options->address[0] ? options->address : NULL;
     struct in6_addr scratch;
@@ -303,7 +331,8 @@ static int remove_stale(const struct sockaddr_un *address, GError **error)
     return 0;
 }
 
-static int listen_unix(struct listener *listener, const struct listener_options *options, GError **error)
+static int listen_unix(struct listener *listener, const struct listener_options *options,
+                       GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -315,7 +344,8 @@ static int listen_unix(struct listener *listener, const struct listener_options 
         return -1;
     }
     mode_t mask = umask(0177);
-    int fd = listen_on(listener, (struct sockaddr *)&address, sizeof address, options->unix_path, error);
+    int fd =
+        listen_on(listener, (struct sockaddr *)&address, sizeof address, options->unix_path, error);
     umask(mask);
     if (fd >= 0) {
         listener->unix_path = g_strdup(options->unix_path);
@@ -325,7 +355,8 @@ static int listen_unix(struct listener *listener, const struct listener_options 
 }
 
 struct listener *listener_new(struct loop *loop, const struct listener_options *options,
-                              void (*on_stream)(void *owner, struct stream *stream), void *owner, GError **error)
+                              void (*on_stream)(void *owner, struct stream *stream), void *owner,
+                              GError **error)
 {
     struct listener *listener = g_new0(struct listener, 1);
 
@@ -336,7 +367,8 @@ struct listener *listener_new(struct loop *loop, const struct listener_options *
     listener->proxy_protocol = options->proxy_protocol;
     listener->rest = timer_new(loop, on_rested, listener);
     list_init(&listener->waiting);
-    int r = options->unix_path ? listen_unix(listener, options, error) : listen_tcp(listener, options, error);
+    int r = options->unix_path ? listen_unix(listener, options, error)
+                               : listen_tcp(listener, options, error);
     if (r < 0) {
         listener_free(listener);
         return NULL;

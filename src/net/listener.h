@@ -1,4 +1,5 @@
-/* Listening sockets: TCP (IPv4, IPv6), TLS over TCP, Unix; optionally PROXY protocol v2 before the rest. */
+/* Listening sockets: TCP (IPv4, IPv6), TLS over TCP, Unix; optionally PROXY protocol v2 before the
+ * rest. */
 #pragma once
 
 #include <glib.h>
@@ -19,10 +20,12 @@ struct listener_options {
     bool proxy_protocol;     /* a PROXY v2 header must come first (bounded in size and time) */
 };
 
-/* `on_stream` gets each accepted stream, after the PROXY header and before a TLS handshake is through; it takes
- * ownership and calls stream_start, or stream_reset to refuse. Errors name the address: "address in use". */
+/* `on_stream` gets each accepted stream, after the PROXY header and before a TLS handshake is
+ * through; it takes ownership and calls stream_start, or stream_reset to refuse. Errors name the
+ * address: "address in use". */
 struct listener *listener_new(struct loop *loop, const struct listener_options *options,
-                              void (*on_stream)(void *owner, struct stream *stream), void *owner, GError **error);
+                              void (*on_stream)(void *owner, struct stream *stream), void *owner,
+                              GError **error);
 /* Stops listening; accepted streams live on. */
 void listener_free(struct listener *listener);
 uint16_t listener_port(const struct listener *listener);

@@ -4,20 +4,30 @@
 #include <errno.h>
 #include <glib.h>
 
-static const uint8_t signature[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
+static const uint8_t signature[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d,
+                                      0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
 
 #define HEAD_BYTES 16
-#define IP4_BYTES 12
-#define IP6_BYTES 36
+#define IP4_BYTES  12
+#define IP6_BYTES  36
 
 static uint16_t read_u16(const uint8_t *at)
 {
     return (uint16_t)(at[0] << 8 | at[1]);
 }
 
+size_t proxy_header_needed(struct bytes input)
+{
+    size_t total =
+        input.length < HEAD_BYTES ? HEAD_BYTES : (size_t)HEAD_BYTES + read_u16(input.at + 14);
+
+    return total - input.length;
+}
+
 int proxy_header_parse(struct bytes input, struct proxy_header *header)
 {
-    if (input.length == 0 || memcmp(input.at, signature, MIN(input.length, sizeof signature)) != 0) {
+    if (input.length == 0 ||
+        memcmp(input.at, signature, MIN(input.length, sizeof signature)) != 0) {
         return input.length == 0 ? 0 : -EPROTO;
     }
     if (input.length < HEAD_BYTES) {

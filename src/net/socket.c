@@ -1,9 +1,16 @@
-/* A stream on a file descriptor. Reads go into one large buffer that the loop lends; what was left over of the last read is put in front of it, so that
- * an owner sees whole packets and nothing is copied twice. Writes are one writev a turn. TLS goes the same two ways through SSL_read and SSL_write.
+/* A stream on a file descriptor. Reads go into one large buffer that the loop lends; what was left
+ * over of the last read is put in front of it, so that an owner sees whole packets and nothing is
+ * copied twice. Writes are one sendmsg a turn. TLS goes the same two ways through SSL_read and
+ * SSL_write.
  *
- * Polling is changed lazily: a stream that is paused and resumed within a turn costs no system call; one that is paused when input comes stops polling. */
+ * Polling is changed lazily: a stream that is paused and resumed within a turn costs no system
+ * call; one that is paused when input comes stops polling.
+ *
+ * When the peer has gone, what it sent before is read first: a DISCONNECT that was sent just before
+ * the close counts, even when writing fails earlier. */
 #include "net/socket.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "loop/loop.h"
 #include "net/transport.h"
 #include <arpa/inet.h>
@@ -18,10 +25,13 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define VECTORS_MAX 64
-#define READS_PER_TURN 4
-#define TAKE_BYTES_MAX 16384
-#define DIRECT_READ_BYTES 65536
+#define VECTORS_MAX          64
+#define READS_PER_TURN       4
+#define TLS_READS_PER_TURN   16 /* each gives one record, at most 16 KiB */
+#define TLS_RECORD_BYTES     16384
+#define DISCARDS_AT_CLOSE    4
+#define TAKE_BYTES_MAX       16384
+#define DIRECT_READ_BYTES    65536
 #define HANDSHAKE_TIMEOUT_MS 10000
 
 struct tls_side {
@@ -30,7 +40,9 @@ struct tls_side {
     void (*on_handshake)(void *owner, const char *error);
     void *owner;
     char *common_name;
-    bool wants_write, is_through;
+    bool wants_write; /* to go on reading */
+    bool wants_read;  /* to go on writing */
+    bool is_through;
 };
 
 struct socket_stream {
@@ -64,14 +76,17 @@ static void set_events(struct socket_stream *socket, int events)
     }
 }
 
-static bool wants_write(const struct socket_stream *socket)
-{
-    return socket->stream.is_blocked || (socket->tls && socket->tls->wants_write);
-}
-
 static void update_events(struct socket_stream *socket)
 {
-    set_events(socket, (socket->is_reading ? UV_READABLE : 0) | (wants_write(socket) ? UV_WRITABLE : 0));
+    const struct tls_side *tls = socket->tls;
+    bool wants_read = socket->is_reading;
+    bool wants_write = socket->stream.is_blocked;
+
+    if (tls) {
+        wants_write = (wants_write && !tls->wants_read) || tls->wants_write;
+        wants_read |= tls->wants_read;
+    }
+    set_events(socket, (wants_read ? UV_READABLE : 0) | (wants_write ? UV_WRITABLE : 0));
 }
 
 /* ---- TLS ---- */
@@ -85,7 +100,10 @@ static void end_handshake(struct socket_stream *socket, const char *error)
     }
     tls->is_through = true;
     timer_free(TAKE(tls->timer));
-    if (tls->on_handshake) {
+    if (error) {
+        log_debug("TLS handshake failed", "address=%s error=\"%s\"", socket->address, error);
+    }
+    if (tls->on_handshake && socket->stream.state == STREAM_NEW) {
         void (*on_handshake)(void *, const char *) = TAKE(tls->on_handshake);
         on_handshake(tls->owner, error);
     }
@@ -102,26 +120,35 @@ static const char *tls_error_text(const struct socket_stream *socket)
     return text ? text : "TLS handshake failed";
 }
 
-/* Returns -EAGAIN, 0 for the end, or -EPROTO. */
+/* Returns -EAGAIN, 0 for the end, or another negative errno. */
 static int tls_result(struct socket_stream *socket, int r)
 {
+    int system_error = errno;
     int error = SSL_get_error(socket->tls->ssl, r);
 
-    socket->tls->wants_write = error == SSL_ERROR_WANT_WRITE;
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
+        if (SSL_is_init_finished(socket->tls->ssl)) {
+            end_handshake(socket, NULL);
+        }
         return -EAGAIN;
     }
     if (!socket->tls->is_through) {
         end_handshake(socket, tls_error_text(socket));
     }
-    return error == SSL_ERROR_ZERO_RETURN ? 0 : -EPROTO;
+    if (error == SSL_ERROR_ZERO_RETURN) {
+        return 0;
+    }
+    return error == SSL_ERROR_SYSCALL && system_error != 0 ? -system_error : -EPROTO;
 }
 
 static ssize_t tls_read(struct socket_stream *socket, uint8_t *to, size_t length)
 {
-    ERR_clear_error();
-    int r = SSL_read(socket->tls->ssl, to, (int)MIN(length, INT_MAX));
+    struct tls_side *tls = socket->tls;
 
+    ERR_clear_error();
+    errno = 0;
+    int r = SSL_read(tls->ssl, to, (int)MIN(length, INT_MAX));
+    tls->wants_write = r <= 0 && SSL_want_write(tls->ssl);
     if (r > 0) {
         end_handshake(socket, NULL);
         return r;
@@ -129,24 +156,37 @@ static ssize_t tls_read(struct socket_stream *socket, uint8_t *to, size_t length
     return tls_result(socket, r);
 }
 
+static ssize_t tls_write_once(struct socket_stream *socket, const void *bytes, size_t length)
+{
+    struct tls_side *tls = socket->tls;
+
+    ERR_clear_error();
+    errno = 0;
+    int r = SSL_write(tls->ssl, bytes, (int)MIN(length, INT_MAX));
+    tls->wants_read = r <= 0 && SSL_want_read(tls->ssl);
+    if (r > 0) {
+        end_handshake(socket, NULL);
+        return r;
+    }
+    r = tls_result(socket, r);
+    return r == 0 ? -EPIPE : r;
+}
+
+/* Small pieces are gathered into one record: a record costs some 30 bytes and a system call. */
 static ssize_t tls_write(struct socket_stream *socket, const struct iovec *vectors, int count)
 {
-    ssize_t sent = 0;
+    uint8_t record[TLS_RECORD_BYTES];
+    size_t length = 0;
 
-    for (int i = 0; i < count; i++) {
-        ERR_clear_error();
-        int r = SSL_write(socket->tls->ssl, vectors[i].iov_base, (int)vectors[i].iov_len);
-        if (r <= 0) {
-            int error = tls_result(socket, r);
-            return sent > 0 ? sent : error == 0 ? -EPIPE : error;
-        }
-        end_handshake(socket, NULL);
-        sent += r;
-        if ((size_t)r < vectors[i].iov_len) {
-            break;
-        }
+    if (count == 1 || vectors[0].iov_len >= sizeof record) {
+        return tls_write_once(socket, vectors[0].iov_base, vectors[0].iov_len);
     }
-    return sent;
+    for (int i = 0; i < count && length < sizeof record; i++) {
+        size_t part = MIN(vectors[i].iov_len, sizeof record - length);
+        memcpy(record + length, vectors[i].iov_base, part);
+        length += part;
+    }
+    return tls_write_once(socket, record, length);
 }
 
 static void on_handshake_timeout(void *owner)
@@ -163,6 +203,7 @@ static void drive_handshake(struct socket_stream *socket)
     ERR_clear_error();
     int r = SSL_do_handshake(socket->tls->ssl);
 
+    socket->tls->wants_write = r <= 0 && SSL_want_write(socket->tls->ssl);
     if (r == 1) {
         end_handshake(socket, NULL);
         return;
@@ -185,8 +226,8 @@ static ssize_t read_some(struct socket_stream *socket, uint8_t *to, size_t lengt
     return n < 0 ? -errno : n;
 }
 
-/* Returns false when there is no more for now. */
-static bool read_once(struct socket_stream *socket)
+/* Returns what recv does; `is_full` when there may be more. */
+static ssize_t read_once(struct socket_stream *socket, bool *is_full)
 {
     struct stream *stream = &socket->stream;
     size_t buffer_bytes, space, taken = 0;
@@ -203,55 +244,85 @@ static bool read_once(struct socket_stream *socket)
     ssize_t n = read_some(socket, direct ? direct : buffer + taken, wanted);
     if (n > 0 && direct) {
         stream_input_filled(stream, (size_t)n);
-    } else if (n > 0 || taken > 0) {
-        stream_input(stream, buffer, taken + (size_t)MAX(n, 0)); /* presents again what was taken */
+    } else if (n > 0) {
+        stream_input(stream, buffer, taken + (size_t)n);
+    } else if (taken > 0) {
+        stream_input_untake(stream, taken);
     }
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) {
         stream_input_end(stream, (int)n);
     }
-    return n > 0 && ((size_t)n == wanted || (socket->tls && SSL_pending(socket->tls->ssl) > 0));
+    *is_full = n > 0 && ((size_t)n == wanted || socket->tls);
+    return n;
 }
 
 static void on_readable(struct socket_stream *socket)
 {
-    if (!socket->is_reading) {
-        update_events(socket); /* paused since: now polling stops */
-        return;
-    }
-    for (unsigned i = 0; i < READS_PER_TURN && socket->is_reading; i++) {
-        if (!read_once(socket)) {
-            return;
-        }
+    unsigned reads = socket->tls ? TLS_READS_PER_TURN : READS_PER_TURN;
+    bool is_full = true;
+
+    while (is_full && reads-- > 0 && socket->is_reading) {
+        read_once(socket, &is_full);
     }
     if (socket->tls && socket->is_reading && SSL_pending(socket->tls->ssl) > 0) {
         socket->stream.wants_presenting = true; /* OpenSSL holds bytes that poll does not see */
         deferred_schedule(socket->stream.loop, &socket->stream.turn);
     }
+    update_events(socket); /* when paused by now, polling stops */
+}
+
+/* The connection was reset, or takes nothing more: what came before that is still there. */
+static void read_to_end(struct socket_stream *socket)
+{
+    struct stream *stream = &socket->stream;
+    bool is_full;
+
+    while (socket->is_reading && !stream->has_ended && stream->state == STREAM_OPEN) {
+        if (read_once(socket, &is_full) == -EAGAIN) {
+            break;
+        }
+    }
+    if (!stream->has_ended) {
+        stream_input_end(stream, -ECONNRESET);
+    }
+}
+
+static void on_writable(struct socket_stream *socket)
+{
+    socket->stream.is_blocked = false;
+    stream_turn(&socket->stream);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct socket_stream *socket = poll->data;
+    struct tls_side *tls = socket->tls;
+    bool may_write = (events & UV_WRITABLE) != 0, may_read = (events & UV_READABLE) != 0;
 
-    if (status < 0) {
-        stream_input_end(&socket->stream, status);
-        return;
-    }
-    if (socket->tls && !socket->tls->is_through && socket->stream.state == STREAM_NEW) {
+    if (tls && !tls->is_through && socket->stream.state == STREAM_NEW) {
         drive_handshake(socket);
         return;
     }
-    bool wants_write_for_read = socket->tls && socket->tls->wants_write;
-    if (events & UV_WRITABLE) {
-        if (socket->tls) {
-            socket->tls->wants_write = false;
-        }
-        socket->stream.is_blocked = false;
-        stream_turn(&socket->stream);
-        update_events(socket);
+    if (status < 0) {
+        socket->events = 0; /* libuv has stopped */
+        read_to_end(socket);
+        return;
     }
-    if ((events & UV_READABLE) || (wants_write_for_read && (events & UV_WRITABLE))) {
+    if (tls) { /* either direction may wait for the other's bytes */
+        bool wanted_read = tls->wants_read;
+        may_write |= wanted_read && may_read;
+        may_read |= tls->wants_write && may_write;
+        tls->wants_read = tls->wants_write = false;
+    }
+    if (may_write && socket->stream.is_blocked) {
+        on_writable(socket);
+    }
+    if (socket->stream.state == STREAM_CLOSED) {
+        return;
+    }
+    if (may_read && socket->is_reading) {
         on_readable(socket);
+    } else {
         update_events(socket);
     }
 }
@@ -268,13 +339,27 @@ static ssize_t write_some(struct socket_stream *socket, const struct iovec *vect
     return n < 0 ? -errno : n;
 }
 
+/* What the peer sent before it went is read to its end, but not from inside here. */
+static void on_write_error(struct socket_stream *socket, int error)
+{
+    struct stream *stream = &socket->stream;
+
+    stream_output_drop(stream);
+    if (!socket->tls && socket->is_reading && stream->state == STREAM_OPEN) {
+        stream->is_output_broken = stream->wants_presenting = true;
+        deferred_schedule(stream->loop, &stream->turn);
+    } else {
+        stream_input_end(stream, error);
+    }
+}
+
 static void flush(struct stream *stream)
 {
     struct socket_stream *socket = socket_of(stream);
     struct iovec vectors[VECTORS_MAX];
     int count;
 
-    while (!stream->has_ended && (count = stream_output_peek(stream, vectors, VECTORS_MAX)) > 0) {
+    while ((count = stream_output_peek(stream, vectors, VECTORS_MAX)) > 0) {
         size_t offered = 0;
         for (int i = 0; i < count; i++) {
             offered += vectors[i].iov_len;
@@ -283,7 +368,7 @@ static void flush(struct stream *stream)
         if (n >= 0) {
             stream_output_consume(stream, (size_t)n);
         } else if (n != -EAGAIN && n != -EINTR) {
-            stream_input_end(stream, (int)n);
+            on_write_error(socket, (int)n);
             return;
         }
         if (n != (ssize_t)offered && n != -EINTR && !(socket->tls && n > 0)) {
@@ -299,7 +384,9 @@ static void set_reading(struct stream *stream, bool is_reading)
     struct socket_stream *socket = socket_of(stream);
 
     socket->is_reading = is_reading;
-    if (is_reading || stream->has_ended) {
+    if (is_reading && stream->is_output_broken) {
+        read_to_end(socket);
+    } else if (is_reading || stream->has_ended) {
         update_events(socket);
         if (is_reading && socket->tls && SSL_pending(socket->tls->ssl) > 0) {
             on_readable(socket);
@@ -317,7 +404,8 @@ static void find_common_name(struct tls_side *tls)
     if (!certificate || SSL_get_verify_result(tls->ssl) != X509_V_OK) {
         return;
     }
-    int length = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name, sizeof name);
+    int length = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name,
+                                           sizeof name);
     if (length > 0 && strlen(name) == (size_t)length) { /* no embedded NUL */
         tls->common_name = g_strdup(name);
     }
@@ -331,7 +419,9 @@ static void peer(const struct stream *stream, struct stream_peer *out)
         find_common_name(socket->tls);
     }
     *out = (struct stream_peer){
-        .kind = socket->tls ? STREAM_TLS : socket->is_unix ? STREAM_UNIX : STREAM_TCP,
+        .kind = socket->tls       ? STREAM_TLS
+                : socket->is_unix ? STREAM_UNIX
+                                  : STREAM_TCP,
         .is_loopback = socket->is_loopback,
         .address = socket->address,
         .port = socket->port,
@@ -346,6 +436,17 @@ static void on_closed(uv_handle_t *handle)
     stream_deinit(&socket->stream);
     g_free(socket->address);
     g_free(socket);
+}
+
+/* Closing with unread input makes the kernel send a reset, which may destroy on its way what we
+ * sent last: the reason why. */
+static void discard_input(struct socket_stream *socket)
+{
+    size_t length;
+    uint8_t *buffer = loop_read_buffer(socket->stream.loop, &length);
+
+    for (unsigned i = 0; i < DISCARDS_AT_CLOSE && recv(socket->fd, buffer, length, 0) > 0; i++) {
+    }
 }
 
 static void close_socket(struct stream *stream)
@@ -367,6 +468,9 @@ static void close_socket(struct stream *stream)
         setsockopt(socket->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     }
     uv_close((uv_handle_t *)&socket->poll, on_closed); /* stops polling at once */
+    if (!stream->has_ended && !stream->is_reset) {
+        discard_input(socket);
+    }
     close(socket->fd);
 }
 
@@ -387,14 +491,21 @@ static void identify(struct socket_stream *socket)
     } else if (storage.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&storage;
         bool is_mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-        inet_ntop(is_mapped ? AF_INET : AF_INET6, is_mapped ? (const void *)&in6->sin6_addr.s6_addr[12] : &in6->sin6_addr, text,
+        inet_ntop(is_mapped ? AF_INET : AF_INET6,
+                  is_mapped ? (const void *)&in6->sin6_addr.s6_addr[12] : &in6->sin6_addr, text,
                   sizeof text);
         socket->port = ntohs(in6->sin6_port);
-        socket->is_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || (is_mapped && in6->sin6_addr.s6_addr[12] == 127);
+        socket->is_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
+                              (is_mapped && in6->sin6_addr.s6_addr[12] == 127);
     } else {
         socket->is_unix = socket->is_loopback = true;
     }
     socket->address = g_strdup(text);
+}
+
+size_t socket_stream_bytes(void)
+{
+    return sizeof(struct socket_stream);
 }
 
 static bool is_loopback_text(const char *address)
@@ -402,7 +513,8 @@ static bool is_loopback_text(const char *address)
     return g_str_has_prefix(address, "127.") || strcmp(address, "::1") == 0;
 }
 
-struct stream *socket_stream_new(struct loop *loop, int fd, SSL *ssl, const char *address, uint16_t port)
+struct stream *socket_stream_new(struct loop *loop, int fd, SSL *ssl, const char *address,
+                                 uint16_t port)
 {
     struct socket_stream *socket = g_new0(struct socket_stream, 1);
     int on = 1;
@@ -431,7 +543,8 @@ struct stream *socket_stream_new(struct loop *loop, int fd, SSL *ssl, const char
     return &socket->stream;
 }
 
-void socket_stream_handshake(struct stream *stream, void (*fn)(void *owner, const char *error), void *owner)
+void socket_stream_handshake(struct stream *stream, void (*fn)(void *owner, const char *error),
+                             void *owner)
 {
     struct socket_stream *socket = socket_of(stream);
 

@@ -1,4 +1,5 @@
-/* See tls.h. A reload makes a new SSL_CTX from the same options; connections hold a reference of the one they began with. */
+/* See tls.h. A reload makes a new SSL_CTX from the same options; connections hold a reference of
+ * the one they began with. */
 #include "net/tls.h"
 #include "base/cleanup.h"
 #include "net/tls_private.h"
@@ -30,7 +31,8 @@ static const char *last_error(void)
 
 static int fail(GError **error, const char *what, const char *file, const char *advice)
 {
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s '%s': %s: %s", what, file, last_error(), advice);
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s '%s': %s: %s", what, file,
+                last_error(), advice);
     ERR_clear_error();
     return -EINVAL;
 }
@@ -38,8 +40,10 @@ static int fail(GError **error, const char *what, const char *file, const char *
 static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **error)
 {
     ERR_clear_error();
-    if (context->certificate_file && SSL_CTX_use_certificate_chain_file(ctx, context->certificate_file) != 1) {
-        return fail(error, "certificate", context->certificate_file, "give a readable PEM file with the chain");
+    if (context->certificate_file &&
+        SSL_CTX_use_certificate_chain_file(ctx, context->certificate_file) != 1) {
+        return fail(error, "certificate", context->certificate_file,
+                    "give a readable PEM file with the chain");
     }
     const char *key_file = context->key_file ? context->key_file : context->certificate_file;
     if (key_file && SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1) {
@@ -49,7 +53,8 @@ static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **
         return fail(error, "key", key_file, "it does not belong to the certificate");
     }
     if (context->ca_file && SSL_CTX_load_verify_locations(ctx, context->ca_file, NULL) != 1) {
-        return fail(error, "CA file", context->ca_file, "give a readable PEM file with the CA's certificate");
+        return fail(error, "CA file", context->ca_file,
+                    "give a readable PEM file with the CA's certificate");
     }
     if (context->ca_file && !context->is_client) {
         SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(context->ca_file));
@@ -65,8 +70,11 @@ static void set_verification(const struct tls_context *context, SSL_CTX *ctx)
         }
         SSL_CTX_set_verify(ctx, context->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     } else if (context->ca_file) {
-        SSL_CTX_set_verify(ctx,
-                           SSL_VERIFY_PEER | (context->require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+        SSL_CTX_set_verify(
+            ctx,
+            SSL_VERIFY_PEER |
+                (context->require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+            NULL);
     }
 }
 
@@ -76,8 +84,10 @@ static SSL_CTX *make(const struct tls_context *context, GError **error)
     bool is_1_3 = g_strcmp0(context->minimum_version, "1.3") == 0;
 
     SSL_CTX_set_min_proto_version(ctx, is_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION);
-    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                              SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"microcloud", 10);
     set_verification(context, ctx);
     if (load_files(context, ctx, error) < 0) {
@@ -141,7 +151,8 @@ SSL *tls_connection_new(struct tls_context *context, const char *host)
     }
     SSL_set_connect_state(ssl);
     struct in6_addr address;
-    bool is_address = host && (inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1);
+    bool is_address = host && (inet_pton(AF_INET, host, &address) == 1 ||
+                               inet_pton(AF_INET6, host, &address) == 1);
     if (is_address) {
         X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host);
     } else if (host) {
@@ -190,7 +201,8 @@ static FILE *create(const char *file, mode_t mode, GError **error)
     int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 
     if (fd < 0) {
-        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", file, g_strerror(errno));
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", file,
+                    g_strerror(errno));
         return NULL;
     }
     return fdopen(fd, "w");
@@ -202,12 +214,14 @@ static int close_synced(FILE *file, const char *name, GError **error)
 
     is_written &= fclose(file) == 0;
     if (!is_written) {
-        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", name, g_strerror(errno));
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", name,
+                    g_strerror(errno));
     }
     return is_written ? 0 : -EIO;
 }
 
-static int write_pair(EVP_PKEY *key, X509 *certificate, const char *certificate_file, const char *key_file, GError **error)
+static int write_pair(EVP_PKEY *key, X509 *certificate, const char *certificate_file,
+                      const char *key_file, GError **error)
 {
     FILE *file = create(key_file, 0600, error);
 
@@ -215,14 +229,16 @@ static int write_pair(EVP_PKEY *key, X509 *certificate, const char *certificate_
         return -EIO;
     }
     PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL);
-    if (close_synced(file, key_file, error) < 0 || !(file = create(certificate_file, 0644, error))) {
+    if (close_synced(file, key_file, error) < 0 ||
+        !(file = create(certificate_file, 0644, error))) {
         return -EIO;
     }
     PEM_write_X509(file, certificate);
     return close_synced(file, certificate_file, error);
 }
 
-int tls_make_self_signed(const char *certificate_file, const char *key_file, const char *name, GError **error)
+int tls_make_self_signed(const char *certificate_file, const char *key_file, const char *name,
+                         GError **error)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
 

@@ -10,7 +10,8 @@ struct tls_options {
     bool is_client;
     const char *certificate_file; /* PEM chain; clients: optional */
     const char *key_file;
-    const char *ca_file;             /* servers: client certificates are verified against it; clients: NULL = system's */
+    const char *ca_file; /* servers: client certificates are verified against it; clients: NULL =
+                            system's */
     bool require_client_certificate; /* servers */
     bool insecure;                   /* clients: do not verify (only on explicit request) */
     const char *minimum_version;     /* "1.2" (default) or "1.3" */
@@ -22,4 +23,5 @@ struct tls_context *tls_context_new(const struct tls_options *options, GError **
 int tls_context_reload(struct tls_context *context, GError **error);
 void tls_context_free(struct tls_context *context); /* streams hold their own reference */
 /* Makes a self-signed certificate and key (P-256, ten years) at the two paths, key 0600. */
-int tls_make_self_signed(const char *certificate_file, const char *key_file, const char *name, GError **error);
+int tls_make_self_signed(const char *certificate_file, const char *key_file, const char *name,
+                         GError **error);
