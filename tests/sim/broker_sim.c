@@ -1,7 +1,8 @@
-/* The broker and its state on a virtual clock, random clients from a printed seed, and a ledger that says what MQTT promises. In turns:
- * a period of disorder (cut wires, takeovers, crashes of the node, a log that refuses), then calm: everybody answers, everything that was
- * promised must have come. `sim-broker SEED [STEPS [CLIENT]]` runs one seed again, and prints the
- * packets of one client. */
+/* The broker and its state on a virtual clock, random clients from a printed seed, and a ledger
+ * that says what MQTT promises. In turns: a period of disorder (cut wires, takeovers, crashes of
+ * the node, a log that refuses), then calm: everybody answers, everything that was promised must
+ * have come. `sim-broker SEED [STEPS [CLIENT]]` runs one seed again, and prints the packets of one
+ * client. */
 #include "base/log.h"
 #include "client.h"
 #include "loop/loop.h"
@@ -13,10 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CLIENTS      10
-#define PERIOD_STEPS 2000
+#define CLIENTS       10
+#define PERIOD_STEPS  2000
 #define START_UNIX_MS 1700000000000u
-#define READER       (CLIENTS - 1) /* reads what is retained when all is calm, and does nothing else */
+#define READER        (CLIENTS - 1) /* reads what is retained when all is calm, and does nothing else */
 
 struct simulation {
     struct world world;
@@ -47,7 +48,8 @@ static void forget_ended(struct simulation *simulation)
     GPtrArray *streams = simulation->world.streams;
 
     for (guint i = streams->len; i-- > 0;) {
-        if (virtual_stream_is_ended(streams->pdata[i]) && !is_of_a_client(simulation, streams->pdata[i])) {
+        if (virtual_stream_is_ended(streams->pdata[i]) &&
+            !is_of_a_client(simulation, streams->pdata[i])) {
             virtual_stream_release(streams->pdata[i]);
             g_ptr_array_remove_index(streams, i);
         }
@@ -113,7 +115,8 @@ static void act(struct simulation *simulation, struct client *client)
     } else if (what < 60) {
         client_publish(client);
     } else if (what < 70 && client->number != 0) {
-        client_subscribe(client, (uint8_t)(1 + below(simulation, (int)ledger_filter_count - 1)), (uint8_t)below(simulation, 3), false);
+        client_subscribe(client, (uint8_t)(1 + below(simulation, (int)ledger_filter_count - 1)),
+                         (uint8_t)below(simulation, 3), false);
     } else if (what < 74 && client->number != 0) {
         client_unsubscribe(client, (uint8_t)(1 + below(simulation, (int)ledger_filter_count - 1)));
     } else if (what < 75 && client->number != 0) {
@@ -177,7 +180,9 @@ static void settle(struct simulation *simulation)
         deliver_all(simulation);
         bool has_committed = node_turn(&simulation->node, 100);
         virtual_loop_advance(world->loop, 5);
-        quiet = moved == world->moved && !has_committed && node_is_quiet(&simulation->node) ? quiet + 1 : 0;
+        quiet = moved == world->moved && !has_committed && node_is_quiet(&simulation->node)
+                    ? quiet + 1
+                    : 0;
         if (rounds > 100000) {
             fprintf(stderr, "BROKEN: it never becomes quiet\n");
             abort();
@@ -231,8 +236,11 @@ static void judge_deliveries(struct simulation *simulation)
         }
         if (client->is_in && client->outgoing->len > 0) {
             const struct outgoing *first = &g_array_index(client->outgoing, struct outgoing, 0);
-            fprintf(stderr, "BROKEN: client %u waits for acknowledgements: packet id %u, message %u, qos %u, %s\n", i,
-                    first->packet_id, first->message, ledger_sent(&world->ledger, first->message)->qos,
+            fprintf(stderr,
+                    "BROKEN: client %u waits for acknowledgements: packet id %u, message %u, qos "
+                    "%u, %s\n",
+                    i, first->packet_id, first->message,
+                    ledger_sent(&world->ledger, first->message)->qos,
                     first->is_received ? "PUBREL was sent" : "PUBLISH was sent");
             abort();
         }
@@ -269,7 +277,8 @@ static void judge_retained(struct simulation *simulation)
     client_subscribe(reader, 7, 1, false);
     settle(simulation);
     for (unsigned i = 0; i < 2 * (CLIENTS - 1); i++) {
-        ledger_settle_retained(&simulation->world.ledger, (uint8_t)(TOPIC_RETAINED + i), reader->retained[i]);
+        ledger_settle_retained(&simulation->world.ledger, (uint8_t)(TOPIC_RETAINED + i),
+                               reader->retained[i]);
     }
     client_disconnect(reader);
     settle(simulation);
@@ -312,6 +321,7 @@ static void choose_limits(struct simulation *simulation, guint32 seed)
 
     if (seed % 4 >= 2) {
         set(simulation, "mqtt.queue_messages_max", "12");
+        set(simulation, "mqtt.live_queue_messages_max", "10");
         set(simulation, "mqtt.queue_full", seed % 4 == 2 ? "drop_oldest" : "refuse");
         ledger->may_drop = seed % 4 == 2;
         ledger->may_drop_wills = true;
@@ -372,10 +382,11 @@ int main(int argc, char **argv)
         }
     }
     const struct ledger *ledger = &simulation.world.ledger;
-    printf("%u messages sent, %" G_GUINT64_FORMAT " came, %" G_GUINT64_FORMAT " repeated; %" G_GUINT64_FORMAT
-           " connects, %" G_GUINT64_FORMAT " takeovers, %" G_GUINT64_FORMAT " crashes, %" G_GUINT64_FORMAT " log entries\n",
-           ledger->sent->len - 1, ledger->came, ledger->duplicates, simulation.connects, simulation.takeovers,
-           simulation.crashes, simulation.node.index);
+    printf("%u messages sent, %" G_GUINT64_FORMAT " came, %" G_GUINT64_FORMAT
+           " repeated; %" G_GUINT64_FORMAT " connects, %" G_GUINT64_FORMAT
+           " takeovers, %" G_GUINT64_FORMAT " crashes, %" G_GUINT64_FORMAT " log entries\n",
+           ledger->sent->len - 1, ledger->came, ledger->duplicates, simulation.connects,
+           simulation.takeovers, simulation.crashes, simulation.node.index);
     tear_down(&simulation);
     return 0;
 }

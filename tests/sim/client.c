@@ -33,7 +33,8 @@ void client_deinit(struct client *client)
 
 void client_fail(const struct client *client, const char *what)
 {
-    fprintf(stderr, "BROKEN: client %u, moment %" G_GUINT64_FORMAT ": %s\n", client->number, client->world->ledger.moment, what);
+    fprintf(stderr, "BROKEN: client %u, moment %" G_GUINT64_FORMAT ": %s\n", client->number,
+            client->world->ledger.moment, what);
     abort();
 }
 
@@ -62,7 +63,8 @@ void client_judge_will(struct client *client, bool is_present)
     if (client->left_will == 0) {
         return;
     }
-    if (client->will_due_ms == client->left_first_ms || client->asked_ms >= client->will_due_ms + CLIENT_MARGIN_MS) {
+    if (client->will_due_ms == client->left_first_ms ||
+        client->asked_ms >= client->will_due_ms + CLIENT_MARGIN_MS) {
         fate = WILL_MUST;
     } else if (client->is_clean) { /* an earlier CONNECT without answer may have cancelled it */
         fate = client->is_uncertain ? WILL_UNKNOWN : WILL_MUST;
@@ -129,12 +131,14 @@ void client_disconnect(struct client *client)
     bool with_will = below(client, 8) == 0;
     g_autoptr(GByteArray) packet = g_byte_array_new();
 
-    packet_disconnect_encode(with_will ? REASON_DISCONNECT_WITH_WILL : REASON_SUCCESS, PACKET_MQTT_5, NULL, packet);
+    packet_disconnect_encode(with_will ? REASON_DISCONNECT_WITH_WILL : REASON_SUCCESS,
+                             PACKET_MQTT_5, NULL, packet);
     talk_send(client, packet->data, packet->len);
     virtual_stream_finish(stream);
     while (virtual_stream_deliver(stream, SIZE_MAX)) {
     }
-    bool is_certain = virtual_stream_was_read(stream); /* else it may be cut before, or was closed before */
+    bool is_certain =
+        virtual_stream_was_read(stream); /* else it may be cut before, or was closed before */
     virtual_loop_end_turn(client->world->loop);
     leave(client);
     if (!with_will || !is_certain) {
@@ -145,9 +149,11 @@ void client_disconnect(struct client *client)
 
 /* ---- connecting ---- */
 
-static void choose_will(struct client *client, struct packet_connect *connect, struct properties_builder *properties, char payload[16])
+static void choose_will(struct client *client, struct packet_connect *connect,
+                        struct properties_builder *properties, char payload[16])
 {
-    struct sent sent = {.publisher = client->number, .topic = TOPIC_WILL, .is_will = true, .has_content = true};
+    struct sent sent = {
+        .publisher = client->number, .topic = TOPIC_WILL, .is_will = true, .has_content = true};
 
     client->asked_will = 0;
     client->will_delay_s = below(client, 2) ? (uint32_t)below(client, 30) : 0;
@@ -161,10 +167,11 @@ static void choose_will(struct client *client, struct packet_connect *connect, s
         properties_add_u32(properties, PROPERTY_WILL_DELAY, client->will_delay_s);
     }
     connect->has_will = true;
-    connect->will = (struct packet_will){.topic = bytes_from_string(ledger_topics[TOPIC_WILL]),
-                                         .payload = bytes_from_string(payload),
-                                         .qos = sent.qos,
-                                         .properties.raw = {properties->bytes->data, properties->bytes->len}};
+    connect->will =
+        (struct packet_will){.topic = bytes_from_string(ledger_topics[TOPIC_WILL]),
+                             .payload = bytes_from_string(payload),
+                             .qos = sent.qos,
+                             .properties.raw = {properties->bytes->data, properties->bytes->len}};
 }
 
 static void send_connect(struct client *client)
@@ -176,8 +183,9 @@ static void send_connect(struct client *client)
     snprintf(name, sizeof name, "c%u", client->number);
     properties_builder_init(&properties);
     properties_builder_init(&will_properties);
-    struct packet_connect connect = {
-        .version = PACKET_MQTT_5, .clean_start = client->is_clean, .client_id = bytes_from_string(name)};
+    struct packet_connect connect = {.version = PACKET_MQTT_5,
+                                     .clean_start = client->is_clean,
+                                     .client_id = bytes_from_string(name)};
     choose_will(client, &connect, &will_properties, payload);
     client->receive_maximum = (uint16_t)(below(client, 2) ? 1 + below(client, 5) : 1000);
     if (client->expiry_s > 0) {
@@ -232,7 +240,9 @@ static void judge_present(struct client *client, bool is_present)
 {
     bool must_be = client->life && !client->is_clean && has_time_left(client);
     bool must_not_be = client->is_clean || (!client->life && !client->is_uncertain) ||
-                       (client->life && client->asked_ms >= client->left_last_ms + client->expiry_most_s * 1000ull + CLIENT_MARGIN_MS);
+                       (client->life && client->asked_ms >= client->left_last_ms +
+                                                                client->expiry_most_s * 1000ull +
+                                                                CLIENT_MARGIN_MS);
 
     if (must_be && !is_present) {
         client_fail(client, "its session is gone before its time [MQTT-3.1.2-5] [MQTT-3.1.2-23]");
@@ -246,7 +256,9 @@ static void judge_present(struct client *client, bool is_present)
 static void begin_anew(struct client *client)
 {
     for (guint i = 0; i < client->outgoing->len; i++) {
-        ledger_sent(&client->world->ledger, g_array_index(client->outgoing, struct outgoing, i).message)->is_given_up = true;
+        ledger_sent(&client->world->ledger,
+                    g_array_index(client->outgoing, struct outgoing, i).message)
+            ->is_given_up = true;
     }
     g_array_set_size(client->outgoing, 0);
     g_array_set_size(client->received, 0);
@@ -258,7 +270,8 @@ void client_enter(struct client *client, bool is_present)
 {
     judge_present(client, is_present);
     if (is_present && client->is_uncertain && !has_time_left(client)) {
-        /* Its old session, or one that a CONNECT without answer made after that had expired: better none than the wrong one. */
+        /* Its old session, or one that a CONNECT without answer made after that had expired: better
+         * none than the wrong one. */
         client_cut(client);
         client->is_clean = true;
         return;

@@ -1,5 +1,6 @@
-/* A client of the simulation: MQTT 5 as a client should speak it, with every choice left to the random generator: when it answers, what it
- * asks, when its wire is cut. It tells the ledger what it asks and what it is told. */
+/* A client of the simulation: MQTT 5 as a client should speak it, with every choice left to the
+ * random generator: when it answers, what it asks, when its wire is cut. It tells the ledger what
+ * it asks and what it is told. */
 #pragma once
 
 #include "ledger.h"
@@ -38,18 +39,19 @@ struct client {
     uint8_t number;
     struct stream *stream; /* NULL = not connected */
     GByteArray *input;
-    GArray *outgoing;  /* of struct outgoing, in order */
-    GArray *asking;    /* of struct asking */
-    GArray *received;  /* uint16_t: QoS 2 between PUBREC and PUBREL; of the session */
+    GArray *outgoing;   /* of struct outgoing, in order */
+    GArray *asking;     /* of struct asking */
+    GArray *received;   /* uint16_t: QoS 2 between PUBREC and PUBREL; of the session */
     GArray *unanswered; /* uint16_t: QoS > 0 of this connection, not PUBACKed or PUBCOMPed */
-    GQueue answers;    /* of packed type << 16 | packet id */
-    struct life *life; /* NULL = no session that it knows of */
-    guint retained[2 * CLIENTS_MAX]; /* the last that came with the retain flag, by topic */
-    uint64_t left_first_ms, left_last_ms;  /* when connections ended since the last CONNACK */
-    uint64_t asked_ms;                     /* the first CONNECT since */
-    uint64_t will_due_ms;                  /* of left_will */
-    guint asked_will, will, left_will;     /* of CONNECT, of this connection, of the one before; 0 = none */
-    guint goodbye_will;                    /* cancelled by DISCONNECT, unless the node dies before that is on disk */
+    GQueue answers;     /* of packed type << 16 | packet id */
+    struct life *life;  /* NULL = no session that it knows of */
+    guint retained[2 * CLIENTS_MAX];      /* the last that came with the retain flag, by topic */
+    uint64_t left_first_ms, left_last_ms; /* when connections ended since the last CONNACK */
+    uint64_t asked_ms;                    /* the first CONNECT since */
+    uint64_t will_due_ms;                 /* of left_will */
+    guint asked_will, will,
+        left_will;      /* of CONNECT, of this connection, of the one before; 0 = none */
+    guint goodbye_will; /* cancelled by DISCONNECT, unless the node dies before that is on disk */
     uint32_t expiry_s, expiry_least_s, expiry_most_s, will_delay_s;
     uint16_t receive_maximum, last_packet_id;
     bool has_wills;    /* some of its connections have one */
@@ -60,8 +62,8 @@ struct client {
 
 void client_init(struct client *client, struct world *world, uint8_t number);
 void client_deinit(struct client *client);
-/* Opens a stream and sends CONNECT; a connection that it has is taken over. `expiry_s` 0: the session ends with the connection. A CONNECT
- * that was never answered is asked again as it was. */
+/* Opens a stream and sends CONNECT; a connection that it has is taken over. `expiry_s` 0: the
+ * session ends with the connection. A CONNECT that was never answered is asked again as it was. */
 void client_connect(struct client *client, bool is_clean, uint32_t expiry_s);
 void client_subscribe(struct client *client, uint8_t filter, uint8_t qos, bool no_local);
 void client_unsubscribe(struct client *client, uint8_t filter);

@@ -1,12 +1,16 @@
-/* See ledger.h. A broken rule ends the program with a line that names it; the seed that was printed leads there again. */
+/* See ledger.h. A broken rule ends the program with a line that names it; the seed that was printed
+ * leads there again. */
 #include "ledger.h"
 #include "topic/name.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-const char *const ledger_topics[] = {"t/a", "t/b", "t/a/x", "t/b/x", "t/c", "u/a", "s/1", "s/2", "w/x"};
-const char *const ledger_filters[] = {"#", "t/a", "t/b", "t/+", "t/#", "t/+/x", "+/a", "r/#", "r/+/0", "$share/g/s/#"};
-const unsigned ledger_topic_count = G_N_ELEMENTS(ledger_topics), ledger_filter_count = G_N_ELEMENTS(ledger_filters);
+const char *const ledger_topics[] = {"t/a", "t/b", "t/a/x", "t/b/x", "t/c",
+                                     "u/a", "s/1", "s/2",   "w/x"};
+const char *const ledger_filters[] = {"#",     "t/a", "t/b", "t/+",   "t/#",
+                                      "t/+/x", "+/a", "r/#", "r/+/0", "$share/g/s/#"};
+const unsigned ledger_topic_count = G_N_ELEMENTS(ledger_topics),
+               ledger_filter_count = G_N_ELEMENTS(ledger_filters);
 
 #define DUP_ONE (1u << 16)
 
@@ -15,10 +19,12 @@ static void fail(const struct ledger *ledger, guint message, const char *what)
     const struct sent *sent = &g_array_index(ledger->sent, struct sent, message);
 
     fprintf(stderr,
-            "BROKEN: %s\n  moment %" G_GUINT64_FORMAT ", message %u: publisher %u topic %u qos %u retain %d will %d asked %" G_GUINT64_FORMAT
+            "BROKEN: %s\n  moment %" G_GUINT64_FORMAT
+            ", message %u: publisher %u topic %u qos %u retain %d will %d asked %" G_GUINT64_FORMAT
             " told %" G_GUINT64_FORMAT " reason 0x%02x repeats %u\n  %s\n",
-            what, ledger->moment, message, sent->publisher, sent->topic, sent->qos, sent->retain, sent->is_will,
-            sent->asked, sent->told, sent->reason, sent->repeats, ledger->doing ? ledger->doing : "");
+            what, ledger->moment, message, sent->publisher, sent->topic, sent->qos, sent->retain,
+            sent->is_will, sent->asked, sent->told, sent->reason, sent->repeats,
+            ledger->doing ? ledger->doing : "");
     abort();
 }
 
@@ -41,7 +47,8 @@ void ledger_deinit(struct ledger *ledger)
 char *ledger_topic(uint8_t topic)
 {
     return topic < TOPIC_RETAINED ? g_strdup(ledger_topics[topic])
-                                  : g_strdup_printf("r/%u/%u", (topic - TOPIC_RETAINED) / 2u, (topic - TOPIC_RETAINED) % 2u);
+                                  : g_strdup_printf("r/%u/%u", (topic - TOPIC_RETAINED) / 2u,
+                                                    (topic - TOPIC_RETAINED) % 2u);
 }
 
 struct sent *ledger_sent(struct ledger *ledger, guint message)
@@ -96,7 +103,8 @@ void life_free(struct life *life)
 #define held_at(life, i) (&g_array_index((life)->held, struct held, i))
 
 /* All of this filter that were asked before `moment` end: by question, or by answer. */
-static void end_all(struct life *life, uint8_t filter, uint64_t before, uint64_t moment, bool is_told)
+static void end_all(struct life *life, uint8_t filter, uint64_t before, uint64_t moment,
+                    bool is_told)
 {
     for (guint i = 0; i < life->held->len; i++) {
         struct held *held = held_at(life, i);
@@ -107,7 +115,8 @@ static void end_all(struct life *life, uint8_t filter, uint64_t before, uint64_t
     }
 }
 
-uint64_t life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos, bool no_local)
+uint64_t life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos,
+                            bool no_local)
 {
     uint64_t moment = ++ledger->moment;
     struct held held = {.asked = moment,
@@ -143,7 +152,8 @@ uint64_t life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t 
     return moment;
 }
 
-void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter, uint64_t asked)
+void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter,
+                            uint64_t asked)
 {
     end_all(life, filter, asked, ++ledger->moment, true);
 }
@@ -156,7 +166,7 @@ static bool concerns(const struct life *life, const struct held *held, const str
     return !is_own && matches(held->filter, sent->topic);
 }
 
-static bool may_hold(const struct ledger *ledger, const struct held *held, const struct sent *sent)
+static bool may_hold(const struct held *held, const struct sent *sent)
 {
     bool was_in_time = sent->topic >= TOPIC_RETAINED || held->asked <= sent->told;
     return was_in_time && held->end_told >= sent->asked;
@@ -176,64 +186,91 @@ static void describe(struct ledger *ledger, const struct life *life, const struc
 {
     g_autoptr(GString) line = g_string_new(NULL);
 
-    g_string_append_printf(line, "it came to client %u: qos %u retain %d dup %d ids", life->client, arrival->qos, arrival->retain, arrival->dup);
+    g_string_append_printf(line, "it came to client %u: qos %u retain %d dup %d ids", life->client,
+                           arrival->qos, arrival->retain, arrival->dup);
     for (unsigned i = 0; i < arrival->id_count; i++) {
         g_string_append_printf(line, " %u", arrival->ids[i]);
     }
     for (guint i = 0; i < life->held->len; i++) {
         const struct held *held = held_at(life, i);
-        g_string_append_printf(line, "\n  held '%s' (id %u) qos %u no-local %d asked %" G_GUINT64_FORMAT " told %" G_GINT64_FORMAT
-                               " end asked %" G_GINT64_FORMAT " end told %" G_GINT64_FORMAT,
-                               ledger_filters[held->filter], held->filter + 1u, held->qos, held->no_local, held->asked,
-                               (gint64)held->told, (gint64)held->end_asked, (gint64)held->end_told);
+        g_string_append_printf(
+            line,
+            "\n  held '%s' (id %u) qos %u no-local %d asked %" G_GUINT64_FORMAT
+            " told %" G_GINT64_FORMAT " end asked %" G_GINT64_FORMAT " end told %" G_GINT64_FORMAT,
+            ledger_filters[held->filter], held->filter + 1u, held->qos, held->no_local, held->asked,
+            (gint64)held->told, (gint64)held->end_asked, (gint64)held->end_told);
     }
     g_free(ledger->doing);
     ledger->doing = g_string_free(g_steal_pointer(&line), FALSE);
 }
 
-static void fail_arrival(struct ledger *ledger, const struct life *life, const struct arrival *arrival, const char *what)
+static void fail_arrival(struct ledger *ledger, const struct life *life,
+                         const struct arrival *arrival, const char *what)
 {
     describe(ledger, life, arrival);
     fail(ledger, arrival->message, what);
 }
 
-/* The filters that may have brought it, and those that must have: QoS (MQTT 5, 3.3.4-2) and identifiers (3.3.4-3). */
-static void judge_subscriptions(struct ledger *ledger, struct life *life, const struct sent *sent, const struct arrival *arrival)
+/* What the subscriptions of a life say about one message. */
+struct verdict {
+    int qos_most, qos_least;    /* -1 = none may, none must have brought it */
+    unsigned explained;         /* identifiers */
+    const struct held *unnamed; /* certain, but its identifier is missing */
+};
+
+static bool is_certain(const struct held *held, const struct sent *sent,
+                       const struct arrival *arrival)
 {
-    int qos_most = -1, qos_least = -1;
-    unsigned explained = 0;
+    return held->told <= sent->asked && held->end_asked == NEVER && !arrival->retain &&
+           !is_shared(held->filter);
+}
+
+static void weigh(struct verdict *verdict, const struct held *held, bool must, bool is_named,
+                  bool is_first)
+{
+    verdict->qos_most = MAX(verdict->qos_most, held->qos);
+    verdict->explained += is_named && is_first;
+    if (must) {
+        verdict->qos_least = MAX(verdict->qos_least, held->qos);
+        verdict->unnamed = is_named ? verdict->unnamed : held;
+    }
+}
+
+/* The filters that may have brought it, and those that must have: QoS (MQTT 5, 3.3.4-2) and
+ * identifiers (3.3.4-3). */
+static void judge_subscriptions(struct ledger *ledger, struct life *life, const struct sent *sent,
+                                const struct arrival *arrival)
+{
+    struct verdict verdict = {.qos_most = -1, .qos_least = -1};
     bool seen[G_N_ELEMENTS(ledger_filters)] = {false};
 
     for (guint i = 0; i < life->held->len; i++) {
         const struct held *held = held_at(life, i);
-        if (!concerns(life, held, sent) || !may_hold(ledger, held, sent)) {
-            continue;
-        }
-        qos_most = MAX(qos_most, held->qos);
-        if (!seen[held->filter] && has_id(arrival, held->filter)) {
-            seen[held->filter] = true;
-            explained++;
-        }
-        bool is_certain = held->told <= sent->asked && held->end_asked == NEVER && !arrival->retain && !is_shared(held->filter);
-        if (is_certain) {
-            qos_least = MAX(qos_least, held->qos);
-        }
-        if (is_certain && !has_id(arrival, held->filter)) {
-            fail_arrival(ledger, life, arrival, "a subscription identifier is missing [MQTT-3.3.4-3]");
+        if (concerns(life, held, sent) && may_hold(held, sent)) {
+            bool is_named = has_id(arrival, held->filter);
+            weigh(&verdict, held, is_certain(held, sent, arrival), is_named, !seen[held->filter]);
+            seen[held->filter] |= is_named;
         }
     }
-    if (qos_most < 0) {
+    if (verdict.qos_most < 0) {
         fail_arrival(ledger, life, arrival, "it came to a session that had not subscribed");
     }
-    if (explained != arrival->id_count) {
-        fail_arrival(ledger, life, arrival, "it came with an identifier of no matching subscription");
+    if (verdict.unnamed) {
+        fail_arrival(ledger, life, arrival, "a subscription identifier is missing [MQTT-3.3.4-3]");
     }
-    if (arrival->qos > MIN(sent->qos, qos_most) || (qos_least >= 0 && arrival->qos < MIN(sent->qos, qos_least))) {
-        fail_arrival(ledger, life, arrival, "it came with another QoS than subscribed [MQTT-3.3.4-2]");
+    if (verdict.explained != arrival->id_count) {
+        fail_arrival(ledger, life, arrival,
+                     "it came with an identifier of no matching subscription");
+    }
+    if (arrival->qos > MIN(sent->qos, verdict.qos_most) ||
+        (verdict.qos_least >= 0 && arrival->qos < MIN(sent->qos, verdict.qos_least))) {
+        fail_arrival(ledger, life, arrival,
+                     "it came with another QoS than subscribed [MQTT-3.3.4-2]");
     }
 }
 
-static void judge_repetition(struct ledger *ledger, struct life *life, const struct sent *sent, const struct arrival *arrival)
+static void judge_repetition(struct ledger *ledger, struct life *life, const struct sent *sent,
+                             const struct arrival *arrival)
 {
     gpointer key = GUINT_TO_POINTER(arrival->message);
     guint came = GPOINTER_TO_UINT(g_hash_table_lookup(life->came, key));
@@ -249,15 +286,18 @@ static void judge_repetition(struct ledger *ledger, struct life *life, const str
         }
     }
     g_hash_table_insert(life->came, key, GUINT_TO_POINTER(came + (arrival->dup ? DUP_ONE : 1)));
-    if (came == 0 && !sent->is_will && sent->repeats == 0) { /* a repeated one has two places in the order */
+    if (came == 0 && !sent->is_will &&
+        sent->repeats == 0) { /* a repeated one has two places in the order */
         if (arrival->message <= life->last[sent->publisher]) {
-            fail_arrival(ledger, life, arrival, "it came after a later one of its publisher [MQTT-4.6.0-6]");
+            fail_arrival(ledger, life, arrival,
+                         "it came after a later one of its publisher [MQTT-4.6.0-6]");
         }
         life->last[sent->publisher] = arrival->message;
     }
 }
 
-void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic, const struct arrival *arrival)
+void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic,
+                   const struct arrival *arrival)
 {
     ++ledger->moment;
     ledger->came++;
@@ -281,8 +321,8 @@ void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic, 
 
 static bool is_promised(const struct sent *sent)
 {
-    return sent->told != NEVER && sent->reason < 0x80 && sent->expires_ms == 0 && !sent->is_will && sent->has_content &&
-           (sent->topic < TOPIC_SHARED || sent->topic >= TOPIC_RETAINED);
+    return sent->told != NEVER && sent->reason < 0x80 && sent->expires_ms == 0 && !sent->is_will &&
+           sent->has_content && (sent->topic < TOPIC_SHARED || sent->topic >= TOPIC_RETAINED);
 }
 
 void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_connected)
@@ -292,14 +332,15 @@ void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_
         bool is_certain = false;
         for (guint j = 0; is_promised(sent) && j < life->held->len; j++) {
             const struct held *held = held_at(life, j);
-            bool holds = !is_shared(held->filter) && held->told <= sent->asked && held->end_asked >= sent->told &&
-                         concerns(life, held, sent);
+            bool holds = !is_shared(held->filter) && held->told <= sent->asked &&
+                         held->end_asked >= sent->told && concerns(life, held, sent);
             is_certain |= holds && held->qos > 0;
             if (holds && is_connected && sent->reason == 0x10) {
                 fail(ledger, i, "its publisher was told that nobody subscribes");
             }
         }
-        if (is_certain && !ledger->may_drop && !g_hash_table_contains(life->came, GUINT_TO_POINTER(i))) {
+        if (is_certain && !ledger->may_drop &&
+            !g_hash_table_contains(life->came, GUINT_TO_POINTER(i))) {
             describe(ledger, life, &(struct arrival){.message = i});
             fail(ledger, i, "it was acknowledged and never came [MQTT-4.5.0-1]");
         }
@@ -314,8 +355,12 @@ void ledger_settle_shares(struct ledger *ledger, struct life *const *lives, unsi
         if (sent->topic < TOPIC_SHARED || sent->topic >= TOPIC_WILL) {
             continue;
         }
-        for (unsigned j = 1; j < count; j++) { /* 0 is the monitor, which has its own subscription */
-            guint came = lives[j] ? GPOINTER_TO_UINT(g_hash_table_lookup(lives[j]->came, GUINT_TO_POINTER(i))) : 0;
+        for (unsigned j = 1; j < count;
+             j++) { /* 0 is the monitor, which has its own subscription */
+            guint came =
+                lives[j]
+                    ? GPOINTER_TO_UINT(g_hash_table_lookup(lives[j]->came, GUINT_TO_POINTER(i)))
+                    : 0;
             times += came > 0;
         }
         if (times > 1 + sent->repeats) {
@@ -327,10 +372,12 @@ void ledger_settle_shares(struct ledger *ledger, struct life *const *lives, unsi
 void ledger_settle_wills(struct ledger *ledger, const struct life *monitor)
 {
     for (guint i = 0; i < ledger->will_fates->len; i++) {
-        const struct will_account *account = &g_array_index(ledger->will_fates, struct will_account, i);
+        const struct will_account *account =
+            &g_array_index(ledger->will_fates, struct will_account, i);
         bool came = g_hash_table_contains(monitor->came, GUINT_TO_POINTER(account->message));
         if (came && account->fate == WILL_MUST_NOT) {
-            fail(ledger, account->message, "a will came that was cancelled [MQTT-3.1.2-10] [MQTT-3.1.3-9]");
+            fail(ledger, account->message,
+                 "a will came that was cancelled [MQTT-3.1.2-10] [MQTT-3.1.3-9]");
         }
         if (!came && account->fate == WILL_MUST && !ledger->may_drop_wills) {
             fail(ledger, account->message, "a will never came [MQTT-3.1.2-8]");
@@ -339,29 +386,47 @@ void ledger_settle_wills(struct ledger *ledger, const struct life *monitor)
     g_array_set_size(ledger->will_fates, 0);
 }
 
-/* A repeated QoS 1 message may come to the broker once more behind a QoS 2 one that it has already: then it is the last. */
+/* What may be retained under a topic, as its messages go by. */
+struct retained_candidates {
+    bool is_explained; /* what was found is one of them */
+    bool may_be_none;
+    bool may_be_none_again; /* by a removal that was repeated */
+};
+
+static void pass(struct retained_candidates *candidates, const struct sent *sent, bool is_found,
+                 bool found_is_repeated)
+{
+    bool is_told = sent->told != NEVER && sent->qos > 0 && sent->reason < 0x80;
+
+    candidates->may_be_none_again |= sent->qos == 1 && sent->repeats > 0 && !sent->has_content;
+    if (is_told) { /* nothing before it may be left */
+        candidates->may_be_none = !sent->has_content;
+        candidates->is_explained = is_found || (candidates->is_explained && found_is_repeated);
+    } else {
+        candidates->may_be_none |= !sent->has_content;
+        candidates->is_explained |= is_found;
+    }
+}
+
+/* A repeated QoS 1 message may come to the broker once more behind a QoS 2 one that it has already:
+ * then it is the last. */
 void ledger_settle_retained(struct ledger *ledger, uint8_t topic, guint message)
 {
-    bool may_be_none = true, is_explained = false, may_be_none_again = false;
+    struct retained_candidates candidates = {.may_be_none = true};
+    bool is_repeated = ledger_sent(ledger, message)->repeats > 0;
 
     for (guint i = 1; i < ledger->sent->len; i++) {
         const struct sent *sent = ledger_sent(ledger, i);
-        bool is_refused = sent->told != NEVER && sent->reason >= 0x80;
-        if (sent->topic != topic || (is_refused && sent->repeats == 0)) {
-            continue;
-        }
-        bool is_repeated = sent->qos == 1 && sent->repeats > 0;
-        may_be_none_again |= is_repeated && !sent->has_content;
-        if (sent->told != NEVER && sent->qos > 0 && !is_refused) { /* nothing before it may be left */
-            may_be_none = !sent->has_content;
-            is_explained = message == i || (is_explained && ledger_sent(ledger, message)->repeats > 0);
-        } else {
-            may_be_none |= !sent->has_content;
-            is_explained |= message == i;
+        bool is_refused = sent->told != NEVER && sent->reason >= 0x80 && sent->repeats == 0;
+        if (sent->topic == topic && !is_refused) {
+            pass(&candidates, sent, message == i, is_repeated);
         }
     }
-    if (message == 0 ? !may_be_none && !may_be_none_again : !is_explained) {
-        fail(ledger, message, message == 0 ? "a retained message is gone" : "a retained message is not the last one");
+    if (message == 0 && !candidates.may_be_none && !candidates.may_be_none_again) {
+        fail(ledger, message, "a retained message is gone");
+    }
+    if (message != 0 && !candidates.is_explained) {
+        fail(ledger, message, "a retained message is not the last one");
     }
 }
 

@@ -1,6 +1,7 @@
-/* The account that the simulation keeps of MQTT: who published what and was told so, who had subscribed from when to when, what came.
- * Time is counted in moments (events of the clients); a thing is certain from the answer on, and possible from the question on. What must
- * be, and what must not be, is judged from that alone, never from the inside of the broker. */
+/* The account that the simulation keeps of MQTT: who published what and was told so, who had
+ * subscribed from when to when, what came. Time is counted in moments (events of the clients); a
+ * thing is certain from the answer on, and possible from the question on. What must be, and what
+ * must not be, is judged from that alone, never from the inside of the broker. */
 #pragma once
 
 #include <glib.h>
@@ -28,8 +29,8 @@ struct held {
 
 /* One life of a session. */
 struct life {
-    GArray *held;       /* of struct held */
-    GHashTable *came;   /* number of the message -> times, those with DUP in the high half */
+    GArray *held;     /* of struct held */
+    GHashTable *came; /* number of the message -> times, those with DUP in the high half */
     uint32_t last[CLIENTS_MAX]; /* by publisher: the highest number that came */
     uint8_t client;
     bool is_persistent; /* it has been all the time */
@@ -43,7 +44,7 @@ struct ledger {
     guint checked;      /* those before it are settled */
     GArray *will_fates; /* of struct { guint message; enum will_fate fate; } */
     uint64_t came, duplicates;
-    char *doing; /* for the line of a failure */
+    char *doing;         /* for the line of a failure */
     bool may_drop;       /* queues are short and drop their oldest: nothing must come */
     bool may_drop_wills; /* queues are short */
 };
@@ -71,11 +72,14 @@ guint ledger_publish(struct ledger *ledger, const struct sent *sent);
 
 struct life *life_new(uint8_t client, bool is_persistent);
 void life_free(struct life *life);
-/* Return the moment of asking, which is handed back with the answer: several may be under way for one filter. */
-uint64_t life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos, bool no_local);
+/* Return the moment of asking, which is handed back with the answer: several may be under way for
+ * one filter. */
+uint64_t life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t filter, uint8_t qos,
+                            bool no_local);
 void life_tell_subscribed(struct ledger *ledger, struct life *life, uint8_t filter, uint64_t asked);
 uint64_t life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t filter);
-void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter, uint64_t asked);
+void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter,
+                            uint64_t asked);
 
 struct arrival {
     guint message;
@@ -85,7 +89,8 @@ struct arrival {
     unsigned id_count;
 };
 /* Judges what came. */
-void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic, const struct arrival *arrival);
+void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic,
+                   const struct arrival *arrival);
 /* When all is quiet: what must have come to this life has come. */
 void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_connected);
 /* What came to the share groups, over all lives. */

@@ -1,4 +1,5 @@
-/* See node.h. A group is filled until the turn ends, as with consensus; at most GROUPS_MAX are on their way, then it goes on filling. */
+/* See node.h. A group is filled until the turn ends, as with consensus; at most GROUPS_MAX are on
+ * their way, then it goes on filling. */
 #include "node.h"
 #include "access/access.h"
 #include "base/clock.h"
@@ -49,7 +50,8 @@ static void apply(struct state *state, uint64_t index, GBytes *entry)
     GError *error = NULL;
 
     if (state_apply(state, index, view(entry), &error) != 0) {
-        g_error("entry %" G_GUINT64_FORMAT " was not applied: %s", index, error ? error->message : "no reason");
+        g_error("entry %" G_GUINT64_FORMAT " was not applied: %s", index,
+                error ? error->message : "no reason");
     }
 }
 
@@ -107,7 +109,8 @@ bool node_turn(struct node *node, unsigned groups)
 
 bool node_is_quiet(const struct node *node)
 {
-    return node->filling->len == 0 && g_queue_get_length((GQueue *)&node->groups) == 0 && state_pending(node->state) == 0;
+    return node->filling->len == 0 && g_queue_get_length((GQueue *)&node->groups) == 0 &&
+           state_pending(node->state) == 0;
 }
 
 /* ---- life ---- */
@@ -117,7 +120,8 @@ static uint8_t *on_refuse(void *owner, size_t length)
     return NULL;
 }
 
-static struct state *state_from_disk(struct node *node, uint64_t node_id, const struct state_log *log)
+static struct state *state_from_disk(struct node *node, uint64_t node_id,
+                                     const struct state_log *log)
 {
     struct state_options options = {node_id, node->epoch};
     struct state *state = state_new(&options, log);

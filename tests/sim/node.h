@@ -1,6 +1,6 @@
-/* One node of the simulation: the real broker and state over a log in memory. What the log has committed survives a crash; what is
- * under way is lost, as with a real one. A second state follows the log, and now and then is made anew from a snapshot: it must always
- * be the same. */
+/* One node of the simulation: the real broker and state over a log in memory. What the log has
+ * committed survives a crash; what is under way is lost, as with a real one. A second state follows
+ * the log, and now and then is made anew from a snapshot: it must always be the same. */
 #pragma once
 
 #include <glib.h>
@@ -13,8 +13,8 @@ struct loop;
 struct state;
 
 struct node {
-    struct loop *loop;   /* borrowed */
-    GRand *random;       /* borrowed */
+    struct loop *loop; /* borrowed */
+    GRand *random;     /* borrowed */
     struct state *state;
     struct state *follower;
     struct access *access;
@@ -25,7 +25,7 @@ struct node {
     GPtrArray *entries;  /* GBytes, applied since the snapshot */
     uint64_t index;      /* of the last entry */
     uint64_t epoch;
-    uint64_t refusals;   /* appends to refuse: the backlog is full */
+    uint64_t refusals; /* appends to refuse: the backlog is full */
     bool is_dead, is_ticking;
 };
 
@@ -33,7 +33,8 @@ void node_init(struct node *node, struct loop *loop, GRand *random);
 void node_deinit(struct node *node);
 /* Kills it, and starts it again from what is on disk. Its streams are the caller's to cut first. */
 void node_crash(struct node *node);
-/* Ends the turn: the group goes on its way, and up to `groups` arrive on disk and are applied. True when something happened. */
+/* Ends the turn: the group goes on its way, and up to `groups` arrive on disk and are applied. True
+ * when something happened. */
 bool node_turn(struct node *node, unsigned groups);
 /* The follower is the same; then it is made anew from a snapshot, and the log is cut there. */
 void node_compare(struct node *node);

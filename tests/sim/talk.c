@@ -30,19 +30,23 @@ static uint16_t next_packet_id(struct client *client)
 void talk_trace(const struct client *client, const char *text)
 {
     if (client->world->traced == client->number) {
-        printf("%6" G_GUINT64_FORMAT " %8" G_GUINT64_FORMAT " ms c%u %s\n", client->world->ledger.moment,
-               loop_now_ms(client->world->loop), client->number, text);
+        printf("%6" G_GUINT64_FORMAT " %8" G_GUINT64_FORMAT " ms c%u %s\n",
+               client->world->ledger.moment, loop_now_ms(client->world->loop), client->number,
+               text);
     }
 }
 
-static void trace_frame(const struct client *client, const char *way, const struct packet_frame *frame)
+static void trace_frame(const struct client *client, const char *way,
+                        const struct packet_frame *frame)
 {
     if (client->world->traced == client->number) {
         struct packet_publish publish = {0};
         g_autofree char *what = packet_frame_describe(frame, PACKET_MQTT_5);
-        bool is_publish = frame->type == PACKET_PUBLISH && packet_publish_decode(frame, PACKET_MQTT_5, &publish) == 0;
-        g_autofree char *line = g_strdup_printf("%s %s %.*s", way, what, is_publish ? (int)publish.payload.length : 0,
-                                                (const char *)publish.payload.at);
+        bool is_publish = frame->type == PACKET_PUBLISH &&
+                          packet_publish_decode(frame, PACKET_MQTT_5, &publish) == 0;
+        g_autofree char *line =
+            g_strdup_printf("%s %s %.*s", way, what, is_publish ? (int)publish.payload.length : 0,
+                            (const char *)publish.payload.at);
         talk_trace(client, line);
     }
 }
@@ -111,7 +115,8 @@ void client_publish(struct client *client)
         sent.has_content = below(client, 4) != 0;
     }
     guint message = ledger_publish(&client->world->ledger, &sent);
-    struct outgoing outgoing = {.message = message, .packet_id = sent.qos > 0 ? next_packet_id(client) : 0};
+    struct outgoing outgoing = {.message = message,
+                                .packet_id = sent.qos > 0 ? next_packet_id(client) : 0};
     if (sent.qos > 0) {
         g_array_append_val(client->outgoing, outgoing);
     }
@@ -134,7 +139,8 @@ void talk_repeat(struct client *client)
 static guint find_outgoing(const struct client *client, uint16_t packet_id)
 {
     guint i = 0;
-    while (i < client->outgoing->len && g_array_index(client->outgoing, struct outgoing, i).packet_id != packet_id) {
+    while (i < client->outgoing->len &&
+           g_array_index(client->outgoing, struct outgoing, i).packet_id != packet_id) {
         i++;
     }
     return i;
@@ -179,7 +185,8 @@ static void note_retained(struct client *client, const char *topic, guint messag
 static void take(struct client *client, const struct packet_publish *publish)
 {
     g_autofree char *topic = g_strndup((const char *)publish->topic.at, publish->topic.length);
-    g_autofree char *payload = g_strndup((const char *)publish->payload.at, publish->payload.length);
+    g_autofree char *payload =
+        g_strndup((const char *)publish->payload.at, publish->payload.length);
     struct arrival arrival = {.message = (guint)strtoul(payload, NULL, 10),
                               .qos = publish->qos,
                               .retain = publish->retain,
@@ -190,7 +197,8 @@ static void take(struct client *client, const struct packet_publish *publish)
     if (g_str_has_prefix(topic, "$SYS/") || payload[0] == 0) {
         return;
     }
-    while (arrival.id_count < G_N_ELEMENTS(arrival.ids) && properties_next_subscription_id(&publish->properties, &at, &id)) {
+    while (arrival.id_count < G_N_ELEMENTS(arrival.ids) &&
+           properties_next_subscription_id(&publish->properties, &at, &id)) {
         arrival.ids[arrival.id_count++] = id;
     }
     if (publish->retain) {
@@ -211,7 +219,8 @@ static void on_publish(struct client *client, const struct packet_frame *frame)
     if (packet_publish_decode(frame, PACKET_MQTT_5, &publish) != 0) {
         client_fail(client, "a malformed PUBLISH");
     }
-    if (publish.qos > 0 && place_of(client->unanswered, publish.packet_id) < client->unanswered->len) {
+    if (publish.qos > 0 &&
+        place_of(client->unanswered, publish.packet_id) < client->unanswered->len) {
         client_fail(client, "a packet id that is in use [MQTT-2.2.1-4]");
     }
     if (publish.qos > 0) {
@@ -220,7 +229,8 @@ static void on_publish(struct client *client, const struct packet_frame *frame)
     if (client->unanswered->len > client->receive_maximum) {
         client_fail(client, "more than the receive maximum [MQTT-3.3.4-9]");
     }
-    bool is_known = publish.qos == 2 && place_of(client->received, publish.packet_id) < client->received->len;
+    bool is_known =
+        publish.qos == 2 && place_of(client->received, publish.packet_id) < client->received->len;
     if (!is_known) {
         take(client, &publish);
     }
@@ -264,7 +274,8 @@ static void on_suback(struct client *client, const struct packet_frame *frame)
     if (packet_suback_decode(frame, PACKET_MQTT_5, &suback) != 0) {
         client_fail(client, "a malformed SUBACK");
     }
-    while (at < client->asking->len && g_array_index(client->asking, struct asking, at).packet_id != suback.packet_id) {
+    while (at < client->asking->len &&
+           g_array_index(client->asking, struct asking, at).packet_id != suback.packet_id) {
         at++;
     }
     if (at == client->asking->len) {
@@ -328,7 +339,8 @@ void client_read(struct client *client, size_t most)
 
     virtual_stream_receive(client->stream, client->input, most);
     while (client->stream &&
-           packet_frame_find((struct bytes){client->input->data + at, client->input->len - at}, UINT32_MAX, &frame) == 1) {
+           packet_frame_find((struct bytes){client->input->data + at, client->input->len - at},
+                             UINT32_MAX, &frame) == 1) {
         at += frame.total_bytes;
         on_frame(client, &frame);
     }
@@ -374,7 +386,8 @@ void client_subscribe(struct client *client, uint8_t filter, uint8_t qos, bool n
 void client_unsubscribe(struct client *client, uint8_t filter)
 {
     struct bytes text = bytes_from_string(ledger_filters[filter]);
-    struct asking asking = {.packet_id = next_packet_id(client), .filter = filter, .is_unsubscribe = true};
+    struct asking asking = {
+        .packet_id = next_packet_id(client), .filter = filter, .is_unsubscribe = true};
     g_autoptr(GByteArray) packet = g_byte_array_new();
 
     packet_unsubscribe_encode(asking.packet_id, &text, 1, PACKET_MQTT_5, packet);

@@ -1,4 +1,5 @@
-/* See virtual_loop.h. Timers fire in order of their time, those of the same in the order of being started. */
+/* See virtual_loop.h. Timers fire in order of their time, those of the same in the order of being
+ * started. */
 #include "virtual_loop.h"
 #include "base/clock.h"
 #include "base/list.h"
@@ -108,11 +109,11 @@ static struct timer *first_due(struct loop *loop, uint64_t until_ms)
 {
     struct timer *first = NULL;
 
-    list_for_each(link, &loop->timers)
-    {
+    list_for_each(link, &loop->timers) {
         struct timer *timer = list_entry(link, struct timer, link);
         if (timer->due_ms <= until_ms &&
-            (!first || timer->due_ms < first->due_ms || (timer->due_ms == first->due_ms && timer->order < first->order))) {
+            (!first || timer->due_ms < first->due_ms ||
+             (timer->due_ms == first->due_ms && timer->order < first->order))) {
             first = timer;
         }
     }
@@ -165,7 +166,8 @@ void virtual_loop_end_turn(struct loop *loop)
 }
 
 /* Nothing here hashes passwords: nobody logs in with one. */
-void work_submit(struct loop *loop, void (*work)(void *owner), void (*done)(void *owner), void *owner)
+void work_submit(struct loop *loop, void (*work)(void *owner), void (*done)(void *owner),
+                 void *owner)
 {
     assert(!"work off the loop");
 }

@@ -1,5 +1,6 @@
-/* A loop whose time stands still until it is moved: stands in for loop/, base/clock.c and the socket side of net/ when the
- * broker is linked into the simulation. One world a process, because the clocks of base/ know no owner. */
+/* A loop whose time stands still until it is moved: stands in for loop/, base/clock.c and the
+ * socket side of net/ when the broker is linked into the simulation. One world a process, because
+ * the clocks of base/ know no owner. */
 #pragma once
 
 #include "base/bytes.h"
@@ -34,7 +35,8 @@ bool virtual_stream_was_read(const struct stream *stream);
 void virtual_stream_finish(struct stream *stream);
 /* The wire is cut: what is under way is lost. */
 void virtual_stream_cut(struct stream *stream);
-/* Presents up to `most` of the bytes sent to the broker, or the end. False when there was nothing to do. */
+/* Presents up to `most` of the bytes sent to the broker, or the end. False when there was nothing
+ * to do. */
 bool virtual_stream_deliver(struct stream *stream, size_t most);
 /* The client forgets it; freed when the broker has too. */
 void virtual_stream_release(struct stream *stream);

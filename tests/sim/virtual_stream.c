@@ -1,13 +1,14 @@
-/* Streams without sockets: two byte queues, and the rules of net/stream.h kept to the letter: no callback from inside a call of its
- * owner, leftovers presented again, the end told once. */
-#include "net/stream.h"
+/* Streams without sockets: two byte queues, and the rules of net/stream.h kept to the letter: no
+ * callback from inside a call of its owner, leftovers presented again, the end told once. */
 #include "loop/loop.h"
+#include "net/stream.h"
 #include "virtual_loop.h"
 #include <assert.h>
 #include <errno.h>
 
 struct stream {
-    const struct stream_events *events; /* NULL when the broker has given it up, or has not started it */
+    const struct stream_events
+        *events; /* NULL when the broker has given it up, or has not started it */
     void *owner;
     struct loop *loop;
     uint64_t *moved;
@@ -47,7 +48,8 @@ void stream_start(struct stream *stream, const struct stream_events *events, voi
 
 void stream_peer(const struct stream *stream, struct stream_peer *peer)
 {
-    *peer = (struct stream_peer){.kind = STREAM_TCP, .is_loopback = true, .address = "127.0.0.1", .port = 1};
+    *peer = (struct stream_peer){
+        .kind = STREAM_TCP, .is_loopback = true, .address = "127.0.0.1", .port = 1};
 }
 
 uint8_t *stream_reserve(struct stream *stream, size_t length)
@@ -66,8 +68,8 @@ void stream_write(struct stream *stream, const void *bytes, size_t length)
     stream->was_high |= stream->to_client->len >= STREAM_HIGH_WATER_BYTES;
 }
 
-void stream_write_shared(struct stream *stream, const void *bytes, size_t length, void (*release)(void *holder),
-                         void *holder)
+void stream_write_shared(struct stream *stream, const void *bytes, size_t length,
+                         void (*release)(void *holder), void *holder)
 {
     stream_write(stream, bytes, length);
     release(holder);
@@ -170,7 +172,8 @@ static void tell_end(struct stream *stream)
 static void present(struct stream *stream, size_t most)
 {
     size_t length = MIN(most, stream->to_broker->len);
-    g_autofree uint8_t *view = g_memdup2(stream->to_broker->data, length); /* of its own: overruns are seen */
+    g_autofree uint8_t *view =
+        g_memdup2(stream->to_broker->data, length); /* of its own: overruns are seen */
     size_t consumed = stream->events->on_bytes(stream->owner, view, length);
 
     assert(consumed <= length);
