@@ -87,8 +87,9 @@ static bool is_reading_wanted(const struct connection *connection)
     if (connection->state == CONNECTION_OPENING) {
         return false;
     }
-    return list_is_empty(&connection->held_link) &&
-           connection->waiting_publishes < connection->broker->settings->receive_maximum;
+    /* A slow subscriber is always read: its acknowledgements are what others wait for, perhaps in a circle. */
+    bool is_held = !list_is_empty(&connection->held_link) && list_is_empty(&connection->congested_link);
+    return !is_held && connection->waiting_publishes < connection->broker->settings->receive_maximum;
 }
 
 void connection_update_reading(struct connection *connection)

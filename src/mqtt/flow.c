@@ -55,6 +55,7 @@ bool flow_is_congested(struct connection *subscriber)
     struct broker *broker = subscriber->broker;
     subscriber->congested_since_ms = loop_now_ms(broker->loop);
     list_append(&broker->congested, &subscriber->congested_link);
+    connection_update_reading(subscriber);
     if (!timer_is_active(broker->slow_timer)) {
         arm(broker);
     }
@@ -94,6 +95,7 @@ void flow_update(struct connection *subscriber)
         subscriber->is_dropping = false;
         subscriber->congested_since_ms = 0;
         release_all(subscriber);
+        connection_update_reading(subscriber);
     }
 }
 
