@@ -199,9 +199,10 @@ static void on_stream(void *owner, struct stream *stream, const char *error)
     static const struct stream_events events = {on_bytes, on_drained, on_end};
     struct http_run *run = owner;
     const struct http_call *call = run->call;
-    run->connector = NULL;
+    connector_free(TAKE(run->connector));
     if (!stream) {
-        run_fail(run, error);
+        cli_fail(&run->error, "%s", error); /* names the host */
+        run_end(run);
         return;
     }
     run->stream = stream;

@@ -16,6 +16,7 @@
 #include "packet/reason.h"
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #define CONNECT_MS       20000
 #define FLUSH_MS         30000 /* the longest wait for output that the broker does not take */
@@ -159,7 +160,8 @@ static void link_retry_or_fail(struct mqtt_link *link, uint8_t reason, const cha
     }
     const struct mqtt_target *target = link->options->target;
     if (!link->options->reconnect || !link->was_up || link_is_unwanted(reason)) {
-        mqtt_link_fail(link, "%s port %u: %s", target->host, target->port, text);
+        bool is_named = g_str_has_prefix(text, target->host); /* by the connector */
+        mqtt_link_fail(link, "%s port %u: %s", target->host, target->port, is_named ? text + strlen(target->host) + 2 : text);
         return;
     }
     if (!link->options->values->quiet) {
@@ -215,7 +217,7 @@ static void link_log_in(struct mqtt_link *link, struct stream *stream)
 static void on_stream(void *owner, struct stream *stream, const char *error)
 {
     struct mqtt_link *link = owner;
-    link->connector = NULL;
+    connector_free(TAKE(link->connector));
     if (stream) {
         link_log_in(link, stream);
     } else {
