@@ -18,7 +18,7 @@
 struct tls_context {
     SSL_CTX *ctx;
     bool is_client, require_client_certificate, insecure;
-    char *certificate_file, *key_file, *ca_file, *minimum_version;
+    char *certificate_file, *key_file, *ca_file, *minimum_version, *maximum_version;
 };
 
 static const char *last_error(void)
@@ -83,6 +83,9 @@ static SSL_CTX *make(const struct tls_context *context, GError **error)
     SSL_CTX *ctx = SSL_CTX_new(context->is_client ? TLS_client_method() : TLS_server_method());
     bool is_1_3 = g_strcmp0(context->minimum_version, "1.3") == 0;
 
+    if (g_strcmp0(context->maximum_version, "1.2") == 0) {
+        SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
+    }
     SSL_CTX_set_min_proto_version(ctx, is_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                               SSL_MODE_RELEASE_BUFFERS);
@@ -108,6 +111,7 @@ struct tls_context *tls_context_new(const struct tls_options *options, GError **
     context->key_file = g_strdup(options->key_file);
     context->ca_file = g_strdup(options->ca_file);
     context->minimum_version = g_strdup(options->minimum_version);
+    context->maximum_version = g_strdup(options->maximum_version);
     context->ctx = make(context, error);
     if (!context->ctx) {
         tls_context_free(context);
@@ -138,6 +142,7 @@ void tls_context_free(struct tls_context *context)
     g_free(context->key_file);
     g_free(context->ca_file);
     g_free(context->minimum_version);
+    g_free(context->maximum_version);
     g_free(context);
 }
 

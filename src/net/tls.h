@@ -15,6 +15,7 @@ struct tls_options {
     bool require_client_certificate; /* servers */
     bool insecure;                   /* clients: do not verify (only on explicit request) */
     const char *minimum_version;     /* "1.2" (default) or "1.3" */
+    const char *maximum_version;     /* "1.2" or "1.3" (default) */
 };
 
 /* Messages name the file and what to do. */

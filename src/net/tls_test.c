@@ -1,0 +1,307 @@
+/* TLS from listener to connector: versions, client certificates, reload, handshakes that fail. */
+#include "net/tls.h"
+#include "net/connector.h"
+#include "net/fixture.h"
+#include "net/listener.h"
+#include <glib/gstdio.h>
+#include <netinet/in.h>
+
+struct world {
+    struct loop *loop;
+    char *folder, *certificate, *key, *client_certificate, *client_key;
+    struct tls_context *server, *client;
+    struct listener *listener;
+    struct connector *connector;
+    struct owner accepted, connected;
+    unsigned accepts, results;
+    char *error; /* of connecting */
+};
+
+static void on_stream(void *owner, struct stream *stream)
+{
+    struct world *world = owner;
+
+    world->accepts++;
+    owner_start(&world->accepted, stream);
+}
+
+static void on_done(void *owner, struct stream *stream, const char *error)
+{
+    struct world *world = owner;
+
+    world->results++;
+    world->error = g_strdup(error);
+    if (stream) {
+        owner_start(&world->connected, stream);
+    }
+}
+
+static int set_up(void **state)
+{
+    struct world *world = g_new0(struct world, 1);
+
+    world->loop = loop_new();
+    world->folder = g_dir_make_tmp("tls-test-XXXXXX", NULL);
+    world->certificate = g_build_filename(world->folder, "server.pem", NULL);
+    world->key = g_build_filename(world->folder, "server.key", NULL);
+    world->client_certificate = g_build_filename(world->folder, "client.pem", NULL);
+    world->client_key = g_build_filename(world->folder, "client.key", NULL);
+    tls_make_self_signed(world->certificate, world->key, "box.example", NULL);
+    tls_make_self_signed(world->client_certificate, world->client_key, "sensor-7", NULL);
+    *state = world;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *world = *state;
+    const char *names[] = {world->certificate, world->key, world->client_certificate,
+                           world->client_key};
+
+    listener_free(world->listener);
+    connector_free(world->connector);
+    if (world->accepted.received) {
+        owner_finish(&world->accepted);
+    }
+    if (world->connected.received) {
+        owner_finish(&world->connected);
+    }
+    tls_context_free(world->server);
+    tls_context_free(world->client);
+    loop_free(world->loop);
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_unlink(names[i]);
+    }
+    g_rmdir(world->folder);
+    g_free(world->folder);
+    g_free(world->certificate);
+    g_free(world->key);
+    g_free(world->client_certificate);
+    g_free(world->client_key);
+    g_free(world->error);
+    g_free(world);
+    return 0;
+}
+
+static void listen_with(struct world *world, struct tls_options options)
+{
+    GError *error = NULL;
+
+    options.certificate_file = world->certificate;
+    options.key_file = world->key;
+    world->server = tls_context_new(&options, &error);
+    assert_null(error);
+    struct listener_options listening = {.address = "127.0.0.1", .tls = world->server};
+    world->listener = listener_new(world->loop, &listening, on_stream, world, &error);
+    assert_null(error);
+}
+
+static void connect_with(struct world *world, struct tls_options options, const char *host)
+{
+    GError *error = NULL;
+
+    options.is_client = true;
+    options.ca_file = options.ca_file ? options.ca_file : world->certificate;
+    tls_context_free(world->client);
+    world->client = tls_context_new(&options, &error);
+    assert_null(error);
+    connector_free(world->connector);
+    world->connector = connector_new(world->loop, host, listener_port(world->listener),
+                                     world->client, 3000, on_done, world);
+}
+
+static void bytes_travel_both_ways(struct world *world)
+{
+    wait_for(world->loop, world->connected.stream != NULL);
+    stream_write(world->connected.stream, "hello", 5);
+    wait_for(world->loop, world->accepted.received && owner_has(&world->accepted, "hello"));
+    stream_write(world->accepted.stream, "welcome", 7);
+    wait_for(world->loop, owner_has(&world->connected, "welcome"));
+}
+
+static void tls_1_3_carries_bytes_both_ways(void **state)
+{
+    struct world *world = *state;
+    struct stream_peer peer;
+
+    listen_with(world, (struct tls_options){.minimum_version = "1.3"});
+    connect_with(world, (struct tls_options){.minimum_version = "1.3"}, "localhost");
+    bytes_travel_both_ways(world);
+    stream_peer(world->accepted.stream, &peer);
+    assert_int_equal(peer.kind, STREAM_TLS);
+    assert_true(peer.is_loopback);
+    assert_null(peer.certificate_cn);
+}
+
+static void tls_1_2_is_spoken_too(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.maximum_version = "1.2"});
+    connect_with(world, (struct tls_options){.insecure = false}, "127.0.0.1");
+    bytes_travel_both_ways(world);
+}
+
+static void a_version_that_is_too_old_is_refused(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.minimum_version = "1.3"});
+    connect_with(world, (struct tls_options){.maximum_version = "1.2"}, "localhost");
+    wait_for(world->loop, world->results == 1 && world->accepted.ends == 1);
+    assert_non_null(world->error);
+    assert_int_equal(world->accepted.error, -EPROTO);
+}
+
+static void a_megabyte_comes_through_whole(void **state)
+{
+    struct world *world = *state;
+    g_autofree char *much = g_malloc(1000000);
+
+    for (size_t i = 0; i < 1000000; i++) {
+        much[i] = (char)(i * 31 + i / 1000);
+    }
+    listen_with(world, (struct tls_options){.insecure = false});
+    connect_with(world, (struct tls_options){.insecure = false}, "localhost");
+    wait_for(world->loop, world->connected.stream != NULL);
+    for (size_t at = 0; at < 1000000; at += 100) {
+        stream_write(world->connected.stream, much + at, 100);
+    }
+    wait_for(world->loop, world->accepted.received && world->accepted.received->len == 1000000);
+    assert_memory_equal(world->accepted.received->data, much, 1000000);
+}
+
+static void a_verified_client_certificate_names_its_owner(void **state)
+{
+    struct world *world = *state;
+    struct stream_peer peer;
+
+    listen_with(world, (struct tls_options){.ca_file = world->client_certificate,
+                                            .require_client_certificate = true});
+    connect_with(world,
+                 (struct tls_options){.certificate_file = world->client_certificate,
+                                      .key_file = world->client_key},
+                 "localhost");
+    bytes_travel_both_ways(world);
+    stream_peer(world->accepted.stream, &peer);
+    assert_string_equal(peer.certificate_cn, "sensor-7");
+}
+
+static void a_client_without_the_required_certificate_is_refused(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.ca_file = world->client_certificate,
+                                            .require_client_certificate = true});
+    connect_with(world, (struct tls_options){.insecure = false}, "localhost");
+    wait_for(world->loop, world->accepted.ends == 1);
+    assert_int_equal(world->accepted.error, -EPROTO);
+    assert_int_equal(world->accepted.received->len, 0);
+}
+
+static void a_server_that_nobody_vouches_for_is_refused(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.insecure = false});
+    connect_with(world, (struct tls_options){.ca_file = world->client_certificate}, "localhost");
+    wait_for(world->loop, world->results == 1);
+    assert_non_null(world->error);
+    assert_null(world->connected.stream);
+}
+
+static void a_reload_counts_for_new_connections_and_drops_nobody(void **state)
+{
+    struct world *world = *state;
+    GError *error = NULL;
+
+    listen_with(world, (struct tls_options){.insecure = false});
+    connect_with(world, (struct tls_options){.insecure = false}, "localhost");
+    bytes_travel_both_ways(world);
+
+    tls_make_self_signed(world->certificate, world->key, "box.example", NULL);
+    assert_int_equal(tls_context_reload(world->server, &error), 0);
+    stream_write(world->connected.stream, "!", 1);
+    wait_for(world->loop, owner_has(&world->accepted, "hello!"));
+
+    owner_finish(&world->connected);
+    owner_finish(&world->accepted);
+    world->connected = world->accepted = (struct owner){.most = 0};
+    connect_with(world, (struct tls_options){.insecure = false}, "localhost"); /* the new CA */
+    bytes_travel_both_ways(world);
+}
+
+static void a_failed_reload_keeps_the_old_certificate_and_names_the_file(void **state)
+{
+    struct world *world = *state;
+    g_autoptr(GError) error = NULL;
+
+    listen_with(world, (struct tls_options){.insecure = false});
+    connect_with(world, (struct tls_options){.insecure = false}, "localhost");
+    g_file_set_contents(world->certificate, "no certificate", -1, NULL);
+    assert_true(tls_context_reload(world->server, &error) < 0);
+    assert_non_null(strstr(error->message, world->certificate));
+    bytes_travel_both_ways(world);
+}
+
+static int connect_raw(const struct world *world)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(listener_port(world->listener)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void who_speaks_no_tls_is_refused(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.insecure = false});
+    int fd = connect_raw(world);
+    peer_send(fd, "\x10\x0c this is no ClientHello, it is something else altogether");
+    wait_for(world->loop, world->accepted.ends == 1);
+    assert_int_equal(world->accepted.error, -EPROTO);
+    close(fd);
+}
+
+static void writing_before_the_handshake_does_not_spin(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.insecure = false});
+    int fd = connect_raw(world);
+    wait_for(world->loop, world->accepts == 1);
+    stream_write(world->accepted.stream, "early", 5);
+    struct timer *wake = timer_new(world->loop, on_wake, NULL);
+    timer_start(wake, 50);
+    unsigned turns = 0;
+    for (; timer_is_active(wake); turns++) {
+        uv_run(loop_native(world->loop), UV_RUN_ONCE);
+    }
+    assert_true(turns < 10);
+    timer_free(wake);
+    close(fd);
+}
+
+#define TLS_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TLS_TEST(tls_1_3_carries_bytes_both_ways),
+        TLS_TEST(tls_1_2_is_spoken_too),
+        TLS_TEST(a_version_that_is_too_old_is_refused),
+        TLS_TEST(a_megabyte_comes_through_whole),
+        TLS_TEST(a_verified_client_certificate_names_its_owner),
+        TLS_TEST(a_client_without_the_required_certificate_is_refused),
+        TLS_TEST(a_server_that_nobody_vouches_for_is_refused),
+        TLS_TEST(a_reload_counts_for_new_connections_and_drops_nobody),
+        TLS_TEST(a_failed_reload_keeps_the_old_certificate_and_names_the_file),
+        TLS_TEST(who_speaks_no_tls_is_refused),
+        TLS_TEST(writing_before_the_handshake_does_not_spin),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
