@@ -1,9 +1,11 @@
-/* See route_cache.h. A hit costs one hash and one comparison of the topic; a miss validates the name and walks both trees. */
+/* See route_cache.h. A hit costs one hash and one comparison of the topic; a miss validates the
+ * name and walks both trees. */
 #include "session/route_cache.h"
 #include "topic/name.h"
 #include <glib.h>
 
-void route_cache_init(struct route_cache *cache, struct session_store *live, struct session_store *persistent)
+void route_cache_init(struct route_cache *cache, struct session_store *live,
+                      struct session_store *persistent)
 {
     *cache = (struct route_cache){.live = live, .persistent = persistent};
 }

@@ -1,5 +1,6 @@
-/* Where a topic goes, remembered: one direct-mapped table from topic name to its routes in both stores. An entry is true as long as
- * no filter has changed in its store, so a house that publishes the same topics all day resolves each once. */
+/* Where a topic goes, remembered: one direct-mapped table from topic name to its routes in both
+ * stores. An entry is true as long as no filter has changed in its store, so a house that publishes
+ * the same topics all day resolves each once. */
 #pragma once
 
 #include "session/route.h"
@@ -18,9 +19,11 @@ struct route_cache {
     struct session_store *live, *persistent;
 };
 
-void route_cache_init(struct route_cache *cache, struct session_store *live, struct session_store *persistent);
+void route_cache_init(struct route_cache *cache, struct session_store *live,
+                      struct session_store *persistent);
 void route_cache_deinit(struct route_cache *cache);
-/* Valid until the next call or change of a filter. NULL when the topic is no valid topic name of at most `levels_max` levels. */
+/* Valid until the next call or change of a filter. NULL when the topic is no valid topic name of at
+ * most `levels_max` levels. */
 struct routes *route_cache_find(struct route_cache *cache, struct bytes topic, unsigned levels_max);
 /* Forgets everything (a session was freed: routes borrow sessions). */
 void route_cache_drop(struct route_cache *cache);
