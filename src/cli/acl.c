@@ -1,9 +1,9 @@
 /* `microcloud acl add|rm|ls|import`: who may publish and subscribe where. */
 #include "base/cleanup.h"
 #include "cli/commands.h"
-#include "cli/file.h"
-#include "cli/node_client.h"
-#include "cli/output.h"
+#include "cli/node/ask.h"
+#include "cli/node/file.h"
+#include "cli/node/output.h"
 #include <stdio.h>
 
 struct acl_values {

@@ -5,8 +5,8 @@
 #include "base/cleanup.h"
 #include "cli/commands.h"
 #include "cli/error.h"
-#include "cli/file.h"
-#include "cli/node_client.h"
+#include "cli/node/ask.h"
+#include "cli/node/file.h"
 #include <stdio.h>
 #include <string.h>
 

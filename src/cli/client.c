@@ -1,8 +1,8 @@
 /* `microcloud client ls|inspect|kick`: the sessions of the broker. */
 #include "base/cleanup.h"
 #include "cli/commands.h"
-#include "cli/node_client.h"
-#include "cli/output.h"
+#include "cli/node/ask.h"
+#include "cli/node/output.h"
 #include <stdio.h>
 
 struct client_values {

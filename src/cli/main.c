@@ -91,6 +91,38 @@ static int cli_call_command(const struct cli_command *command, int argc, char **
     return status;
 }
 
+/* `microcloud help NAME [VERB]`, `microcloud --help`. */
+static int cli_help_of(int argc, char **argv)
+{
+    const char *name = argc > 2 && cli_has_name(argv[2]) ? argv[2] : NULL;
+    const char *verb = argc > 3 && name && cli_command_find(name, argv[3]) ? argv[3] : NULL;
+    return cli_print_help(name, verb);
+}
+
+static int cli_verb_error(const char *name, const char *verb)
+{
+    g_autofree char *why =
+        verb ? g_strdup_printf("unknown verb '%s'; see microcloud %s --help", verb, name)
+             : g_strdup_printf("a verb is missing; see microcloud %s --help", name);
+    return cli_usage_error(name, why);
+}
+
+/* `name` is there; argv[1] stands for it. */
+static int cli_run_name(const char *name, int argc, char **argv)
+{
+    const char *verb = argc > 2 ? argv[2] : NULL;
+    const struct cli_command *command = cli_command_find(name, NULL);
+    int taken = 1;
+    if (!command && verb && (command = cli_command_find(name, verb)) != NULL) {
+        taken = 2;
+    }
+    if (cli_wants_help(command, argc - taken, argv + taken)) {
+        return cli_print_help(name, command ? command->verb : NULL);
+    }
+    return command ? cli_call_command(command, argc - taken, argv + taken)
+                   : cli_verb_error(name, verb);
+}
+
 int cli_main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -100,32 +132,9 @@ int cli_main(int argc, char **argv)
     }
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        bool has_name = argc > 2 && cli_has_name(argv[2]);
-        const char *verb =
-            argc > 3 && has_name && cli_command_find(argv[2], argv[3]) ? argv[3] : NULL;
-        return cli_print_help(has_name ? argv[2] : NULL, verb);
+        return cli_help_of(argc, argv);
     }
-    if (strcmp(name, "--version") == 0) {
-        name = "version";
-    }
-    if (!cli_has_name(name)) {
-        return cli_usage_error(name, "unknown command; see microcloud --help");
-    }
-    const char *verb = argc > 2 ? argv[2] : NULL;
-    const struct cli_command *command = cli_command_find(name, NULL);
-    unsigned taken = 1;
-    if (!command && verb) {
-        command = cli_command_find(name, verb);
-        taken = 2;
-    }
-    if (cli_wants_help(command, argc - (int)(command ? taken : 1), argv + (command ? taken : 1))) {
-        return cli_print_help(name, command ? command->verb : NULL);
-    }
-    if (!command) {
-        g_autofree char *why =
-            verb ? g_strdup_printf("unknown verb '%s'; see microcloud %s --help", verb, name)
-                 : g_strdup_printf("a verb is missing; see microcloud %s --help", name);
-        return cli_usage_error(name, why);
-    }
-    return cli_call_command(command, argc - (int)taken, argv + taken);
+    name = strcmp(name, "--version") == 0 ? "version" : name;
+    return cli_has_name(name) ? cli_run_name(name, argc, argv)
+                              : cli_usage_error(name, "unknown command; see microcloud --help");
 }

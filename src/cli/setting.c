@@ -1,8 +1,8 @@
 /* `microcloud setting get|set`: what is true for the whole cluster. */
 #include "base/cleanup.h"
 #include "cli/commands.h"
-#include "cli/node_client.h"
-#include "cli/output.h"
+#include "cli/node/ask.h"
+#include "cli/node/output.h"
 #include <stdio.h>
 
 static const struct output_column list_columns[] = {

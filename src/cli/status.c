@@ -3,8 +3,8 @@
 #include "base/cleanup.h"
 #include "cli/commands.h"
 #include "cli/error.h"
-#include "cli/node_client.h"
-#include "cli/output.h"
+#include "cli/node/ask.h"
+#include "cli/node/output.h"
 #include <stdio.h>
 #include <time.h>
 

@@ -1,8 +1,8 @@
 /* `microcloud topic ls|get|rm`: retained messages. */
 #include "base/cleanup.h"
 #include "cli/commands.h"
-#include "cli/node_client.h"
-#include "cli/output.h"
+#include "cli/node/ask.h"
+#include "cli/node/output.h"
 #include <stdio.h>
 
 static int topic_ls_run(const struct cli_call *call, GError **error)

@@ -4,7 +4,7 @@
 #include "base/cleanup.h"
 #include "cli/commands.h"
 #include "cli/error.h"
-#include "cli/node_client.h"
+#include "cli/node/ask.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -2,10 +2,10 @@
 #include "base/cleanup.h"
 #include "cli/commands.h"
 #include "cli/error.h"
-#include "cli/file.h"
-#include "cli/node_client.h"
-#include "cli/output.h"
-#include "cli/password.h"
+#include "cli/node/ask.h"
+#include "cli/node/file.h"
+#include "cli/node/output.h"
+#include "cli/node/password.h"
 #include <stdio.h>
 #include <string.h>
 

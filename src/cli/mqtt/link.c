@@ -161,7 +161,8 @@ static void link_retry_or_fail(struct mqtt_link *link, uint8_t reason, const cha
     const struct mqtt_target *target = link->options->target;
     if (!link->options->reconnect || !link->was_up || link_is_unwanted(reason)) {
         bool is_named = g_str_has_prefix(text, target->host); /* by the connector */
-        mqtt_link_fail(link, "%s port %u: %s", target->host, target->port, is_named ? text + strlen(target->host) + 2 : text);
+        mqtt_link_fail(link, "%s port %u: %s", target->host, target->port,
+                       is_named ? text + strlen(target->host) + 2 : text);
         return;
     }
     if (!link->options->values->quiet) {

@@ -251,6 +251,27 @@ static void target_client_id(struct mqtt_target *target, const struct mqtt_value
     }
 }
 
+/* All that can be wrong. */
+static int target_parse(struct mqtt_target *target, const struct mqtt_values *values,
+                        GError **error)
+{
+    if (target_check_supported(values, error) < 0 ||
+        target_version(target, values->version_text, error) < 0) {
+        return -1;
+    }
+    if (values->url && target_url(target, values->url, error) < 0) {
+        return -1;
+    }
+    if (values->persistent && !values->id && !values->id_prefix) {
+        cli_fail_usage(error, "-c: needs a client id: -i ID");
+        return -1;
+    }
+    if (target_expiry(target, values, error) < 0 || target_properties(target, values, error) < 0) {
+        return -1;
+    }
+    return target_tls(target, values, error);
+}
+
 int mqtt_target_init(struct mqtt_target *target, const struct mqtt_values *values, const char *name,
                      GError **error)
 {
@@ -264,25 +285,18 @@ int mqtt_target_init(struct mqtt_target *target, const struct mqtt_values *value
         properties_builder_init(builders[i]);
     }
     target_client_id(target, values, name);
-    if (target_check_supported(values, error) < 0 ||
-        target_version(target, values->version_text, error) < 0 ||
-        (values->url && target_url(target, values->url, error) < 0) ||
-        target_expiry(target, values, error) < 0 || target_properties(target, values, error) < 0 ||
-        target_tls(target, values, error) < 0) {
-        return -1;
-    }
-    if (values->persistent && !values->id && !values->id_prefix) {
-        cli_fail_usage(error, "-c: needs a client id: -i ID");
+    if (target_parse(target, values, error) < 0) {
         return -1;
     }
     if (values->unix_path) {
         g_free(target->host);
         target->host = g_strdup_printf("unix:%s", values->unix_path);
     }
-    target->port = values->port > 0   ? (uint16_t)values->port
-                   : target->port > 0 ? target->port
-                   : target->use_tls  ? 8883
-                                      : 1883;
+    if (values->port > 0) {
+        target->port = (uint16_t)values->port;
+    } else if (target->port == 0) {
+        target->port = target->use_tls ? 8883 : 1883;
+    }
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* Tables whose columns are as wide as their widest cell. What a client chose (ids, topics) may hold
  * control characters: they are shown as \xNN, so that nobody's terminal obeys them. */
-#include "cli/output.h"
+#include "cli/node/output.h"
 
 #include "text/units.h"
 #include <glib.h>

@@ -1,13 +1,13 @@
 /* Finds the node as interfaces.md says: --host, $MICROCLOUD_HOST, --data DIR's api.sock,
  * /run/microcloud/api.sock. The Unix socket needs no login: its file mode says who may. Over TCP
  * there is a token: --token, $MICROCLOUD_TOKEN, or one fetched for the user in the URL. */
-#include "cli/node_client.h"
+#include "cli/node/ask.h"
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/error.h"
-#include "cli/http_call.h"
 #include "cli/mqtt/options.h"
+#include "cli/node/http_call.h"
 #include "net/tls.h"
 #include <stdlib.h>
 #include <string.h>

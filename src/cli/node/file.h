@@ -1,7 +1,7 @@
 /* Files that go to the node or come from it. "-" is standard input and output. */
 #pragma once
 
-#include "cli/node_client.h"
+#include "cli/node/ask.h"
 
 /* POSTs a text file and prints how many entries were imported. Returns the exit status. */
 int file_import(const struct node_values *values, const char *target, const char *path,

@@ -1,7 +1,7 @@
 /* Connects, sends the request with `Connection: close`, reads the head, then the body: by
  * Content-Length, in chunks, or until the end. Anything unexpected ends the call with an error;
  * nothing is tried twice, because a request may have been carried out. */
-#include "cli/http_call.h"
+#include "cli/node/http_call.h"
 
 #include "base/cleanup.h"
 #include "cli/error.h"

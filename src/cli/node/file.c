@@ -1,5 +1,5 @@
 /* Reading with a limit, writing beside the old file and then in its place. */
-#include "cli/file.h"
+#include "cli/node/file.h"
 
 #include "base/cleanup.h"
 #include "cli/cli.h"

@@ -1,5 +1,5 @@
 /* Asks on the terminal itself, so that standard input and output stay free. */
-#include "cli/password.h"
+#include "cli/node/password.h"
 
 #include "cli/error.h"
 #include <stdio.h>
