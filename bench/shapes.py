@@ -197,7 +197,7 @@ class Connections(Shape):
 
 class Subscriptions(Shape):
     text = '1,000,000 live subscriptions'
-    metrics = ('subscribes_per_s', 'memory_mb', 'delivered_per_s', 'cpu_s_per_million', 'lost')
+    metrics = ('subscribes_per_s', 'memory_mb', 'delivered_per_s', 'cpu_s_per_million', 'lost', 'generator_cpu_percent')
     peers = ('mosquitto',)
     targets = (Target('memory_mb', 'mosquitto', most=0.5), Target('subscribes_per_s', 'mosquitto', least=1),
                Target('delivered_per_s', 'mosquitto', least=10))
@@ -255,17 +255,20 @@ def speed(mosquitto, nats=0, cpu_mosquitto=0, cpu_nats=0):
     return tuple(targets)
 
 
+NONE_LOST = Target('lost', most=0)
+
 SHAPES = {
     'qos0-1to1': Flow('QoS 0, 1→1, 64 B', ('--window', 20000), speed(7, 1.5, 12, 3)),
     'qos0-fanin': Flow('QoS 0, 50→1', ('--pubs', 50, '--window', 20000), speed(6, 1.5, 10, 3)),
     'qos0-fanout': Flow('QoS 0, 1→50', ('--subs', 50, '--window', 2000), speed(8, 2, 10, 3)),
     'qos0-pairs': Pairs('QoS 0, 100 pairs at a fixed rate', ('--pubs', 100, '--subs', 100), (Target('p99_us', 'mosquitto', most=0.5),),
                         peers=('mosquitto',), nodelay=True),
-    'qos1-live': Flow('QoS 1, 50×20 → 10 live, none lost', ('-q', 1, '--pubs', 50, '--subs', 10, '--in-flight', 20), speed(4, 8),
+    'qos1-live': Flow('QoS 1, 50×20 → 10 live, none lost', ('-q', 1, '--pubs', 50, '--subs', 10, '--in-flight', 20), (*speed(4, 8), NONE_LOST),
                       held=('mosquitto',)),
     'qos1-persistent': Flow('QoS 1, 10×50 → a persistent session',
-                            ('-q', 1, '--pubs', 10, '--subs', 1, '--in-flight', 50, '--persistent'), speed(2, 4), held=('mosquitto',)),
-    'qos2': Flow('QoS 2, 10×20 → 10', ('-q', 2, '--pubs', 10, '--subs', 10, '--in-flight', 20), speed(3), peers=('mosquitto',)),
+                            ('-q', 1, '--pubs', 10, '--subs', 1, '--in-flight', 50, '--persistent'), (*speed(2, 4), NONE_LOST), held=('mosquitto',)),
+    'qos2': Flow('QoS 2, 10×20 → 10', ('-q', 2, '--pubs', 10, '--subs', 10, '--in-flight', 20),
+                 (*speed(3), NONE_LOST), peers=('mosquitto',)),
     'qos1-single': Flow('QoS 1, one at a time', ('-q', 1, '--in-flight', 1, '--window', 1), (Target('p50_us', 'mosquitto', most=1),),
                         peers=('mosquitto',)),
     'connections': Connections(),

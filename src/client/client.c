@@ -29,6 +29,7 @@ struct client {
     GHashTable *requests;   /* packet id -> uint64_t token of SUBSCRIBE and UNSUBSCRIBE, owned */
     GHashTable *received;   /* packet ids of QoS 2 between PUBREC and PUBREL */
     GByteArray *scratch;
+    const struct properties_builder *subscribe_properties, *disconnect_properties; /* borrowed */
     uint64_t last_sent_ms, last_received_ms;
     uint32_t packet_bytes_max, server_packet_bytes_max;
     uint16_t keep_alive_s, receive_maximum, last_packet_id;
@@ -368,6 +369,10 @@ void client_subscribe(struct client *client, const struct packet_subscription *s
     struct properties_builder properties;
 
     properties_builder_init(&properties);
+    if (client->subscribe_properties) {
+        g_byte_array_append(properties.bytes, client->subscribe_properties->bytes->data,
+                            client->subscribe_properties->bytes->len);
+    }
     if (subscription_id != 0 && client->version == PACKET_MQTT_5) {
         properties_add_varint(&properties, PROPERTY_SUBSCRIPTION_ID, subscription_id);
     }
@@ -428,6 +433,8 @@ struct client *client_new(struct loop *loop, struct stream *stream, const struct
     client->server_packet_bytes_max = UINT32_MAX;
     client->packet_bytes_max = options->packet_bytes_max ? options->packet_bytes_max : UINT32_MAX;
     client->manual_ack = options->manual_ack;
+    client->subscribe_properties = options->subscribe_properties;
+    client->disconnect_properties = options->disconnect_properties;
     client->last_received_ms = loop_now_ms(loop);
     struct packet_connect connect = options->connect;
     if (options->connect_properties) {
@@ -445,7 +452,8 @@ struct client *client_new(struct loop *loop, struct stream *stream, const struct
 void client_free(struct client *client, uint8_t disconnect_reason)
 {
     if (client->is_connected && client->stream) {
-        packet_disconnect_encode(disconnect_reason, client->version, NULL, scratch(client));
+        packet_disconnect_encode(disconnect_reason, client->version, client->disconnect_properties,
+                                 scratch(client));
         send_scratch(client);
     }
     if (client->stream) {

@@ -14,6 +14,8 @@ struct client_options {
     struct packet_connect connect;       /* views live until client_new returns; version, id, will, properties ... */
     const struct properties_builder *connect_properties; /* MQTT 5; NULL for none */
     const struct properties_builder *will_properties;
+    /* MQTT 5, of every SUBSCRIBE and of the DISCONNECT: borrowed until client_free; NULL for none */
+    const struct properties_builder *subscribe_properties, *disconnect_properties;
     uint32_t packet_bytes_max; /* incoming; larger ends the connection */
     bool manual_ack; /* QoS > 0 is acknowledged by client_acknowledge, not by itself */
 };

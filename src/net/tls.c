@@ -52,7 +52,10 @@ static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **
     if (key_file && SSL_CTX_check_private_key(ctx) != 1) {
         return fail(error, "key", key_file, "it does not belong to the certificate");
     }
-    if (context->ca_file && SSL_CTX_load_verify_locations(ctx, context->ca_file, NULL) != 1) {
+    bool is_directory = context->ca_file && g_file_test(context->ca_file, G_FILE_TEST_IS_DIR);
+    if (context->ca_file &&
+        SSL_CTX_load_verify_locations(ctx, is_directory ? NULL : context->ca_file,
+                                      is_directory ? context->ca_file : NULL) != 1) {
         return fail(error, "CA file", context->ca_file,
                     "give a readable PEM file with the CA's certificate");
     }

@@ -210,6 +210,8 @@ static void link_log_in(struct mqtt_link *link, struct stream *stream)
                              .retain = values->will_retain}},
         .connect_properties = is_5 ? &target->connect : NULL,
         .will_properties = is_5 ? &target->will : NULL,
+        .subscribe_properties = is_5 ? &target->subscribe : NULL,
+        .disconnect_properties = is_5 ? &target->disconnect : NULL,
         .packet_bytes_max = PACKET_BYTES_MAX,
     };
     link->client = client_new(link->loop, stream, &options, values->debug ? &noisy : &quiet, link);

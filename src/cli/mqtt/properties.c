@@ -37,7 +37,7 @@ static const struct {
     {"topic-alias", PROPERTY_TOPIC_ALIAS, KIND_U16, AT_PUBLISH},
     {"topic-alias-maximum", PROPERTY_TOPIC_ALIAS_MAXIMUM, KIND_U16, AT_CONNECT},
     {"user-property", PROPERTY_USER, KIND_PAIR,
-     AT_CONNECT | AT_PUBLISH | AT_SUBSCRIBE | AT_UNSUBSCRIBE | AT_DISCONNECT | AT_WILL},
+     AT_CONNECT | AT_PUBLISH | AT_SUBSCRIBE | AT_DISCONNECT | AT_WILL},
     {"will-delay-interval", PROPERTY_WILL_DELAY, KIND_U32, AT_WILL},
 };
 
