@@ -33,8 +33,8 @@ function row(message) {
     if (message.retain) {
         payload.append(make('span', 'tag', 'retained'));
     }
-    payload.append(isBinary ? (message.payload.length === 0 ? 'empty' : `${count(message.payload.length)} bytes, binary`) : text);
-    line.append(make('td', '', message.at.toLocaleTimeString('en-GB')), make('td', 'topic', message.topic), payload, make('td', '', String(message.qos)));
+    payload.append(isBinary ? (message.payload.length === 0 ? 'empty' : 'binary') : text);
+    line.append(make('td', '', message.at.toLocaleTimeString('en-GB')), make('td', 'topic', message.topic), payload, make('td', 'bytes', count(message.payload.length)));
     return line;
 }
 
@@ -127,9 +127,11 @@ export function startMessages(login) {
     draw();
     drawCurve();
     const suffix = Array.from(crypto.getRandomValues(new Uint8Array(4)), byte => byte.toString(16).padStart(2, '0')).join('');
+    const clientId = `console-${suffix}`;
+    $('board').dataset.client = clientId;
     mqtt = new Mqtt({
         url: `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/mqtt`,
-        clientId: `console-${suffix}`,
+        clientId,
         username: login.password === undefined ? null : login.user,
         password: login.password ?? null,
         filter: $('filter').value,

@@ -19,7 +19,7 @@ function draw(status) {
     showState(status.quorum ? 'good' : 'bad', status.quorum ? 'Serving' : 'Takes no changes');
     note('offline', status.quorum ? null : `The node takes no changes (${log.state}): is its disk full? Reading goes on.`, true);
     write('clients', count(mqtt.clients_connected));
-    write('clients-more', `${count(mqtt.clients_total)} sessions`);
+    write('clients-more', mqtt.clients_total === 1 ? '1 session' : `${count(mqtt.clients_total)} sessions`);
     write('retained', count(mqtt.retained_messages));
     write('retained-more', size(mqtt.retained_bytes));
     write('queued', count(mqtt.queued_messages));
