@@ -8,7 +8,7 @@
 static const struct duration_unit {
     const char *name;
     double ms;
-} duration_units[] = {{"ns", 1e-6}, {"us", 1e-3}, {"ms", 1},       {"s", 1000},
+} duration_units[] = {{"ns", 1e-6}, {"us", 1e-3},   {"ms", 1},      {"s", 1000},
                       {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
 
 static int fail(GError **error, const char *what, const char *text, const char *allowed)
@@ -20,11 +20,27 @@ static int fail(GError **error, const char *what, const char *text, const char *
 static const struct duration_unit *find_unit(const char *at, size_t length)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(duration_units); i++) {
-        if (strlen(duration_units[i].name) == length && strncmp(duration_units[i].name, at, length) == 0) {
+        if (strlen(duration_units[i].name) == length &&
+            strncmp(duration_units[i].name, at, length) == 0) {
             return &duration_units[i];
         }
     }
     return NULL;
+}
+
+/* A decimal number at the front of `text`; negative when there is none. Exponents and hexadecimals,
+ * which strtod would take, are none. */
+static double take_number(const char *text, const char **end)
+{
+    g_autofree char *number = g_strndup(text, strspn(text, "0123456789."));
+    char *number_end;
+
+    if (!strpbrk(number, "0123456789")) {
+        return -1;
+    }
+    double value = g_ascii_strtod(number, &number_end);
+    *end = text + strlen(number);
+    return *number_end ? -1 : value;
 }
 
 int text_parse_duration_ms(const char *text, uint64_t *duration_ms, GError **error)
@@ -38,8 +54,8 @@ int text_parse_duration_ms(const char *text, uint64_t *duration_ms, GError **err
         return 0;
     }
     while (*at) {
-        char *end;
-        double number = g_ascii_isdigit(*at) || *at == '.' ? g_ascii_strtod(at, &end) : -1;
+        const char *end;
+        double number = take_number(at, &end);
         size_t length = number < 0 ? 0 : strcspn(end, "0123456789.");
         const struct duration_unit *unit = number < 0 ? NULL : find_unit(end, length);
         if (!unit || unit->ms >= last_ms) {
@@ -60,8 +76,8 @@ int text_parse_size_bytes(const char *text, uint64_t *size_bytes, GError **error
 {
     static const char allowed[] = "must be like 512, 64k, 50M or 1.5GiB";
     static const char prefixes[] = "kmgtp";
-    char *end;
-    double number = g_ascii_isdigit(text[0]) || text[0] == '.' ? g_ascii_strtod(text, &end) : -1;
+    const char *end;
+    double number = take_number(text, &end);
 
     if (number < 0) {
         return fail(error, "size", text, allowed);
@@ -89,7 +105,8 @@ char *text_format_duration_ms(uint64_t duration_ms)
     for (unsigned i = G_N_ELEMENTS(duration_units); i-- > 2 && parts < 2;) {
         uint64_t unit_ms = (uint64_t)duration_units[i].ms;
         if (duration_ms >= unit_ms) {
-            g_string_append_printf(text, "%" G_GUINT64_FORMAT "%s", duration_ms / unit_ms, duration_units[i].name);
+            g_string_append_printf(text, "%" G_GUINT64_FORMAT "%s", duration_ms / unit_ms,
+                                   duration_units[i].name);
             duration_ms %= unit_ms;
             parts++;
         }

@@ -4,7 +4,8 @@
 #include <glib.h>
 #include <stdint.h>
 
-/* "90s", "1m30s", "1.5h", "250ms", "2d"; units ns us ms s m h d, joined from large to small; "0" alone needs none. */
+/* "90s", "1m30s", "1.5h", "250ms", "2d"; units ns us ms s m h d, joined from large to small; "0"
+ * alone needs none. */
 int text_parse_duration_ms(const char *text, uint64_t *duration_ms, GError **error);
 /* "50M", "1.5 GiB", "64k", "100": binary multiples (1024), with or without b and ib, any case. */
 int text_parse_size_bytes(const char *text, uint64_t *size_bytes, GError **error);

@@ -16,29 +16,44 @@ static struct text_value *value_of(json_t *json)
     return (struct text_value *)(void *)json;
 }
 
-/* jansson's own limit is 2048 levels of recursion; ours stands before it, and is cheap: depth is counted over the raw text. */
-static int check_depth(const char *text, size_t length, GError **error)
+static int fail(GError **error, unsigned line, unsigned column, const char *what)
 {
-    unsigned depth = 0, line = 1;
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "JSON line %u, column %u: %s", line,
+                column, what);
+    return -1;
+}
+
+/* jansson's own limit is 2048 levels of recursion, and it has none for values. Ours stand before it
+ * and cost one look at the raw text: brackets and commas outside of strings. */
+static int check_limits(const char *text, size_t length, GError **error)
+{
+    unsigned depth = 0, line = 1, nodes = 1;
+    size_t line_begin = 0;
     bool is_string = false;
 
     for (size_t i = 0; i < length; i++) {
         char c = text[i];
-        line += c == '\n';
+        if (c == '\n') {
+            line++;
+            line_begin = i + 1;
+        }
         if (is_string) {
             i += c == '\\';
             is_string = c != '"';
-        } else if (c == '"') {
-            is_string = true;
-        } else if (c == '[' || c == '{') {
-            depth++;
-        } else if ((c == ']' || c == '}') && depth > 0) {
-            depth--;
+            continue;
         }
-        if (depth > TEXT_DEPTH_MAX) {
-            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "JSON line %u: nested deeper than %d levels", line,
-                        TEXT_DEPTH_MAX);
-            return -1;
+        bool is_opening = c == '[' || c == '{';
+        is_string = c == '"';
+        nodes += is_opening || c == ',';
+        depth += is_opening;
+        depth -= (c == ']' || c == '}') && depth > 0;
+        const char *fault =
+            depth > TEXT_DEPTH_MAX   ? "nested deeper than " G_STRINGIFY(TEXT_DEPTH_MAX) " levels"
+            : nodes > TEXT_NODES_MAX ? "more than " G_STRINGIFY(TEXT_NODES_MAX) " values"
+            : c == '\0'              ? "a NUL byte" /* jansson passes over it */
+                                     : NULL;
+        if (fault) {
+            return fail(error, line, (unsigned)(i - line_begin + 1), fault);
         }
     }
     return 0;
@@ -49,15 +64,17 @@ struct text_value *text_parse_json(const char *text, size_t length, GError **err
     json_error_t where;
 
     if (length > TEXT_BYTES_MAX) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "JSON: longer than %d bytes", TEXT_BYTES_MAX);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "JSON: longer than %d bytes",
+                    TEXT_BYTES_MAX);
         return NULL;
     }
-    if (check_depth(text, length, error) < 0) {
+    if (check_limits(text, length, error) < 0) {
         return NULL;
     }
     json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
     if (!json) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "JSON line %d, column %d: %s", where.line, where.column, where.text);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "JSON line %d, column %d: %s",
+                    where.line, where.column, where.text);
     }
     return value_of(json);
 }
@@ -95,7 +112,8 @@ enum text_kind text_kind(const struct text_value *value)
 
 const char *text_kind_to_string(enum text_kind kind)
 {
-    static const char *const names[] = {"null", "boolean", "integer", "number", "string", "list", "object"};
+    static const char *const names[] = {"null",   "boolean", "integer", "number",
+                                        "string", "list",    "object"};
 
     return names[kind];
 }
@@ -157,7 +175,8 @@ double text_number(const struct text_value *value, double otherwise)
 {
     enum text_kind kind = text_kind(value);
 
-    return kind == TEXT_INTEGER || kind == TEXT_NUMBER ? json_number_value(json_of(value)) : otherwise;
+    return kind == TEXT_INTEGER || kind == TEXT_NUMBER ? json_number_value(json_of(value))
+                                                       : otherwise;
 }
 
 /* ---- making ---- */
@@ -226,7 +245,8 @@ void text_append_string(struct text_value *list, const char *text)
 
 char *text_to_json(const struct text_value *value, bool is_pretty)
 {
-    char *json = json_dumps(json_of(value), JSON_ENCODE_ANY | (is_pretty ? JSON_INDENT(2) : JSON_COMPACT));
+    char *json =
+        json_dumps(json_of(value), JSON_ENCODE_ANY | (is_pretty ? JSON_INDENT(2) : JSON_COMPACT));
     char *copy = g_strdup(json);
 
     free(json);

@@ -1,5 +1,6 @@
-/* One tree for JSON and YAML: null, boolean, integer, number, string, list, object (keys in the order in which they came). Made by parsing or by hand, printed as
- * JSON. A value has one owner: adding it to a list or object gives it away. */
+/* One tree for JSON and YAML: null, boolean, integer, number, string, list, object (keys in the
+ * order in which they came). Made by parsing or by hand, printed as JSON. A value has one owner:
+ * adding it to a list or object gives it away. */
 #pragma once
 
 #include <glib.h>
@@ -13,11 +14,21 @@ struct text_value;
 #define TEXT_BYTES_MAX (8 * 1024 * 1024)
 #define TEXT_NODES_MAX 200000 /* YAML: aliases may not blow a small text up */
 
-enum text_kind { TEXT_NULL, TEXT_BOOLEAN, TEXT_INTEGER, TEXT_NUMBER, TEXT_STRING, TEXT_LIST, TEXT_OBJECT };
+enum text_kind {
+    TEXT_NULL,
+    TEXT_BOOLEAN,
+    TEXT_INTEGER,
+    TEXT_NUMBER,
+    TEXT_STRING,
+    TEXT_LIST,
+    TEXT_OBJECT
+};
 
-/* NULL with an error that names line and column. Duplicate keys, bad UTF-8, NUL, and depth above TEXT_DEPTH_MAX are errors. */
+/* NULL with an error that names line and column. Duplicate keys, bad UTF-8, NUL, and depth above
+ * TEXT_DEPTH_MAX are errors. */
 struct text_value *text_parse_json(const char *text, size_t length, GError **error);
-/* One document of the JSON subset of YAML 1.1: no tags, anchors and aliases allowed within limits. */
+/* One document of the JSON subset of YAML 1.1: no tags, anchors and aliases allowed within limits.
+ */
 struct text_value *text_parse_yaml(const char *text, size_t length, GError **error);
 void text_free(struct text_value *value); /* takes NULL */
 
@@ -32,7 +43,8 @@ const char *text_kind_to_string(enum text_kind kind);
 const struct text_value *text_get(const struct text_value *value, const char *key);
 const struct text_value *text_at(const struct text_value *value, size_t at);
 size_t text_count(const struct text_value *value); /* of a list's or object's members, else 0 */
-const char *text_key_at(const struct text_value *value, size_t at); /* of an object's member, in order */
+const char *text_key_at(const struct text_value *value,
+                        size_t at); /* of an object's member, in order */
 
 /* The value, or `otherwise` when there is none of this kind. */
 const char *text_string(const struct text_value *value, const char *otherwise);

@@ -1,9 +1,11 @@
-/* YAML into the tree of value.h, from libyaml's events. Containers under construction stand on a stack of TEXT_DEPTH_MAX; nothing recurses. Anchors are
- * remembered and an alias is a copy of what it names; the number of values in all is limited. */
+/* YAML into the tree of value.h, from libyaml's events. Containers under construction stand on a
+ * stack of TEXT_DEPTH_MAX; nothing recurses. Anchors are remembered and an alias is a copy of what
+ * it names; the number of values in all is limited. */
 #include "base/cleanup.h"
 #include "text/value.h"
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 #include <yaml.h>
 
@@ -12,11 +14,13 @@ struct level {
     char *key;         /* of an object: waits for its value */
     char *anchor;      /* owned; known once the container is whole, so it cannot hold itself */
     unsigned nodes;    /* values before it */
+    unsigned height;   /* levels of the highest value in it */
 };
 
 struct anchor {
     json_t *value;
-    unsigned nodes; /* values in it */
+    unsigned nodes;  /* values in it */
+    unsigned height; /* levels: 0 for a scalar */
 };
 
 struct builder {
@@ -29,19 +33,45 @@ struct builder {
 
 static int fail(GError **error, const yaml_mark_t *mark, const char *what)
 {
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "YAML line %zu, column %zu: %s", mark->line + 1, mark->column + 1, what);
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "YAML line %zu, column %zu: %s",
+                mark->line + 1, mark->column + 1, what);
     return -EINVAL;
 }
 
-/* Plain scalars of the core schema: null, booleans, integers, numbers; anything else, and all that is quoted, is a string. */
+/* YAML 1.2, 10.3.2: decimal, 0o octal, 0x hexadecimal, floating point; NULL when it is none. */
+static json_t *parse_number(const char *text)
+{
+    bool is_hexadecimal = g_str_has_prefix(text, "0x"), is_octal = g_str_has_prefix(text, "0o");
+    const char *digits = text + (is_hexadecimal || is_octal ? 2 : 0);
+    const char *first = digits + (digits == text && (*text == '-' || *text == '+'));
+    char *end;
+
+    if (!g_ascii_isxdigit(*first) && *first != '.') {
+        return NULL;
+    }
+    errno = 0;
+    long long integer = strtoll(digits, &end, is_hexadecimal ? 16 : is_octal ? 8 : 10);
+    if (*end == '\0' && errno == 0) {
+        return json_integer(integer);
+    }
+    if (is_hexadecimal || is_octal || strspn(first, "0123456789.eE+-") != strlen(first)) {
+        return NULL;
+    }
+    double number = g_ascii_strtod(text, &end);
+    return *end == '\0' && isfinite(number) ? json_real(number) : NULL;
+}
+
+/* Plain scalars of the core schema: null, booleans, integers, numbers; anything else, and all that
+ * is quoted, is a string. */
 static json_t *scalar(const yaml_event_t *event)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", NULL};
-    static const char *const falses[] = {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", NULL};
+    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes",
+                                        "YES",  "on",   "On",   "ON",  NULL};
+    static const char *const falses[] = {"false", "False", "FALSE", "no",  "No",
+                                         "NO",    "off",   "Off",   "OFF", NULL};
     const char *text = (const char *)event->data.scalar.value;
     size_t length = event->data.scalar.length;
-    char *end;
 
     if (strlen(text) != length) {
         return NULL;
@@ -55,20 +85,13 @@ static json_t *scalar(const yaml_event_t *event)
     if (g_strv_contains(trues, text) || g_strv_contains(falses, text)) {
         return json_boolean(g_strv_contains(trues, text));
     }
-    errno = 0;
-    long long integer = strtoll(text, &end, 10);
-    if (*end == '\0' && errno == 0) {
-        return json_integer(integer);
-    }
-    double number = g_ascii_strtod(text, &end);
-    if (*end == '\0' && (g_ascii_isdigit(text[0]) || text[0] == '-' || text[0] == '.') && errno == 0) {
-        return json_real(number);
-    }
-    return json_stringn(text, length);
+    json_t *number = parse_number(text);
+    return number ? number : json_stringn(text, length);
 }
 
-/* Puts a value (a new reference) where it belongs. */
-static int put(struct builder *builder, json_t *value, const yaml_mark_t *mark, GError **error)
+/* Puts a value (a new reference), `height` levels high, where it belongs. */
+static int put(struct builder *builder, json_t *value, unsigned height, const yaml_mark_t *mark,
+               GError **error)
 {
     if (!value) {
         return fail(error, mark, "not UTF-8, or a number out of range");
@@ -82,6 +105,7 @@ static int put(struct builder *builder, json_t *value, const yaml_mark_t *mark, 
         return 0;
     }
     struct level *level = &builder->levels[builder->depth - 1];
+    level->height = MAX(level->height, height);
     if (json_is_array(level->container)) {
         json_array_append_new(level->container, value);
         return 0;
@@ -105,23 +129,31 @@ static int put(struct builder *builder, json_t *value, const yaml_mark_t *mark, 
     return 0;
 }
 
-static int begin(struct builder *builder, json_t *container, const yaml_char_t *anchor, const yaml_mark_t *mark,
+static int begin(struct builder *builder, json_t *container, const yaml_event_t *event,
                  GError **error)
 {
+    const yaml_mark_t *mark = &event->start_mark;
+    bool is_list = event->type == YAML_SEQUENCE_START_EVENT;
+    const yaml_char_t *tag =
+        is_list ? event->data.sequence_start.tag : event->data.mapping_start.tag;
+    const yaml_char_t *anchor =
+        is_list ? event->data.sequence_start.anchor : event->data.mapping_start.anchor;
+    const struct level *level = builder->depth > 0 ? &builder->levels[builder->depth - 1] : NULL;
     unsigned nodes = builder->nodes;
+    const char *fault = builder->depth >= TEXT_DEPTH_MAX ? "nested deeper than 64 levels"
+                        : tag                            ? "tags are not supported"
+                        : level && json_is_object(level->container) && !level->key
+                            ? "a key must be a string"
+                            : NULL;
 
-    if (builder->depth >= TEXT_DEPTH_MAX) {
+    if (fault) {
         json_decref(container);
-        return fail(error, mark, "nested deeper than 64 levels");
+        return fail(error, mark, fault);
     }
-    if (builder->depth > 0 && json_is_object(builder->levels[builder->depth - 1].container) &&
-        !builder->levels[builder->depth - 1].key) {
-        json_decref(container);
-        return fail(error, mark, "a key must be a string");
-    }
-    int r = put(builder, container, mark, error);
+    int r = put(builder, container, 1, mark, error);
     if (r == 0) {
-        builder->levels[builder->depth++] = (struct level){container, NULL, g_strdup((const char *)anchor), nodes};
+        builder->levels[builder->depth++] = (struct level){
+            .container = container, .anchor = g_strdup((const char *)anchor), .nodes = nodes};
     }
     return r;
 }
@@ -131,16 +163,23 @@ static int use_alias(struct builder *builder, const yaml_event_t *event, GError 
     struct anchor *anchor = g_hash_table_lookup(builder->anchors, event->data.alias.anchor);
 
     if (!anchor) {
-        return fail(error, &event->start_mark, "alias of an anchor that is not there, or that holds itself");
+        return fail(error, &event->start_mark,
+                    "alias of an anchor that is not there, or that holds itself");
     }
-    builder->nodes = anchor->nodes > TEXT_NODES_MAX - builder->nodes ? TEXT_NODES_MAX : builder->nodes + anchor->nodes;
-    return put(builder, json_incref(anchor->value), &event->start_mark, error);
+    if (builder->depth + anchor->height > TEXT_DEPTH_MAX) { /* anchors in anchors add up */
+        return fail(error, &event->start_mark, "nested deeper than 64 levels");
+    }
+    builder->nodes = anchor->nodes > TEXT_NODES_MAX - builder->nodes
+                         ? TEXT_NODES_MAX
+                         : builder->nodes + anchor->nodes;
+    return put(builder, json_incref(anchor->value), anchor->height, &event->start_mark, error);
 }
 
-static void remember(struct builder *builder, const char *name, json_t *value, unsigned nodes)
+static void remember(struct builder *builder, const char *name, json_t *value, unsigned nodes,
+                     unsigned height)
 {
     if (name && value) {
-        struct anchor anchor = {json_incref(value), nodes};
+        struct anchor anchor = {json_incref(value), nodes, height};
         g_hash_table_replace(builder->anchors, g_strdup(name), g_memdup2(&anchor, sizeof anchor));
     }
 }
@@ -149,33 +188,39 @@ static void end_container(struct builder *builder)
 {
     struct level *level = &builder->levels[--builder->depth];
 
-    remember(builder, level->anchor, level->container, builder->nodes - level->nodes);
+    if (builder->depth > 0) {
+        struct level *parent = &builder->levels[builder->depth - 1];
+        parent->height = MAX(parent->height, level->height + 1);
+    }
+    remember(builder, level->anchor, level->container, builder->nodes - level->nodes,
+             level->height + 1);
     g_clear_pointer(&level->anchor, g_free);
 }
 
 static int handle(struct builder *builder, const yaml_event_t *event, GError **error)
 {
     json_t *value;
-    int r;
 
     switch (event->type) {
     case YAML_SCALAR_EVENT:
+        if (event->data.scalar.tag) {
+            return fail(error, &event->start_mark, "tags are not supported");
+        }
         value = scalar(event);
-        remember(builder, (const char *)event->data.scalar.anchor, value, 1);
-        return put(builder, value, &event->start_mark, error);
+        remember(builder, (const char *)event->data.scalar.anchor, value, 1, 0);
+        return put(builder, value, 0, &event->start_mark, error);
     case YAML_ALIAS_EVENT:
         return use_alias(builder, event, error);
     case YAML_SEQUENCE_START_EVENT:
-        return begin(builder, json_array(), event->data.sequence_start.anchor, &event->start_mark, error);
+        return begin(builder, json_array(), event, error);
     case YAML_MAPPING_START_EVENT:
-        return begin(builder, json_object(), event->data.mapping_start.anchor, &event->start_mark, error);
+        return begin(builder, json_object(), event, error);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
         end_container(builder);
         return 0;
     case YAML_DOCUMENT_START_EVENT:
-        r = builder->root ? fail(error, &event->start_mark, "more than one document") : 0;
-        return r;
+        return builder->root ? fail(error, &event->start_mark, "more than one document") : 0;
     default:
         return 0;
     }
@@ -197,7 +242,8 @@ static int parse(yaml_parser_t *parser, struct builder *builder, GError **error)
     while (type != YAML_STREAM_END_EVENT && r == 0) {
         yaml_event_t event;
         if (!yaml_parser_parse(parser, &event)) {
-            return fail(error, &parser->problem_mark, parser->problem ? parser->problem : "cannot be read");
+            return fail(error, &parser->problem_mark,
+                        parser->problem ? parser->problem : "cannot be read");
         }
         type = event.type;
         r = handle(builder, &event, error);
@@ -212,7 +258,8 @@ struct text_value *text_parse_yaml(const char *text, size_t length, GError **err
     yaml_parser_t parser;
 
     if (length > TEXT_BYTES_MAX) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "YAML: longer than %d bytes", TEXT_BYTES_MAX);
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "YAML: longer than %d bytes",
+                    TEXT_BYTES_MAX);
         return NULL;
     }
     builder.anchors = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, free_anchor);
