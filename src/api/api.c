@@ -1,7 +1,9 @@
-/* The API's life and the way of a request: listener -> HTTP -> who is it -> which route -> may it -> its handler.
+/* The API's life and the way of a request: listener -> HTTP -> who is it -> which route -> may it
+ * -> its handler.
  *
- * Who asks: whoever opens the Unix socket is admin; else a bearer token, or the console's cookie. A request that changes something and comes
- * with the cookie must come from our own pages (Origin), so that no other site can use a logged-in browser. */
+ * Who asks: whoever opens the Unix socket is admin; else a bearer token, or the console's cookie. A
+ * request that changes something and comes with the cookie must come from our own pages (Origin),
+ * so that no other site can use a logged-in browser. */
 #include "api/api.h"
 #include "api/request.h"
 #include "api/routes.h"
@@ -13,9 +15,9 @@
 #include "net/listener.h"
 #include "net/tls.h"
 
-#define BODY_BYTES_MAX (2 * 1024 * 1024)
+#define BODY_BYTES_MAX  (2 * 1024 * 1024)
 #define CONNECTIONS_MAX 512
-#define REQUEST_MS_MAX 60000
+#define REQUEST_MS_MAX  60000
 
 /* ---- who asks ---- */
 
@@ -46,7 +48,8 @@ static char *bearer_of(const struct http_head *head)
         g_ascii_strncasecmp((const char *)authorization.at, prefix, sizeof prefix - 1) != 0) {
         return NULL;
     }
-    return g_strndup((const char *)authorization.at + sizeof prefix - 1, authorization.length - (sizeof prefix - 1));
+    return g_strndup((const char *)authorization.at + sizeof prefix - 1,
+                     authorization.length - (sizeof prefix - 1));
 }
 
 char *api_request_token(const struct api_request *request, bool *is_cookie)
@@ -66,7 +69,8 @@ static void identify(struct api_request *request)
         return;
     }
     g_autofree char *token = api_request_token(request, &request->is_by_cookie);
-    const char *username = token ? api_tokens_find(api->tokens, token, loop_now_ms(api->options.loop)) : NULL;
+    const char *username =
+        token ? api_tokens_find(api->tokens, token, loop_now_ms(api->options.loop)) : NULL;
     if (username) {
         access_identity_of(api->options.access, username, &request->identity);
     }
@@ -83,12 +87,14 @@ bool api_is_own_origin(const struct http_head *head)
         return false;
     }
     slashes += 3;
-    return bytes_equal((struct bytes){slashes, origin.length - (size_t)(slashes - origin.at)}, host);
+    return bytes_equal((struct bytes){slashes, origin.length - (size_t)(slashes - origin.at)},
+                       host);
 }
 
 static bool changes_something(const struct http_head *head)
 {
-    return !bytes_equal(head->method, bytes_from_string("GET")) && !bytes_equal(head->method, bytes_from_string("HEAD"));
+    return !bytes_equal(head->method, bytes_from_string("GET")) &&
+           !bytes_equal(head->method, bytes_from_string("HEAD"));
 }
 
 /* ---- the way ---- */
@@ -103,22 +109,32 @@ static void on_request(void *owner, struct http_exchange *exchange)
     request->head = http_request_head(exchange);
     const struct api_route *route = api_route_find(request, &status);
     if (!route) {
-        api_answer_error(request, status, status == 405 ? "method_not_allowed" : status == 400 ? "path_invalid" : "not_found",
-                         "%.*s %.*s: %s", (int)request->head->method.length, request->head->method.at,
-                         (int)request->head->path.length, request->head->path.at,
-                         status == 405 ? "the path is there, but not this method" : status == 400 ? "bad encoding" : "no such path");
+        api_answer_error(request, status,
+                         status == 405   ? "method_not_allowed"
+                         : status == 400 ? "path_invalid"
+                                         : "not_found",
+                         "%.*s %.*s: %s", (int)request->head->method.length,
+                         request->head->method.at, (int)request->head->path.length,
+                         request->head->path.at,
+                         status == 405   ? "the path is there, but not this method"
+                         : status == 400 ? "bad encoding"
+                                         : "no such path");
         return;
     }
     identify(request);
-    if (request->is_by_cookie && changes_something(request->head) && route->role != ROLE_NONE && !api_is_own_origin(request->head)) {
-        api_answer_error(request, 403, "foreign_origin", "a change with the console's cookie must come from the console");
+    if (request->is_by_cookie && changes_something(request->head) && route->role != ROLE_NONE &&
+        !api_is_own_origin(request->head)) {
+        api_answer_error(request, 403, "foreign_origin",
+                         "a change with the console's cookie must come from the console");
     } else if (request->identity.role >= route->role || route->role == ROLE_NONE) {
         route->handle(request);
     } else if (request->identity.role == ROLE_NONE) {
-        api_answer_error(request, 401, "login_needed", "log in first: POST /v1/login, then Authorization: Bearer TOKEN");
+        api_answer_error(request, 401, "login_needed",
+                         "log in first: POST /v1/login, then Authorization: Bearer TOKEN");
     } else {
-        api_answer_error(request, 403, "not_allowed", "needs role %s, user '%s' has role %s", role_to_string(route->role),
-                         request->identity.username, role_to_string(request->identity.role));
+        api_answer_error(request, 403, "not_allowed", "needs role %s, user '%s' has role %s",
+                         role_to_string(route->role), request->identity.username,
+                         role_to_string(request->identity.role));
     }
 }
 
@@ -149,13 +165,15 @@ static bool open_listeners(struct api *api, GError **error)
     if (!api->listeners[0]) {
         return false;
     }
-    if (options->http_port != 0 && !(api->listeners[1] = listener_new(options->loop, &plain, on_stream, api, error))) {
+    if (options->http_port != 0 &&
+        !(api->listeners[1] = listener_new(options->loop, &plain, on_stream, api, error))) {
         return false;
     }
     if (options->https_port == 0) {
         return true;
     }
-    struct tls_options tls = {.certificate_file = options->certificate_file, .key_file = options->key_file};
+    struct tls_options tls = {.certificate_file = options->certificate_file,
+                              .key_file = options->key_file};
     api->tls = secure.tls = tls_context_new(&tls, error);
     if (!api->tls) {
         return false;
@@ -194,7 +212,8 @@ void api_reload(struct api *api)
     g_autoptr(GError) error = NULL;
 
     if (api->tls && tls_context_reload(api->tls, &error) < 0) {
-        log_error("certificates of the API not reloaded, the old ones stay", "error=\"%s\"", error->message);
+        log_error("certificates of the API not reloaded, the old ones stay", "error=\"%s\"",
+                  error->message);
     }
 }
 

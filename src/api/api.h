@@ -1,4 +1,5 @@
-/* HTTP, WebSocket and the console: the outside of everything for people and programs. Runs on the daemon's loop. */
+/* HTTP, WebSocket and the console: the outside of everything for people and programs. Runs on the
+ * daemon's loop. */
 #pragma once
 
 #include <glib.h>
@@ -22,11 +23,11 @@ struct api_options {
     struct bridges *bridges;
     const char *node_name, *cluster, *version;
     uint64_t node_id;
-    const char *data;                   /* directory, for doctor */
-    const char *socket_path;            /* api.sock; whoever may open it is admin */
-    const char *bind;                   /* NULL = every address */
-    uint16_t http_port, https_port;     /* 0 = off */
-    uint16_t mqtt_port, mqtts_port;     /* told on the page and in status */
+    const char *data;                        /* directory, for doctor */
+    const char *socket_path;                 /* api.sock; whoever may open it is admin */
+    const char *bind;                        /* NULL = every address */
+    uint16_t http_port, https_port;          /* 0 = off */
+    uint16_t mqtt_port, mqtts_port;          /* told on the page and in status */
     const char *certificate_file, *key_file; /* for https */
 };
 
@@ -34,6 +35,7 @@ struct api_options {
 struct api *api_new(const struct api_options *options, GError **error);
 /* Certificates were renewed. */
 void api_reload(struct api *api);
-/* Stops accepting and ends open requests; WebSocket clients of the broker were ended before. `done` is called once. */
+/* Stops accepting and ends open requests; WebSocket clients of the broker were ended before. `done`
+ * is called once. */
 void api_stop(struct api *api, void (*done)(void *owner), void *owner);
 void api_free(struct api *api);

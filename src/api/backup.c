@@ -1,4 +1,5 @@
-/* `GET /v1/backup`: the data directory as one archive, at one instant of the log; see base/archive.h. */
+/* `GET /v1/backup`: the data directory as one archive, at one instant of the log; see
+ * base/archive.h. */
 #include "api/routes.h"
 #include "base/archive.h"
 #include "base/cleanup.h"
@@ -21,12 +22,14 @@ void backup_get(struct api_request *request)
         api_answer_error(request, 503, "backup_failed", "%s; try again", error->message);
         return;
     }
-    api_answer_text(request, "application/octet-stream", (struct bytes){archive->data, archive->len});
+    api_answer_text(request, "application/octet-stream",
+                    (struct bytes){archive->data, archive->len});
     g_byte_array_unref(archive);
 }
 
 void restore_post(struct api_request *request)
 {
     api_answer_error(request, 409, "node_running",
-                     "a running node is not overwritten: stop it, then `microcloud restore FILE --data DIR` into an empty directory");
+                     "a running node is not overwritten: stop it, then `microcloud restore FILE "
+                     "--data DIR` into an empty directory");
 }

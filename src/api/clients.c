@@ -17,7 +17,8 @@ static struct text_value *describe(const struct broker_client *client)
     text_set_boolean(value, "will", client->has_will);
     text_set_string(value, "address", client->address);
     text_set_string(value, "transport", client->transport);
-    text_set_string(value, "version", client->version < G_N_ELEMENTS(versions) ? versions[client->version] : NULL);
+    text_set_string(value, "version",
+                    client->version < G_N_ELEMENTS(versions) ? versions[client->version] : NULL);
     text_set_integer(value, "keep_alive_s", client->keep_alive_s);
     text_set_integer(value, "expiry_s", client->expiry_s);
     text_set_integer(value, "subscriptions", client->subscriptions);
@@ -51,8 +52,8 @@ static void take_client(void *owner, const struct broker_client *client)
     *(struct text_value **)owner = describe(client);
 }
 
-static void add_subscription(void *owner, const char *filter, uint8_t qos, bool no_local, bool retain_as_published,
-                             uint32_t subscription_id)
+static void add_subscription(void *owner, const char *filter, uint8_t qos, bool no_local,
+                             bool retain_as_published, uint32_t subscription_id)
 {
     struct text_value *value = text_new_object();
 
@@ -71,7 +72,8 @@ void client_get(struct api_request *request)
     struct text_value *value = NULL;
 
     if (!broker_find_client(broker, id, take_client, &value)) {
-        api_answer_error(request, 404, "client_unknown", "client '%s': there is no session with this id", request->parameters[0]);
+        api_answer_error(request, 404, "client_unknown",
+                         "client '%s': there is no session with this id", request->parameters[0]);
         return;
     }
     struct text_value *filters = text_new_list();
@@ -85,8 +87,10 @@ void client_delete(struct api_request *request)
     g_autofree char *purge = api_query(request, "purge");
 
     api_audit(request, purge ? "purge client" : "kick client", request->parameters[0]);
-    if (!broker_kick(request->api->options.broker, bytes_from_string(request->parameters[0]), g_strcmp0(purge, "1") == 0)) {
-        api_answer_error(request, 404, "client_unknown", "client '%s': there is no session with this id", request->parameters[0]);
+    if (!broker_kick(request->api->options.broker, bytes_from_string(request->parameters[0]),
+                     g_strcmp0(purge, "1") == 0)) {
+        api_answer_error(request, 404, "client_unknown",
+                         "client '%s': there is no session with this id", request->parameters[0]);
         return;
     }
     api_answer(request, 200, text_new_object());
@@ -116,7 +120,8 @@ static void on_line(void *owner, const char *line)
     g_autofree char *json = text_to_json(value, false);
     g_autofree char *event = g_strdup_printf("data: %s\n\n", json);
     text_free(value);
-    http_write_stream(trace->exchange, bytes_from_string(event)); /* a reader that does not keep up misses lines */
+    http_write_stream(trace->exchange,
+                      bytes_from_string(event)); /* a reader that does not keep up misses lines */
 }
 
 static void on_gone(void *owner)
@@ -134,7 +139,8 @@ void client_trace(struct api_request *request)
     struct api *api = request->api;
 
     trace->exchange = request->exchange;
-    trace->trace = broker_trace_new(api->options.broker, bytes_from_string(request->parameters[0]), on_line, trace);
+    trace->trace = broker_trace_new(api->options.broker, bytes_from_string(request->parameters[0]),
+                                    on_line, trace);
     list_append(&api->traces, &trace->link);
     api_request_free(request);
     http_begin_stream(trace->exchange, "text/event-stream", on_gone, trace);

@@ -5,7 +5,8 @@
 #include "loop/loop.h"
 #include "net/stream.h"
 
-static void answer_with_token(struct api_request *request, const struct identity *identity, const char *token)
+static void answer_with_token(struct api_request *request, const struct identity *identity,
+                              const char *token)
 {
     struct stream_peer peer;
     http_request_peer(request->exchange, &peer);
@@ -17,9 +18,13 @@ static void answer_with_token(struct api_request *request, const struct identity
     g_autofree char *json = text_to_json(value, false);
     text_free(value);
     g_autofree char *headers =
-        g_strdup_printf("Cache-Control: no-store\r\nSet-Cookie: microcloud=%s; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d%s\r\n", token,
-                        API_TOKEN_SECONDS, peer.kind == STREAM_TLS ? "; Secure" : "");
-    struct http_answer answer = {.status = 200, .content_type = "application/json", .body = bytes_from_string(json), .headers = headers};
+        g_strdup_printf("Cache-Control: no-store\r\nSet-Cookie: microcloud=%s; Path=/; HttpOnly; "
+                        "SameSite=Strict; Max-Age=%d%s\r\n",
+                        token, API_TOKEN_SECONDS, peer.kind == STREAM_TLS ? "; Secure" : "");
+    struct http_answer answer = {.status = 200,
+                                 .content_type = "application/json",
+                                 .body = bytes_from_string(json),
+                                 .headers = headers};
     http_respond(request->exchange, &answer);
     api_request_free(request);
 }
@@ -33,10 +38,12 @@ static void on_login(void *owner, enum access_outcome outcome, struct identity *
         return;
     }
     if (identity->role < ROLE_VIEWER) {
-        api_answer_error(request, 403, "not_allowed", "user '%s' is a device: it may use MQTT, not the API", identity->username);
+        api_answer_error(request, 403, "not_allowed",
+                         "user '%s' is a device: it may use MQTT, not the API", identity->username);
         return;
     }
-    g_autofree char *token = api_tokens_add(request->api->tokens, identity, loop_now_ms(request->api->options.loop));
+    g_autofree char *token =
+        api_tokens_add(request->api->tokens, identity, loop_now_ms(request->api->options.loop));
     if (!token) {
         api_answer_error(request, 503, "too_many_logins", "too many people are logged in");
         return;
@@ -79,8 +86,9 @@ void logout_post(struct api_request *request)
 {
     bool is_cookie;
     g_autofree char *token = api_request_token(request, &is_cookie);
-    struct http_answer answer = {.status = 204,
-                                 .headers = "Set-Cookie: microcloud=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0\r\n"};
+    struct http_answer answer = {
+        .status = 204,
+        .headers = "Set-Cookie: microcloud=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0\r\n"};
 
     if (token) {
         api_tokens_remove(request->api->tokens, token);

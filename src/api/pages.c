@@ -4,16 +4,19 @@
 #include "base/cleanup.h"
 #include "mqtt/broker.h"
 
-#define PAGE_HEADERS                                                                                                              \
-    "Cache-Control: no-cache\r\n"                                                                                                 \
-    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' "  \
-    "ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                                                     \
+#define PAGE_HEADERS                                                                               \
+    "Cache-Control: no-cache\r\n"                                                                  \
+    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src "   \
+    "'self' data:; connect-src 'self' "                                                            \
+    "ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                    \
     "Referrer-Policy: no-referrer\r\n"
 
 void page_get(struct api_request *request)
 {
     bool is_description = bytes_equal(request->head->path, bytes_from_string("/v1/openapi.yaml"));
-    const char *name = is_description ? "openapi.yaml" : request->parameters[0] ? request->parameters[0] : "index.html";
+    const char *name = is_description           ? "openapi.yaml"
+                       : request->parameters[0] ? request->parameters[0]
+                                                : "index.html";
 
     for (unsigned i = 0; i < console_file_count; i++) {
         const struct console_file *file = &console_files[i];
@@ -47,19 +50,25 @@ static bool offers(const struct http_head *head, const char *protocol)
     return false;
 }
 
-/* A person who is logged in as admin, on one of our own pages, needs no second login. Everybody else logs in by CONNECT. */
+/* A person who is logged in as admin, on one of our own pages, needs no second login. Everybody
+ * else logs in by CONNECT. */
 void mqtt_get(struct api_request *request)
 {
-    const char *protocol = offers(request->head, "mqtt") ? "mqtt" : offers(request->head, "mqttv3.1") ? "mqttv3.1" : NULL;
+    const char *protocol = offers(request->head, "mqtt")       ? "mqtt"
+                           : offers(request->head, "mqttv3.1") ? "mqttv3.1"
+                                                               : NULL;
 
     if (!protocol) {
-        api_answer_error(request, 400, "subprotocol_missing", "offer the WebSocket subprotocol 'mqtt'");
+        api_answer_error(request, 400, "subprotocol_missing",
+                         "offer the WebSocket subprotocol 'mqtt'");
         return;
     }
-    bool is_known = request->is_by_cookie && request->identity.role == ROLE_ADMIN && api_is_own_origin(request->head);
+    bool is_known = request->is_by_cookie && request->identity.role == ROLE_ADMIN &&
+                    api_is_own_origin(request->head);
     struct stream *stream = http_upgrade(request->exchange, protocol);
     if (stream) {
-        broker_accept(request->api->options.broker, stream, is_known ? request->identity.username : NULL);
+        broker_accept(request->api->options.broker, stream,
+                      is_known ? request->identity.username : NULL);
     }
     api_request_free(request);
 }

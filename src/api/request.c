@@ -17,7 +17,10 @@ void api_request_free(struct api_request *request)
 
 void api_answer_text(struct api_request *request, const char *content_type, struct bytes body)
 {
-    struct http_answer answer = {.status = 200, .content_type = content_type, .body = body, .headers = "Cache-Control: no-store\r\n"};
+    struct http_answer answer = {.status = 200,
+                                 .content_type = content_type,
+                                 .body = body,
+                                 .headers = "Cache-Control: no-store\r\n"};
 
     http_respond(request->exchange, &answer);
     api_request_free(request);
@@ -37,7 +40,8 @@ void api_answer(struct api_request *request, unsigned status, struct text_value 
     api_request_free(request);
 }
 
-void api_answer_error(struct api_request *request, unsigned status, const char *code, const char *format, ...)
+void api_answer_error(struct api_request *request, unsigned status, const char *code,
+                      const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -60,13 +64,15 @@ struct text_value *api_body(struct api_request *request)
 
     if (!value || text_kind(value) != TEXT_OBJECT) {
         text_free(value);
-        api_answer_error(request, 400, "body_invalid", "%s", error ? error->message : "the body must be a JSON object");
+        api_answer_error(request, 400, "body_invalid", "%s",
+                         error ? error->message : "the body must be a JSON object");
         return NULL;
     }
     return value;
 }
 
-const char *api_body_string(struct api_request *request, const struct text_value *body, const char *key)
+const char *api_body_string(struct api_request *request, const struct text_value *body,
+                            const char *key)
 {
     const char *text = text_string(text_get(body, key), NULL);
 
@@ -84,11 +90,13 @@ void api_committed(void *owner, uint64_t token, const struct state_result *resul
     if (result->error == -ENOSPC) {
         api_answer_error(request, 507, "disk_full", "the node's disk is full: nothing was changed");
     } else if (result->error != 0) {
-        api_answer_error(request, 503, "no_quorum", "the change was not confirmed: %s", g_strerror(-result->error));
+        api_answer_error(request, 503, "no_quorum", "the change was not confirmed: %s",
+                         g_strerror(-result->error));
     } else if (result->message) {
         api_answer_error(request, 400, "invalid", "%s", result->message);
     } else if (result->reason >= 0x80) {
-        api_answer_error(request, 409, "limit_reached", "refused with reason code 0x%02x", result->reason);
+        api_answer_error(request, 409, "limit_reached", "refused with reason code 0x%02x",
+                         result->reason);
     } else {
         api_answer(request, 200, text_new_object());
     }
@@ -109,7 +117,8 @@ void api_audit(const struct api_request *request, const char *what, const char *
 
     http_request_peer(request->exchange, &peer);
     log_info("changed by a user", "user=%s address=%s change=\"%s\" name=\"%s\"",
-             request->identity.username ? request->identity.username : "local", peer.address, what, name ? name : "");
+             request->identity.username ? request->identity.username : "local", peer.address, what,
+             name ? name : "");
 }
 
 char *api_query(const struct api_request *request, const char *key)

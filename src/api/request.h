@@ -2,8 +2,8 @@
 #pragma once
 
 #include "access/access.h"
-#include "base/list.h"
 #include "api/api.h"
+#include "base/list.h"
 #include "http/server.h"
 #include "state/propose.h"
 #include "text/value.h"
@@ -32,19 +32,21 @@ struct api_request {
     bool is_by_cookie;
 };
 
-
 /* Each answers and frees the request. */
-void api_answer(struct api_request *request, unsigned status, struct text_value *value /* takes; NULL = no body */);
+void api_answer(struct api_request *request, unsigned status,
+                struct text_value *value /* takes; NULL = no body */);
 void api_answer_text(struct api_request *request, const char *content_type, struct bytes body);
-void api_answer_error(struct api_request *request, unsigned status, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void api_answer_error(struct api_request *request, unsigned status, const char *code,
+                      const char *format, ...) __attribute__((format(printf, 4, 5)));
 void api_request_free(struct api_request *request);
 
 /* The body as a JSON object, or NULL: then it was answered 400. Caller frees. */
 struct text_value *api_body(struct api_request *request);
 /* A member of the body that must be a string; NULL: then it was answered. */
-const char *api_body_string(struct api_request *request, const struct text_value *body, const char *key);
-/* For commands that go through the log: answers with 200 {} or the error; `api_committed` as completion function, the request as its owner. */
+const char *api_body_string(struct api_request *request, const struct text_value *body,
+                            const char *key);
+/* For commands that go through the log: answers with 200 {} or the error; `api_committed` as
+ * completion function, the request as its owner. */
 void api_committed(void *owner, uint64_t token, const struct state_result *result);
 /* What propose returned: negative means it was answered. */
 bool api_is_proposed(struct api_request *request, int r);

@@ -46,7 +46,8 @@ const struct api_route *api_routes(unsigned *count)
 }
 
 /* Compares segment by segment; what stands for {...} goes to `parameters`, still encoded. */
-static bool matches(const char *pattern, struct bytes path, struct bytes parameters[API_PARAMETERS_MAX])
+static bool matches(const char *pattern, struct bytes path,
+                    struct bytes parameters[API_PARAMETERS_MAX])
 {
     const char *at = (const char *)path.at, *end = at + path.length;
     unsigned count = 0;
@@ -74,7 +75,8 @@ static bool matches(const char *pattern, struct bytes path, struct bytes paramet
     return at == end;
 }
 
-static bool decode_parameters(struct api_request *request, const struct bytes parameters[API_PARAMETERS_MAX])
+static bool decode_parameters(struct api_request *request,
+                              const struct bytes parameters[API_PARAMETERS_MAX])
 {
     for (unsigned i = 0; i < API_PARAMETERS_MAX && parameters[i].at; i++) {
         request->parameters[i] = http_decode(parameters[i], false);

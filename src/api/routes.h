@@ -1,4 +1,5 @@
-/* The one table of routes: method, path, who may, and who answers. docs/openapi.yaml is checked against it. */
+/* The one table of routes: method, path, who may, and who answers. docs/openapi.yaml is checked
+ * against it. */
 #pragma once
 
 #include "api/request.h"
@@ -11,7 +12,8 @@ struct api_route {
 };
 
 const struct api_route *api_routes(unsigned *count);
-/* Finds by method and path and fills the parameters. NULL with `status` 404, 405 or 400 (bad percent-encoding). */
+/* Finds by method and path and fills the parameters. NULL with `status` 404, 405 or 400 (bad
+ * percent-encoding). */
 const struct api_route *api_route_find(struct api_request *request, unsigned *status);
 
 void status_get(struct api_request *request);

@@ -1,14 +1,16 @@
 /* The settings of the cluster. */
+#include "state/settings.h"
 #include "api/routes.h"
 #include "base/cleanup.h"
 #include "bridge/bridge.h"
-#include "state/settings.h"
 #include "state/state.h"
 
 static const char *kind_to_string(enum setting_kind kind)
 {
-    static const char *const names[] = {
-        [SETTING_INTEGER] = "integer", [SETTING_BOOLEAN] = "boolean", [SETTING_CHOICE] = "choice", [SETTING_TEXT] = "text"};
+    static const char *const names[] = {[SETTING_INTEGER] = "integer",
+                                        [SETTING_BOOLEAN] = "boolean",
+                                        [SETTING_CHOICE] = "choice",
+                                        [SETTING_TEXT] = "text"};
 
     return names[kind];
 }
@@ -50,7 +52,8 @@ static const struct setting *find(struct api_request *request)
     const struct setting *setting = settings_find(request->parameters[0]);
 
     if (!setting) {
-        api_answer_error(request, 404, "setting_unknown", "setting '%s': there is none of this name; see setting get",
+        api_answer_error(request, 404, "setting_unknown",
+                         "setting '%s': there is none of this name; see setting get",
                          request->parameters[0]);
     }
     return setting;
@@ -92,13 +95,15 @@ void setting_put(struct api_request *request)
     }
     g_autofree char *value = value_of(body);
     if (!value) {
-        api_answer_error(request, 400, "body_invalid", "'value' must be a string, a number or a boolean");
+        api_answer_error(request, 400, "body_invalid",
+                         "'value' must be a string, a number or a boolean");
         return;
     }
     struct settings scratch;
     settings_init(&scratch);
-    bool is_right = settings_set(&scratch, setting->key, value, &error) == 0 &&
-                    (strcmp(setting->key, "mqtt.bridges") != 0 || bridges_check(value, &error) == 0);
+    bool is_right =
+        settings_set(&scratch, setting->key, value, &error) == 0 &&
+        (strcmp(setting->key, "mqtt.bridges") != 0 || bridges_check(value, &error) == 0);
     settings_deinit(&scratch);
     if (!is_right) {
         api_answer_error(request, 400, "setting_invalid", "%s", error->message);
@@ -106,5 +111,6 @@ void setting_put(struct api_request *request)
     }
     api_audit(request, "set", setting->key);
     struct state_completion completion = {api_committed, request, 0};
-    api_is_proposed(request, state_propose_setting(request->api->options.state, setting->key, value, &completion));
+    api_is_proposed(request, state_propose_setting(request->api->options.state, setting->key, value,
+                                                   &completion));
 }

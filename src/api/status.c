@@ -56,7 +56,8 @@ static struct text_value *describe_mqtt(const struct api *api)
     text_set_integer(value, "publish_dropped", (int64_t)counters.publish_dropped);
     text_set_integer(value, "slow_disconnects", (int64_t)counters.slow_disconnects);
     text_set_integer(value, "logins_failed", (int64_t)counters.logins_failed);
-    text_set_integer(value, "uptime_s", (int64_t)((clock_unix_ms() - counters.started_unix_ms) / 1000));
+    text_set_integer(value, "uptime_s",
+                     (int64_t)((clock_unix_ms() - counters.started_unix_ms) / 1000));
     return value;
 }
 
@@ -154,22 +155,27 @@ void bridges_list(struct api_request *request)
 
 /* ---- Prometheus ---- */
 
-#define METRIC(name, kind, help, member)                                                                                   \
-    {                                                                                                                              \
-        name, kind, help, offsetof(struct broker_counters, member), sizeof(((struct broker_counters *)0)->member)                  \
+#define METRIC(name, kind, help, member)                                                           \
+    {                                                                                              \
+        name, kind, help, offsetof(struct broker_counters, member),                                \
+            sizeof(((struct broker_counters *)0)->member)                                          \
     }
 
 static const struct metric {
     const char *name, *kind, *help;
     size_t offset, size;
 } metrics[] = {
-    METRIC("mqtt_packets_received_total", "counter", "MQTT packets from clients", messages_received),
+    METRIC("mqtt_packets_received_total", "counter", "MQTT packets from clients",
+           messages_received),
     METRIC("mqtt_packets_sent_total", "counter", "MQTT packets to clients", messages_sent),
-    METRIC("mqtt_publish_received_total", "counter", "PUBLISH packets from clients", publish_received),
+    METRIC("mqtt_publish_received_total", "counter", "PUBLISH packets from clients",
+           publish_received),
     METRIC("mqtt_publish_sent_total", "counter", "PUBLISH packets to clients", publish_sent),
-    METRIC("mqtt_publish_dropped_total", "counter", "Messages not delivered: slow QoS 0 subscribers, too large for a client",
+    METRIC("mqtt_publish_dropped_total", "counter",
+           "Messages not delivered: slow QoS 0 subscribers, too large for a client",
            publish_dropped),
-    METRIC("mqtt_publish_expired_total", "counter", "Messages whose expiry passed before delivery", expired_messages),
+    METRIC("mqtt_publish_expired_total", "counter", "Messages whose expiry passed before delivery",
+           expired_messages),
     METRIC("mqtt_publish_refused_total", "counter", "PUBLISH packets refused", denied_publishes),
     METRIC("mqtt_bytes_received_total", "counter", "Bytes from clients", bytes_received),
     METRIC("mqtt_bytes_sent_total", "counter", "Bytes to clients", bytes_sent),
@@ -177,8 +183,10 @@ static const struct metric {
     METRIC("mqtt_connections_refused_total", "counter", "Connections refused", connections_refused),
     METRIC("mqtt_logins_failed_total", "counter", "Failed logins", logins_failed),
     METRIC("mqtt_takeovers_total", "counter", "Sessions taken over by a new connection", takeovers),
-    METRIC("mqtt_slow_disconnects_total", "counter", "Subscribers disconnected because too slow", slow_disconnects),
-    METRIC("mqtt_publishers_held_total", "counter", "Times a publisher was held back by a subscriber", publishers_held),
+    METRIC("mqtt_slow_disconnects_total", "counter", "Subscribers disconnected because too slow",
+           slow_disconnects),
+    METRIC("mqtt_publishers_held_total", "counter",
+           "Times a publisher was held back by a subscriber", publishers_held),
     METRIC("mqtt_clients_connected", "gauge", "Clients connected", clients_connected),
     METRIC("mqtt_sessions", "gauge", "Sessions, connected or not", clients_total),
     METRIC("mqtt_subscriptions", "gauge", "Subscriptions", subscriptions),
@@ -187,10 +195,12 @@ static const struct metric {
     METRIC("mqtt_queued_messages", "gauge", "Messages queued for sessions", queued_messages),
 };
 
-static void append_metric(GString *text, const char *name, const char *kind, const char *help, double value)
+static void append_metric(GString *text, const char *name, const char *kind, const char *help,
+                          double value)
 {
-    g_string_append_printf(text, "# HELP microcloud_%s %s\n# TYPE microcloud_%s %s\nmicrocloud_%s %.17g\n", name, help, name, kind,
-                           name, value);
+    g_string_append_printf(
+        text, "# HELP microcloud_%s %s\n# TYPE microcloud_%s %s\nmicrocloud_%s %.17g\n", name, help,
+        name, kind, name, value);
 }
 
 void metrics_get(struct api_request *request)
@@ -203,25 +213,32 @@ void metrics_get(struct api_request *request)
     broker_counters(request->api->options.broker, &counters);
     for (unsigned i = 0; i < G_N_ELEMENTS(metrics); i++) {
         const char *at = (const char *)&counters + metrics[i].offset;
-        uint64_t value = metrics[i].size == sizeof(uint32_t) ? *(const uint32_t *)(const void *)at : *(const uint64_t *)(const void *)at;
+        uint64_t value = metrics[i].size == sizeof(uint32_t) ? *(const uint32_t *)(const void *)at
+                                                             : *(const uint64_t *)(const void *)at;
         append_metric(text, metrics[i].name, metrics[i].kind, metrics[i].help, (double)value);
     }
     bool leads = takes_writes(request->api, &log);
     getrusage(RUSAGE_SELF, &usage);
     append_metric(text, "leader", "gauge", "1 when this node leads", leads);
-    append_metric(text, "log_applied_index", "counter", "Log entries applied", (double)log.applied_index);
-    append_metric(text, "log_bytes", "gauge", "Bytes of log since the last snapshot", (double)log.log_bytes);
-    append_metric(text, "state_bytes", "gauge", "Bytes of the replicated state", (double)state_bytes(request->api->options.state));
-    append_metric(text, "memory_bytes", "gauge", "Resident memory of the process", (double)resident_bytes());
+    append_metric(text, "log_applied_index", "counter", "Log entries applied",
+                  (double)log.applied_index);
+    append_metric(text, "log_bytes", "gauge", "Bytes of log since the last snapshot",
+                  (double)log.log_bytes);
+    append_metric(text, "state_bytes", "gauge", "Bytes of the replicated state",
+                  (double)state_bytes(request->api->options.state));
+    append_metric(text, "memory_bytes", "gauge", "Resident memory of the process",
+                  (double)resident_bytes());
     append_metric(text, "cpu_seconds_total", "counter", "CPU time of the process",
                   (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
-    api_answer_text(request, "text/plain; version=0.0.4; charset=utf-8", (struct bytes){(const uint8_t *)text->str, text->len});
+    api_answer_text(request, "text/plain; version=0.0.4; charset=utf-8",
+                    (struct bytes){(const uint8_t *)text->str, text->len});
 }
 
 /* ---- doctor: what only the daemon can see ---- */
 
-static void add_check(struct text_value *list, const char *name, bool is_well, const char *found, const char *advice)
+static void add_check(struct text_value *list, const char *name, bool is_well, const char *found,
+                      const char *advice)
 {
     struct text_value *value = text_new_object();
 
@@ -239,7 +256,8 @@ static void check_disk(struct text_value *list, const struct api *api)
     if (statvfs(api->options.data, &disk) == 0) {
         uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
         g_autofree char *text = text_format_size_bytes(free_bytes);
-        add_check(list, "disk space", free_bytes > 256 * 1024 * 1024, text, "free at least 256 MiB on the disk of the data directory");
+        add_check(list, "disk space", free_bytes > 256 * 1024 * 1024, text,
+                  "free at least 256 MiB on the disk of the data directory");
     }
 }
 
@@ -249,7 +267,8 @@ static void check_limits(struct text_value *list, const struct api *api)
     uint32_t wanted = state_settings(api->options.state)->connections_max + 64;
 
     getrlimit(RLIMIT_NOFILE, &limit);
-    g_autofree char *text = g_strdup_printf("%llu descriptors, mqtt.connections_max needs %u", (unsigned long long)limit.rlim_cur, wanted);
+    g_autofree char *text = g_strdup_printf("%llu descriptors, mqtt.connections_max needs %u",
+                                            (unsigned long long)limit.rlim_cur, wanted);
     add_check(list, "descriptors", limit.rlim_cur >= wanted, text,
               "raise LimitNOFILE= of the service (ulimit -n), or lower mqtt.connections_max");
 }
@@ -259,7 +278,8 @@ static void check_clock(struct text_value *list)
     uint64_t built_unix_ms = 1735689600000; /* 2025: a clock before that was never set */
     bool is_set = clock_unix_ms() > built_unix_ms;
 
-    add_check(list, "clock", is_set, is_set ? "set" : "before 2025", "set the clock (chrony, systemd-timesyncd): expiry and certificates need it");
+    add_check(list, "clock", is_set, is_set ? "set" : "before 2025",
+              "set the clock (chrony, systemd-timesyncd): expiry and certificates need it");
 }
 
 void doctor_get(struct api_request *request)
@@ -269,13 +289,17 @@ void doctor_get(struct api_request *request)
     struct consensus_status log;
     bool leads = takes_writes(api, &log);
 
-    add_check(list, "log", leads, consensus_state_to_string(log.state), "see the node's log; is the disk full?");
+    add_check(list, "log", leads, consensus_state_to_string(log.state),
+              "see the node's log; is the disk full?");
     add_check(list, "engine", true, log.engine, NULL);
     check_disk(list, api);
     check_limits(list, api);
     check_clock(list);
-    uint64_t used = state_bytes(api->options.state), most = state_settings(api->options.state)->state_bytes_max;
-    g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " bytes", used, most);
-    add_check(list, "state", used < most - most / 10, text, "remove retained messages and old sessions, or raise state.bytes_max");
+    uint64_t used = state_bytes(api->options.state),
+             most = state_settings(api->options.state)->state_bytes_max;
+    g_autofree char *text =
+        g_strdup_printf("%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " bytes", used, most);
+    add_check(list, "state", used < most - most / 10, text,
+              "remove retained messages and old sessions, or raise state.bytes_max");
     api_answer(request, 200, list);
 }

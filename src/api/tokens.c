@@ -5,7 +5,6 @@
 #include <openssl/rand.h>
 
 #define TOKEN_BYTES 32
-#define TOKENS_MAX 4096
 
 struct api_token {
     char *username;
@@ -53,7 +52,8 @@ char *api_tokens_add(struct api_tokens *tokens, const struct identity *identity,
     uint8_t random[TOKEN_BYTES];
 
     g_hash_table_foreach_remove(tokens->by_hash, is_expired, &now_ms);
-    if (g_hash_table_size(tokens->by_hash) >= TOKENS_MAX || RAND_bytes(random, sizeof random) != 1) {
+    if (g_hash_table_size(tokens->by_hash) >= API_TOKENS_MAX ||
+        RAND_bytes(random, sizeof random) != 1) {
         return NULL;
     }
     GString *text = g_string_new(NULL);

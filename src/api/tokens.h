@@ -1,4 +1,5 @@
-/* Bearer tokens of logged-in people: random, kept only as hashes, each for twelve hours, forgotten when the node stops. */
+/* Bearer tokens of logged-in people: random, kept only as hashes, each for twelve hours, forgotten
+ * when the node stops. */
 #pragma once
 
 #include "access/access.h"
@@ -6,11 +7,13 @@
 struct api_tokens;
 
 #define API_TOKEN_SECONDS (12 * 3600)
+#define API_TOKENS_MAX    4096 /* logins at once */
 
 struct api_tokens *api_tokens_new(void);
 void api_tokens_free(struct api_tokens *tokens);
 /* Caller frees. */
 char *api_tokens_add(struct api_tokens *tokens, const struct identity *identity, uint64_t now_ms);
-/* The user name of a token that is valid (borrowed), or NULL. The role is looked up anew each time: it may have changed. */
+/* The user name of a token that is valid (borrowed), or NULL. The role is looked up anew each time:
+ * it may have changed. */
 const char *api_tokens_find(struct api_tokens *tokens, const char *token, uint64_t now_ms);
 void api_tokens_remove(struct api_tokens *tokens, const char *token);

@@ -15,7 +15,8 @@ static struct text_value *describe(const struct message *message)
 {
     struct text_value *value = text_new_object();
     struct bytes payload = message_payload(message);
-    g_autofree char *topic = g_strndup((const char *)message_topic(message).at, message->topic_bytes);
+    g_autofree char *topic =
+        g_strndup((const char *)message_topic(message).at, message->topic_bytes);
 
     text_set_string(value, "topic", topic);
     text_set_integer(value, "qos", message->qos);
@@ -53,11 +54,12 @@ void topics_list(struct api_request *request)
 
 static struct message *find(struct api_request *request)
 {
-    struct message *message =
-        retained_find(state_retained(request->api->options.state), bytes_from_string(request->parameters[0]));
+    struct message *message = retained_find(state_retained(request->api->options.state),
+                                            bytes_from_string(request->parameters[0]));
 
     if (!message) {
-        api_answer_error(request, 404, "topic_unknown", "topic '%s': no retained message", request->parameters[0]);
+        api_answer_error(request, 404, "topic_unknown", "topic '%s': no retained message",
+                         request->parameters[0]);
     }
     return message;
 }
@@ -92,8 +94,9 @@ static void publish(struct api_request *request, const struct broker_publication
     int r = broker_publish(request->api->options.broker, publication, on_published, request);
 
     if (r == -EINVAL) {
-        api_answer_error(request, 400, "topic_invalid",
-                         "topic must be a topic name without wildcards that does not begin with $, qos 0 to 2");
+        api_answer_error(
+            request, 400, "topic_invalid",
+            "topic must be a topic name without wildcards that does not begin with $, qos 0 to 2");
     } else {
         api_is_proposed(request, r);
     }
@@ -104,7 +107,8 @@ void topic_delete(struct api_request *request)
     if (!find(request)) {
         return;
     }
-    struct broker_publication publication = {.topic = bytes_from_string(request->parameters[0]), .qos = 1, .retain = true};
+    struct broker_publication publication = {
+        .topic = bytes_from_string(request->parameters[0]), .qos = 1, .retain = true};
     api_audit(request, "remove retained message", request->parameters[0]);
     publish(request, &publication);
 }
@@ -130,8 +134,10 @@ void publish_post(struct api_request *request)
         .retain = text_boolean(text_get(body, "retain"), false),
         .expiry_s = expiry_s > 0 && expiry_s <= UINT32_MAX ? (uint32_t)expiry_s : 0,
     };
-    if (publication.payload.length > state_settings(request->api->options.state)->max_packet_bytes) {
-        api_answer_error(request, 400, "payload_too_large", "the payload is larger than mqtt.max_packet_bytes");
+    if (publication.payload.length >
+        state_settings(request->api->options.state)->max_packet_bytes) {
+        api_answer_error(request, 400, "payload_too_large",
+                         "the payload is larger than mqtt.max_packet_bytes");
         return;
     }
     publish(request, &publication);

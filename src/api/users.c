@@ -8,7 +8,7 @@
 #include "topic/name.h"
 #include <openssl/crypto.h>
 
-#define NAME_BYTES_MAX 255
+#define NAME_BYTES_MAX     255
 #define PASSWORD_BYTES_MAX 1024
 
 /* ---- users ---- */
@@ -60,12 +60,14 @@ static void on_hashed(void *owner)
     struct api_request *request = hashing->request;
     struct state_completion completion = {api_committed, request, 0};
 
-    api_is_proposed(request, state_propose_user_put(request->api->options.state, request->parameters[0], hashing->role,
-                                                    hashing->record, &completion));
+    api_is_proposed(request,
+                    state_propose_user_put(request->api->options.state, request->parameters[0],
+                                           hashing->role, hashing->record, &completion));
     hashing_free(hashing);
 }
 
-/* Without a password the old one stays, without a role the old role; a new user needs a password. */
+/* Without a password the old one stays, without a role the old role; a new user needs a password.
+ */
 void user_put(struct api_request *request)
 {
     const struct user *old = state_find_user(request->api->options.state, request->parameters[0]);
@@ -77,13 +79,18 @@ void user_put(struct api_request *request)
     const char *role = text_string(text_get(body, "role"), old ? old->role : "device");
     const char *password = text_string(text_get(body, "password"), NULL);
     if (role_from_string(role) == ROLE_NONE) {
-        api_answer_error(request, 400, "user_invalid", "user '%s': role must be admin, operator, viewer or device, got '%s'",
+        api_answer_error(request, 400, "user_invalid",
+                         "user '%s': role must be admin, operator, viewer or device, got '%s'",
                          request->parameters[0], role);
-    } else if (strlen(request->parameters[0]) > NAME_BYTES_MAX || strchr(request->parameters[0], ':')) {
-        api_answer_error(request, 400, "user_invalid", "user '%s': the name must be at most 255 bytes without ':'",
+    } else if (strlen(request->parameters[0]) > NAME_BYTES_MAX ||
+               strchr(request->parameters[0], ':')) {
+        api_answer_error(request, 400, "user_invalid",
+                         "user '%s': the name must be at most 255 bytes without ':'",
                          request->parameters[0]);
-    } else if ((!password && !old) || (password && (!password[0] || strlen(password) > PASSWORD_BYTES_MAX))) {
-        api_answer_error(request, 400, "user_invalid", "user '%s': 'password' must be 1 to 1024 bytes", request->parameters[0]);
+    } else if ((!password && !old) ||
+               (password && (!password[0] || strlen(password) > PASSWORD_BYTES_MAX))) {
+        api_answer_error(request, 400, "user_invalid",
+                         "user '%s': 'password' must be 1 to 1024 bytes", request->parameters[0]);
     } else {
         struct hashing *hashing = g_new0(struct hashing, 1);
         api_audit(request, "put user", request->parameters[0]);
@@ -105,7 +112,8 @@ void user_delete(struct api_request *request)
     struct state_completion completion = {api_committed, request, 0};
 
     if (!state_find_user(state, request->parameters[0])) {
-        api_answer_error(request, 404, "user_unknown", "user '%s': there is none of this name", request->parameters[0]);
+        api_answer_error(request, 404, "user_unknown", "user '%s': there is none of this name",
+                         request->parameters[0]);
         return;
     }
     api_audit(request, "remove user", request->parameters[0]);
@@ -128,7 +136,8 @@ static void settle_import(struct import *import)
         return;
     }
     if (import->error != 0 || import->message) {
-        api_answer_error(import->request, import->message ? 400 : 503, "import_incomplete", "%u were imported, then: %s", import->done,
+        api_answer_error(import->request, import->message ? 400 : 503, "import_incomplete",
+                         "%u were imported, then: %s", import->done,
                          import->message ? import->message : g_strerror(-import->error));
     } else {
         struct text_value *value = text_new_object();
@@ -166,16 +175,18 @@ static void import_user(void *owner, const char *name, const char *record)
     struct import *import = owner;
     struct state_completion completion = {on_imported, import, 0};
 
-    count_proposed(import,
-                   state_propose_user_put(import->request->api->options.state, name, import->role, record, &completion));
+    count_proposed(import, state_propose_user_put(import->request->api->options.state, name,
+                                                  import->role, record, &completion));
 }
 
-static void import_rule(void *owner, const char *subject, const char *action, const char *filter, bool allow)
+static void import_rule(void *owner, const char *subject, const char *action, const char *filter,
+                        bool allow)
 {
     struct import *import = owner;
     struct state_completion completion = {on_imported, import, 0};
 
-    count_proposed(import, state_propose_acl_add(import->request->api->options.state, subject, action, filter, allow, &completion));
+    count_proposed(import, state_propose_acl_add(import->request->api->options.state, subject,
+                                                 action, filter, allow, &completion));
 }
 
 static struct import *begin_import(struct api_request *request)
@@ -244,7 +255,8 @@ void acl_list(struct api_request *request)
 
 static bool is_subject(const char *subject)
 {
-    return strcmp(subject, "*") == 0 || strcmp(subject, "anonymous") == 0 || (g_str_has_prefix(subject, "user:") && subject[5]) ||
+    return strcmp(subject, "*") == 0 || strcmp(subject, "anonymous") == 0 ||
+           (g_str_has_prefix(subject, "user:") && subject[5]) ||
            (g_str_has_prefix(subject, "role:") && role_from_string(subject + 5) != ROLE_NONE);
 }
 
@@ -261,16 +273,19 @@ void acl_post(struct api_request *request)
         return;
     }
     if (!is_subject(subject)) {
-        api_answer_error(request, 400, "rule_invalid", "subject must be user:NAME, role:ROLE, anonymous or *, got '%s'", subject);
+        api_answer_error(request, 400, "rule_invalid",
+                         "subject must be user:NAME, role:ROLE, anonymous or *, got '%s'", subject);
     } else if (!g_strv_contains(actions, action)) {
-        api_answer_error(request, 400, "rule_invalid", "action must be read, write, readwrite or subscribe, got '%s'", action);
+        api_answer_error(request, 400, "rule_invalid",
+                         "action must be read, write, readwrite or subscribe, got '%s'", action);
     } else if (!topic_filter_is_valid(bytes_from_string(filter), TOPIC_BYTES_MAX)) {
         api_answer_error(request, 400, "rule_invalid", "filter '%s' is no topic filter", filter);
     } else {
         struct state_completion completion = {api_committed, request, 0};
         api_audit(request, "add access rule", filter);
-        api_is_proposed(request, state_propose_acl_add(request->api->options.state, subject, action, filter,
-                                                       text_boolean(allow, true), &completion));
+        api_is_proposed(request,
+                        state_propose_acl_add(request->api->options.state, subject, action, filter,
+                                              text_boolean(allow, true), &completion));
     }
 }
 
@@ -280,9 +295,11 @@ void acl_delete(struct api_request *request)
     struct state_completion completion = {api_committed, request, 0};
 
     if (!g_ascii_string_to_unsigned(request->parameters[0], 10, 1, UINT64_MAX, &id, NULL)) {
-        api_answer_error(request, 400, "rule_invalid", "rule '%s': the id must be a number", request->parameters[0]);
+        api_answer_error(request, 400, "rule_invalid", "rule '%s': the id must be a number",
+                         request->parameters[0]);
         return;
     }
     api_audit(request, "remove access rule", request->parameters[0]);
-    api_is_proposed(request, state_propose_acl_remove(request->api->options.state, id, &completion));
+    api_is_proposed(request,
+                    state_propose_acl_remove(request->api->options.state, id, &completion));
 }
