@@ -11,8 +11,8 @@ struct tables;
 #define PASSWORD_RECORD_BYTES_MAX 4096
 #define ACCESS_FILTER_BYTES_MAX   65535
 
-void access_user_free(void *user);
-void access_rule_free(void *rule);
+void access_user_free(void *memory);
+void access_rule_free(void *memory);
 
 /* NULL when it may be stored, else what is wrong, for people. Caller frees. */
 char *access_user_problem(const char *name, const char *role, const char *password);

@@ -54,7 +54,7 @@ struct publication {
 };
 /* The path of every message: retained, queues, watches. Returns the reason code; `matched` counts
  * the sessions that took it. Not 0: nothing has changed. */
-uint8_t publication_apply(struct apply *apply, const struct publication *publication,
+uint8_t publication_apply(struct apply *apply, const struct publication *original,
                           uint32_t *matched);
 
 /* Publishes a will, which stays where it is. */

@@ -24,15 +24,19 @@ struct recipients {
 
 /* ---- share groups ---- */
 
+struct member {
+    const struct subscription *subscription;
+};
+
 struct members {
-    const struct subscription **items;
+    struct member *items;
     uint32_t count;
 };
 
 static bool on_member(void *owner, const struct subscription *subscription)
 {
     struct members *members = owner;
-    members->items[members->count++] = subscription;
+    members->items[members->count++].subscription = subscription;
     return false;
 }
 
@@ -44,16 +48,18 @@ static int compare_bytes(struct bytes a, struct bytes b)
 
 static int compare_members(const void *a, const void *b)
 {
-    const struct subscription *const *left = a, *const *right = b;
-    return compare_bytes(session_client_id((*left)->session), session_client_id((*right)->session));
+    const struct member *left = a, *right = b;
+    return compare_bytes(session_client_id(left->subscription->session),
+                         session_client_id(right->subscription->session));
 }
 
 /* The order inside the group follows the history of this node, so it is sorted before it is used.
  */
 static struct members members_of(struct apply *apply, struct share *share)
 {
-    struct members members = {
-        arena_take(&apply->state->arena, share_member_count(share) * sizeof(void *)), 0};
+    struct members members = {0};
+    size_t size = share_member_count(share) * sizeof *members.items;
+    members.items = arena_take(&apply->state->arena, size);
     share_pick(share, on_member, &members);
     qsort(members.items, members.count, sizeof *members.items, compare_members);
     return members;
@@ -64,11 +70,12 @@ static const struct subscription *member_after(struct apply *apply, struct share
 {
     struct members members = members_of(apply, share);
     for (uint32_t i = 0; i < members.count; i++) {
-        if (compare_bytes(session_client_id(members.items[i]->session), client_id) > 0) {
-            return members.items[i];
+        if (compare_bytes(session_client_id(members.items[i].subscription->session), client_id) >
+            0) {
+            return members.items[i].subscription;
         }
     }
-    return members.count > 0 ? members.items[0] : NULL;
+    return members.count > 0 ? members.items[0].subscription : NULL;
 }
 
 static const struct subscription *find_target(struct apply *apply,
@@ -154,7 +161,7 @@ static void choose_targets(struct apply *apply, const struct route *route,
             continue;
         }
         const struct subscription *chosen =
-            members.items[(apply->index + apply->turn++) % members.count];
+            members.items[(apply->index + apply->turn++) % members.count].subscription;
         g_autofree char *filter = subscription_filter(chosen);
         size_t length = strlen(filter);
         void *copy = memcpy(arena_take(&apply->state->arena, length), filter, length);

@@ -38,8 +38,9 @@ void will_publish(struct apply *apply, struct bytes client_id)
     if (!found) {
         return;
     }
+    _cleanup_(message_unrefp) struct message *message = message_ref(found->message);
     struct will will = *found;
-    _cleanup_(message_unrefp) struct message *message = message_ref(will.message);
+    will.message = message;
     tables_set_will(apply->tables, client_id, NULL);
     will_send(apply, client_id, &will);
 }

@@ -38,7 +38,7 @@ const struct state_result *run(struct fixture *fixture, int proposed);
 void fixture_clear_events(struct fixture *fixture);
 
 /* Short forms. */
-struct bytes text(const char *text);
+struct bytes text(const char *string);
 uint64_t connection(uint32_t counter);
 const struct state_result *open_session(struct fixture *fixture, const char *client_id,
                                         uint32_t counter);

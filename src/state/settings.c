@@ -46,9 +46,6 @@ static const struct setting settings[] = {
     NUMBER("mqtt.connections_per_address_max", connections_per_address_max, "1000", 1, 1000000,
            "connections", "Connections from one address; loopback and Unix sockets do not count.",
            "New ones from there are refused with 0x97 (quota exceeded) or closed."),
-    NUMBER("mqtt.durable_wait_ms", durable_wait_ms, "10000", 100, 600000, "ms",
-           "How long a durable publish waits for the log before it is refused.",
-           "The publish is refused with 0x97 (quota exceeded)."),
     NUMBER(
         "mqtt.in_flight_max", in_flight_max, "256", 1, 65000, "messages",
         "QoS 1 and 2 messages on their way to one client, if its receive maximum allows as many.",
@@ -71,7 +68,8 @@ static const struct setting settings[] = {
            "Largest packet that is taken from a client.",
            "The client is disconnected with 0x95 (packet too large)."),
     SWITCH("mqtt.proxy_protocol", proxy_protocol, "false",
-           "The TCP listeners expect a PROXY protocol v2 header that names the client's address."),
+           "The TCP listeners expect a PROXY protocol v2 header that names the client's address "
+           "(from the next start on)."),
     NUMBER("mqtt.queue_bytes_max", queue_bytes_max, "8388608", 1024, 1073741824, "bytes",
            "What may wait for one persistent session.", "See mqtt.queue_full."),
     CHOICE(
@@ -115,8 +113,7 @@ static const struct setting settings[] = {
            "Levels of a topic name or filter.",
            "A publish gets 0x90 (topic name invalid), a subscription 0x8f (topic filter invalid)."),
     NUMBER("mqtt.user_properties_max", user_properties_max, "64", 0, 10000, "properties",
-           "User properties in one packet.",
-           "The client is disconnected with 0x97 (quota exceeded)."),
+           "User properties of one message.", "The publish is refused with 0x97 (quota exceeded)."),
     NUMBER("mqtt.will_bytes_max", will_bytes_max, "65536", 0, 1048576, "bytes",
            "Topic, properties and payload of a will together.",
            "CONNECT is refused with 0x97 (quota exceeded)."),

@@ -21,9 +21,8 @@ struct settings {
         keep_alive_s_max, topic_levels_max, subscriptions_per_session_max, sessions_max,
         session_expiry_s_max, queue_messages_max, queue_bytes_max, in_flight_max, receive_maximum,
         topic_alias_max, retained_messages_max, retained_bytes_max, slow_subscriber_ms,
-        durable_wait_ms, live_queue_messages_max, live_queue_bytes_max, user_properties_max,
-        client_id_bytes_max, sys_interval_s, login_delay_ms_max, retained_payload_bytes_max,
-        will_bytes_max;
+        live_queue_messages_max, live_queue_bytes_max, user_properties_max, client_id_bytes_max,
+        sys_interval_s, login_delay_ms_max, retained_payload_bytes_max, will_bytes_max;
     bool certificate_as_username, proxy_protocol;
     uint64_t state_bytes_max;
     const char *response_information; /* mqtt.response_information; "" = none */
@@ -48,13 +47,13 @@ struct setting {
 /* In order of keys. */
 const struct setting *settings_table(uint32_t *count);
 const struct setting *settings_find(const char *key);
-void settings_init(struct settings *settings); /* defaults */
-void settings_deinit(struct settings *settings);
+void settings_init(struct settings *values); /* defaults */
+void settings_deinit(struct settings *values);
 /* `setting 'mqtt.max_packet_bytes': must be 128..1572864, got 12`. Outputs stay untouched on
  * failure. */
-int settings_set(struct settings *settings, const char *key, const char *value, GError **error);
+int settings_set(struct settings *values, const char *key, const char *value, GError **error);
 /* As settings_set takes it. Caller frees. */
-char *settings_get(const struct settings *settings, const struct setting *setting);
+char *settings_get(const struct settings *values, const struct setting *setting);
 /* The table of docs/limits.md: every setting with its default, range, meaning and what happens at
  * the limit. Caller frees. */
 char *settings_to_markdown(void);

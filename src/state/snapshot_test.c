@@ -290,7 +290,8 @@ static void a_flipped_byte_is_refused_or_gives_a_state_that_holds_together(void 
 static void expect_damaged(const uint8_t *body, size_t length, const char *message)
 {
     g_autofree uint8_t *bytes = g_malloc0(SNAPSHOT_HEADER_BYTES + length);
-    memcpy(bytes, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_BYTES);
+    static const uint8_t magic[SNAPSHOT_MAGIC_BYTES] = SNAPSHOT_MAGIC;
+    memcpy(bytes, magic, sizeof magic);
     wire_put_u32(bytes + 8, STATE_SNAPSHOT_VERSION);
     wire_put_u64(bytes + 16, SNAPSHOT_HEADER_BYTES + length);
     memcpy(bytes + SNAPSHOT_HEADER_BYTES, body, length);

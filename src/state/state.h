@@ -96,7 +96,7 @@ struct state_watch {
     void (*on_session_end)(void *owner, struct session *session);
     void (*on_settings)(void *owner); /* any setting */
     void (*on_access)(void *owner);   /* any user or access rule */
-    void (*on_due)(void *owner); /* state_next_due_unix_ms has changed */
+    void (*on_due)(void *owner);      /* state_next_due_unix_ms has changed */
 };
 /* `watch` is the caller's memory until unwatch; any member may be NULL. */
 void state_add_watch(struct state *state, struct state_watch *watch);
