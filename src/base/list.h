@@ -1,5 +1,6 @@
-/* Intrusive doubly linked list. The head is a `struct list` of its own; an empty head and an unlinked
- * member point to themselves, so removing twice is harmless. Members are borrowed, never owned. */
+/* Intrusive doubly linked list. The head is a `struct list` of its own; an empty head and an
+ * unlinked member point to themselves, so removing twice is harmless. Members are borrowed, never
+ * owned. */
 #pragma once
 
 #include "base/cleanup.h"
@@ -40,9 +41,10 @@ static inline void list_remove(struct list *member)
 
 #define list_entry(link, type, member) container_of(link, type, member)
 
-#define list_for_each(link, head) for (struct list *link = (head)->next; link != (head); link = link->next)
+#define list_for_each(link, head)                                                                  \
+    for (struct list *link = (head)->next; link != (head); link = link->next)
 
 /* The current member may be removed inside the loop; its successor may not. */
-#define list_for_each_safe(link, head)                                                                  \
-    for (struct list *link = (head)->next, *link##_next = link->next; link != (head);                   \
+#define list_for_each_safe(link, head)                                                             \
+    for (struct list *link = (head)->next, *link##_next = link->next; link != (head);              \
          link = link##_next, link##_next = link->next)

@@ -1,5 +1,5 @@
-/* One line a call, written with one system call so that lines of several processes do not mix. Control characters and line ends in values are
- * escaped: a client id cannot forge a line. */
+/* One line a call, written with one system call so that lines of several processes do not mix.
+ * Control characters and line ends in values are escaped: a client id cannot forge a line. */
 #include "base/log.h"
 #include <glib.h>
 #include <stdarg.h>
@@ -37,7 +37,8 @@ static int write_prefix(char *line, size_t size, enum log_level level)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &calendar);
     size_t length = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &calendar);
-    return (int)length + snprintf(line + length, size - length, ".%03ldZ %s ", now.tv_nsec / 1000000, names[level]);
+    return (int)length + snprintf(line + length, size - length, ".%03ldZ %s ",
+                                  now.tv_nsec / 1000000, names[level]);
 }
 
 static size_t append_escaped(char *line, size_t at, size_t size, const char *text)
