@@ -23,27 +23,42 @@ static inline bool utf8_is_tail_(const uint8_t *at, size_t count)
     return true;
 }
 
+/* Bytes of a character by its first one; 0 when none begins so. */
+static inline size_t utf8_lead_bytes_(uint8_t lead)
+{
+    if (lead < 0x80) {
+        return lead != 0;
+    }
+    return lead < 0xc2 || lead > 0xf4 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+/* Overlong forms, surrogates and what is beyond Unicode are seen by the second byte. */
+static inline bool utf8_is_second_(uint8_t lead, uint8_t second)
+{
+    switch (lead) {
+    case 0xe0:
+        return second >= 0xa0;
+    case 0xed:
+        return second <= 0x9f;
+    case 0xf0:
+        return second >= 0x90;
+    case 0xf4:
+        return second <= 0x8f;
+    default:
+        return true;
+    }
+}
+
 /* Bytes of the character that begins at `at`; 0 when it is not well formed (Unicode 15, table 3-7).
  */
 static inline size_t utf8_character_bytes_(const uint8_t *at, size_t left)
 {
-    uint8_t lead = at[0];
-    size_t count = lead < 0x80   ? 1
-                   : lead < 0xc2 ? 0
-                   : lead < 0xe0 ? 2
-                   : lead < 0xf0 ? 3
-                   : lead < 0xf5 ? 4
-                                 : 0;
+    size_t count = utf8_lead_bytes_(at[0]);
 
-    if (lead == 0 || count == 0 || count > left || !utf8_is_tail_(at + 1, count - 1)) {
+    if (count == 0 || count > left || !utf8_is_tail_(at + 1, count - 1)) {
         return 0;
     }
-    if ((lead == 0xe0 && at[1] < 0xa0) || (lead == 0xed && at[1] > 0x9f) ||
-        (lead == 0xf0 && at[1] < 0x90) ||
-        (lead == 0xf4 && at[1] > 0x8f)) { /* overlong, surrogate, beyond Unicode */
-        return 0;
-    }
-    return count;
+    return count == 1 || utf8_is_second_(at[0], at[1]) ? count : 0;
 }
 
 /* Well-formed UTF-8 without U+0000 (MQTT 5, 1.5.4). Empty text is. */

@@ -38,25 +38,31 @@ static int fail(GError **error, const yaml_mark_t *mark, const char *what)
     return -EINVAL;
 }
 
+static json_t *parse_integer(const char *digits, int base)
+{
+    char *end;
+
+    errno = 0;
+    long long integer = strtoll(digits, &end, base);
+    return end != digits && *end == '\0' && errno == 0 ? json_integer(integer) : NULL;
+}
+
 /* YAML 1.2, 10.3.2: decimal, 0o octal, 0x hexadecimal, floating point; NULL when it is none. */
 static json_t *parse_number(const char *text)
 {
-    bool is_hexadecimal = g_str_has_prefix(text, "0x"), is_octal = g_str_has_prefix(text, "0o");
-    const char *digits = text + (is_hexadecimal || is_octal ? 2 : 0);
-    const char *first = digits + (digits == text && (*text == '-' || *text == '+'));
-    char *end;
+    bool is_hexadecimal = g_str_has_prefix(text, "0x");
 
-    if (!g_ascii_isxdigit(*first) && *first != '.') {
+    if (is_hexadecimal || g_str_has_prefix(text, "0o")) {
+        return g_ascii_isxdigit(text[2]) ? parse_integer(text + 2, is_hexadecimal ? 16 : 8) : NULL;
+    }
+    if (strspn(text, "0123456789.eE+-") != strlen(text) || !strpbrk(text, "0123456789")) {
         return NULL;
     }
-    errno = 0;
-    long long integer = strtoll(digits, &end, is_hexadecimal ? 16 : is_octal ? 8 : 10);
-    if (*end == '\0' && errno == 0) {
-        return json_integer(integer);
+    json_t *integer = parse_integer(text, 10);
+    if (integer) {
+        return integer;
     }
-    if (is_hexadecimal || is_octal || strspn(first, "0123456789.eE+-") != strlen(first)) {
-        return NULL;
-    }
+    char *end;
     double number = g_ascii_strtod(text, &end);
     return *end == '\0' && isfinite(number) ? json_real(number) : NULL;
 }
