@@ -4,10 +4,12 @@
 #include "mqtt/connection.h"
 #include "mqtt/publication.h"
 
+/* One word, made in a register: written as bytes and read as a whole it would wait for the store before it to reach the cache, at each
+ * delivery. */
 struct publish_flags {
-    uint16_t packet_id; /* 0 for QoS 0 */
-    uint8_t qos;
-    bool retain, dup;
+    uint32_t packet_id : 16; /* 0 for QoS 0 */
+    uint32_t qos : 2;
+    uint32_t retain : 1, dup : 1;
 };
 
 /* False when the client would not take it: larger than its maximum packet size (MQTT 5, 3.1.2-25), or no longer valid. */

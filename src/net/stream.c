@@ -17,7 +17,8 @@
 
 #define SMALL_CHUNK_BYTES         4096
 #define BEHIND_SHARED_CHUNK_BYTES 512 /* mostly it holds the head of the next packet alone */
-#define EAGER_FLUSH_BYTES         (128 * 1024)
+#define EAGER_FLUSH_BYTES         (64 * 1024) /* more of fifty streams would not stay in a cache of 1 MiB \
+                                               */
 
 struct chunk {
     struct chunk *next;
