@@ -1,16 +1,19 @@
 /* Logins: who may come in, and as what.
  *
  *   attempt -> known at once (in-process, certificate, anonymous) -> identity
- *           -> user name and password -> [waits after failures from its address] -> worker pool (PBKDF2) -> identity or refusal
+ *           -> user name and password -> [waits after failures from its address] -> worker pool
+ * (PBKDF2) -> identity or refusal
  *
- * A password that was right a moment ago is known by its keyed hash, so that a house that reconnects at once costs one PBKDF2 a
- * user and not one a device. The cache is dropped whenever a user changes. */
+ * A password that was right a moment ago is known by its keyed hash, so that a house that
+ * reconnects at once costs one PBKDF2 a user and not one a device. The cache is dropped whenever a
+ * user changes. */
 #include "access/access.h"
 #include "access/access_private.h"
 #include "access/password.h"
 #include "access/throttle.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "loop/loop.h"
 #include "loop/work.h"
@@ -24,21 +27,24 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
-#define KNOWN_MAX 1024
+#define KNOWN_MAX         1024
 #define DIGEST_TEXT_BYTES (2 * SHA256_BYTES + 1)
 
 struct access {
     struct loop *loop;   /* borrowed */
     struct state *state; /* borrowed */
     struct throttle *throttle;
-    GHashTable *known; /* keyed hashes of name and password that were right */
+    struct list tickets; /* of access_ticket.link */
+    GHashTable *known;   /* keyed hashes of name and password that were right */
     uint64_t known_generation;
     uint8_t secret[SHA256_BYTES];
 };
 
 struct access_ticket {
+    struct list link;
     struct access *access;
-    void (*fn)(void *owner, enum access_outcome outcome, struct identity *identity); /* NULL once cancelled */
+    void (*fn)(void *owner, enum access_outcome outcome,
+               struct identity *identity); /* NULL once cancelled */
     void *owner;
     struct timer *timer;
     char *username, *address, *record;
@@ -58,6 +64,7 @@ struct access *access_new(struct loop *loop, struct state *state)
 
     access->loop = loop;
     access->state = state;
+    list_init(&access->tickets);
     access->throttle = throttle_new();
     access->known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     if (RAND_bytes(access->secret, sizeof access->secret) != 1) {
@@ -65,14 +72,6 @@ struct access *access_new(struct loop *loop, struct state *state)
         abort();
     }
     return access;
-}
-
-void access_free(struct access *access)
-{
-    throttle_free(access->throttle);
-    g_hash_table_unref(access->known);
-    OPENSSL_cleanse(access->secret, sizeof access->secret);
-    g_free(access);
 }
 
 void identity_clear(struct identity *identity)
@@ -85,7 +84,8 @@ void access_fake_salt(const struct access *access, const char *username, uint8_t
 {
     unsigned length = SHA256_BYTES;
 
-    HMAC(EVP_sha256(), access->secret, sizeof access->secret, (const uint8_t *)username, strlen(username), salt, &length);
+    HMAC(EVP_sha256(), access->secret, sizeof access->secret, (const uint8_t *)username,
+         strlen(username), salt, &length);
 }
 
 bool access_identity_of(struct access *access, const char *username, struct identity *identity)
@@ -101,19 +101,22 @@ bool access_identity_of(struct access *access, const char *username, struct iden
 
 /* ---- what needs no password ---- */
 
-static void identify_certificate(struct access *access, const char *common_name, struct identity *identity)
+static void identify_certificate(struct access *access, const char *common_name,
+                                 struct identity *identity)
 {
     if (!access_identity_of(access, common_name, identity)) {
         *identity = (struct identity){g_strdup(common_name), ROLE_DEVICE};
     }
 }
 
-int access_check_quick(struct access *access, const struct access_attempt *attempt, struct identity *identity)
+int access_check_quick(struct access *access, const struct access_attempt *attempt,
+                       struct identity *identity)
 {
     const struct settings *settings = state_settings(access->state);
 
     if (attempt->is_trusted) {
-        *identity = (struct identity){g_strndup((const char *)attempt->username.at, attempt->username.length), ROLE_ADMIN};
+        *identity = (struct identity){
+            g_strndup((const char *)attempt->username.at, attempt->username.length), ROLE_ADMIN};
         return 1;
     }
     if (attempt->certificate_cn && settings->certificate_as_username) {
@@ -123,7 +126,8 @@ int access_check_quick(struct access *access, const struct access_attempt *attem
     if (attempt->has_username) {
         return -EAGAIN;
     }
-    bool is_let_in = settings->anonymous == ANONYMOUS_ON || (settings->anonymous == ANONYMOUS_LOOPBACK && attempt->is_loopback);
+    bool is_let_in = settings->anonymous == ANONYMOUS_ON ||
+                     (settings->anonymous == ANONYMOUS_LOOPBACK && attempt->is_loopback);
     if (is_let_in) {
         *identity = (struct identity){NULL, ROLE_DEVICE};
     }
@@ -138,9 +142,11 @@ static void known_key(const struct access_ticket *ticket, char text[DIGEST_TEXT_
     unsigned length = sizeof digest;
     GByteArray *both = g_byte_array_new();
 
-    g_byte_array_append(both, (const uint8_t *)ticket->username, (unsigned)strlen(ticket->username) + 1);
+    g_byte_array_append(both, (const uint8_t *)ticket->username,
+                        (unsigned)strlen(ticket->username) + 1);
     g_byte_array_append(both, ticket->password, (unsigned)ticket->password_bytes);
-    HMAC(EVP_sha256(), ticket->access->secret, SHA256_BYTES, both->data, both->len, digest, &length);
+    HMAC(EVP_sha256(), ticket->access->secret, SHA256_BYTES, both->data, both->len, digest,
+         &length);
     OPENSSL_cleanse(both->data, both->len);
     g_byte_array_unref(both);
     for (unsigned i = 0; i < sizeof digest; i++) {
@@ -176,6 +182,7 @@ static void remember(struct access_ticket *ticket)
 static void ticket_free(struct access_ticket *ticket)
 {
     OPENSSL_cleanse(ticket->password, ticket->password_bytes);
+    list_remove(&ticket->link);
     timer_free(ticket->timer);
     g_free(ticket->username);
     g_free(ticket->address);
@@ -210,7 +217,8 @@ static void verify(void *owner)
 {
     struct access_ticket *ticket = owner;
 
-    ticket->is_right = password_verify(ticket->record, (struct bytes){ticket->password, ticket->password_bytes});
+    ticket->is_right =
+        password_verify(ticket->record, (struct bytes){ticket->password, ticket->password_bytes});
 }
 
 static void on_verified(void *owner)
@@ -237,18 +245,21 @@ static void on_turn(void *owner)
         return;
     }
     const struct user *user = state_find_user(ticket->access->state, ticket->username);
-    ticket->record = g_strdup(user && password_record_is_valid(user->password) ? user->password : unknown_record);
+    ticket->record = g_strdup(user && password_record_is_valid(user->password) ? user->password
+                                                                               : unknown_record);
     work_submit(ticket->access->loop, verify, on_verified, ticket);
 }
 
-struct access_ticket *access_check_login(struct access *access, const struct access_attempt *attempt,
-                                         void (*fn)(void *owner, enum access_outcome outcome, struct identity *identity),
-                                         void *owner)
+struct access_ticket *
+access_check_login(struct access *access, const struct access_attempt *attempt,
+                   void (*fn)(void *owner, enum access_outcome outcome, struct identity *identity),
+                   void *owner)
 {
     struct access_ticket *ticket = g_new0(struct access_ticket, 1);
     const char *address = attempt->address ? attempt->address : "local";
 
     ticket->access = access;
+    list_append(&access->tickets, &ticket->link);
     ticket->fn = fn;
     ticket->owner = owner;
     ticket->username = g_strndup((const char *)attempt->username.at, attempt->username.length);
@@ -260,11 +271,29 @@ struct access_ticket *access_check_login(struct access *access, const struct acc
     }
     ticket->timer = timer_new(access->loop, on_turn, ticket);
     timer_start(ticket->timer,
-                throttle_delay_ms(access->throttle, address, clock_now_ms(), state_settings(access->state)->login_delay_ms_max));
+                throttle_delay_ms(access->throttle, address, clock_now_ms(),
+                                  state_settings(access->state)->login_delay_ms_max));
     return ticket;
 }
 
 void access_cancel(struct access_ticket *ticket)
 {
     ticket->fn = NULL; /* it frees itself when its turn comes */
+}
+
+/* Whoever still waits is refused. */
+void access_free(struct access *access)
+{
+    while (!list_is_empty(&access->tickets)) {
+        struct access_ticket *ticket = list_entry(access->tickets.next, struct access_ticket, link);
+        struct identity identity = {0};
+        if (ticket->fn) {
+            ticket->fn(ticket->owner, ACCESS_DENIED, &identity);
+        }
+        ticket_free(ticket);
+    }
+    throttle_free(access->throttle);
+    g_hash_table_unref(access->known);
+    OPENSSL_cleanse(access->secret, sizeof access->secret);
+    g_free(access);
 }

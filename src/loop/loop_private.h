@@ -13,5 +13,6 @@ struct loop {
     struct list deferred;           /* of deferred.link */
     void *blocks[LOOP_BLOCKS_KEPT]; /* free ones */
     unsigned block_count;
+    unsigned work_count; /* on pool threads, or done and not told yet */
     bool is_stopped;
 };

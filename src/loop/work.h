@@ -7,3 +7,5 @@ struct loop;
  * is no cancelling, so `owner` must live until `done`. */
 void work_submit(struct loop *loop, void (*work)(void *owner), void (*done)(void *owner),
                  void *owner);
+/* Turns the loop until all work is done and told: before what its callbacks use is freed. */
+void work_finish(struct loop *loop);

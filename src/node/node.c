@@ -1,15 +1,18 @@
 /* A node's life.
  *
- *   configuration -> data directory (rights, lock) -> node.json (epoch + 1, synced) -> log: look at files, snapshot, replay
+ *   configuration -> data directory (rights, lock) -> node.json (epoch + 1, synced) -> log: look at
+ * files, snapshot, replay
  *   -> wire.c: access, broker, what an earlier life left open -> listeners -> "ready"
  *
- * The listeners open only when the state is loaded. SIGTERM and SIGINT: clients are told, the log is finished, all within a second. SIGHUP: certificates
- * are read again. A disk that fails ends the process: its supervisor starts it again. */
+ * The listeners open only when the state is loaded. SIGTERM and SIGINT: clients are told, the log
+ * is finished, all within a second. SIGHUP: certificates are read again. A disk that fails ends the
+ * process: its supervisor starts it again. */
 #include "node/node.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "loop/loop.h"
 #include "loop/signals.h"
+#include "loop/work.h"
 #include "net/tls.h"
 #include "node/wire.h"
 #include "state/log.h"
@@ -27,7 +30,8 @@
 
 /* ---- the machine ---- */
 
-/* Every connection is a descriptor; memory that is freed goes back when it is a lot, not with every chunk. */
+/* Every connection is a descriptor; memory that is freed goes back when it is a lot, not with every
+ * chunk. */
 static void set_limits(void)
 {
     struct rlimit limit;
@@ -52,8 +56,8 @@ static int set_log_level(const char *text, GError **error)
         }
     }
     if (text) {
-        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--log-level: must be error, warning, info or debug, got '%s'",
-                    text);
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "--log-level: must be error, warning, info or debug, got '%s'", text);
         return 2;
     }
     return 0;
@@ -63,7 +67,8 @@ static int set_log_level(const char *text, GError **error)
 
 static int fail_directory(const char *path, const char *advice, GError **error)
 {
-    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "data directory '%s': %s: %s", path, g_strerror(errno), advice);
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "data directory '%s': %s: %s",
+                path, g_strerror(errno), advice);
     return 1;
 }
 
@@ -73,7 +78,9 @@ static int make_directory(const char *path, GError **error)
         return fail_directory(path, "make it, or give another with --data DIR", error);
     }
     if (access(path, R_OK | W_OK | X_OK) < 0) {
-        return fail_directory(path, "give this user the right to read and write it, or another with --data DIR", error);
+        return fail_directory(
+            path, "give this user the right to read and write it, or another with --data DIR",
+            error);
     }
     return 0;
 }
@@ -88,7 +95,8 @@ static int lock_directory(struct node *node, GError **error)
     }
     if (flock(node->lock_fd, LOCK_EX | LOCK_NB) < 0) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
-                    "data directory '%s': another microcloud runs on it: stop that first, or give another with --data DIR",
+                    "data directory '%s': another microcloud runs on it: stop that first, or give "
+                    "another with --data DIR",
                     node->config.data);
         return 1;
     }
@@ -104,7 +112,8 @@ static int prepare_data(struct node *node, GError **error)
     r = r == 0 ? make_directory(raft, error) : r;
     r = r == 0 ? make_directory(tls, error) : r;
     r = r == 0 ? lock_directory(node, error) : r;
-    if (r == 0 && node_identity_load(&node->identity, node->config.data, node->config.name, error) < 0) {
+    if (r == 0 &&
+        node_identity_load(&node->identity, node->config.data, node->config.name, error) < 0) {
         r = 1;
     }
     return r;
@@ -170,7 +179,8 @@ static void on_state(void *owner, enum consensus_state state)
     }
 }
 
-/* Nothing that is not on the disk may be acknowledged: the process ends at once, as if it had been killed. */
+/* Nothing that is not on the disk may be acknowledged: the process ends at once, as if it had been
+ * killed. */
 static void on_fatal(void *owner, const char *message)
 {
     fprintf(stderr, "microcloud: run: the log failed: %s\n", message);
@@ -244,6 +254,7 @@ int node_run(int argc, char **argv)
         fprintf(stderr, "microcloud: run: %s\n", error->message);
     } else {
         loop_run(node.loop);
+        work_finish(node.loop); /* passwords that are being checked */
     }
     int status = node.exit_status;
     if (node.loop) {
