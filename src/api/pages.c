@@ -7,8 +7,8 @@
 #define PAGE_HEADERS                                                                               \
     "Cache-Control: no-cache\r\n"                                                                  \
     "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src "   \
-    "'self' data:; connect-src 'self' "                                                            \
-    "ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                    \
+    "'self' data:; connect-src 'self'; "                                                           \
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                              \
     "Referrer-Policy: no-referrer\r\n"
 
 void page_get(struct api_request *request)

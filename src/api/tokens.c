@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include <glib.h>
 #include <openssl/rand.h>
+#include <string.h>
 
 #define TOKEN_BYTES 32
 
@@ -80,4 +81,14 @@ void api_tokens_remove(struct api_tokens *tokens, const char *token)
     g_autofree char *hash = hash_of(token);
 
     g_hash_table_remove(tokens->by_hash, hash);
+}
+
+static gboolean is_of(gpointer key, gpointer value, gpointer username)
+{
+    return strcmp(((const struct api_token *)value)->username, username) == 0;
+}
+
+void api_tokens_remove_user(struct api_tokens *tokens, const char *username)
+{
+    g_hash_table_foreach_remove(tokens->by_hash, is_of, (char *)username);
 }

@@ -17,3 +17,5 @@ char *api_tokens_add(struct api_tokens *tokens, const struct identity *identity,
  * it may have changed. */
 const char *api_tokens_find(struct api_tokens *tokens, const char *token, uint64_t now_ms);
 void api_tokens_remove(struct api_tokens *tokens, const char *token);
+/* All of a user: its password was changed, or it was removed. */
+void api_tokens_remove_user(struct api_tokens *tokens, const char *username);

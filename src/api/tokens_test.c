@@ -34,6 +34,21 @@ static void a_token_that_was_given_back_opens_nothing(void **unused)
     api_tokens_free(tokens);
 }
 
+static void the_tokens_of_one_user_end_together(void **unused)
+{
+    static const struct identity berta = {"berta", ROLE_ADMIN};
+    struct api_tokens *tokens = api_tokens_new();
+    g_autofree char *first = api_tokens_add(tokens, &anna, 0);
+    g_autofree char *second = api_tokens_add(tokens, &anna, 0);
+    g_autofree char *other = api_tokens_add(tokens, &berta, 0);
+
+    api_tokens_remove_user(tokens, "anna");
+    assert_null(api_tokens_find(tokens, first, 1));
+    assert_null(api_tokens_find(tokens, second, 1));
+    assert_non_null(api_tokens_find(tokens, other, 1));
+    api_tokens_free(tokens);
+}
+
 static void logins_are_limited_and_the_expired_make_room(void **unused)
 {
     struct api_tokens *tokens = api_tokens_new();
@@ -53,6 +68,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_names_its_user_until_it_expires),
         cmocka_unit_test(a_token_that_was_given_back_opens_nothing),
+        cmocka_unit_test(the_tokens_of_one_user_end_together),
         cmocka_unit_test(logins_are_limited_and_the_expired_make_room),
     };
 

@@ -1,6 +1,7 @@
 /* Users and access rules, and the import of mosquitto's files. */
 #include "access/import.h"
 #include "api/routes.h"
+#include "api/tokens.h"
 #include "base/cleanup.h"
 #include "loop/work.h"
 #include "state/access_rules.h"
@@ -54,11 +55,23 @@ static void hashing_free(struct hashing *hashing)
     g_free(hashing);
 }
 
+/* Who was logged in with the old password is so no longer. */
+static void on_login_changed(void *owner, uint64_t token, const struct state_result *result)
+{
+    struct api_request *request = owner;
+
+    if (result->error == 0 && !result->message) {
+        api_tokens_remove_user(request->api->tokens, request->parameters[0]);
+    }
+    api_committed(request, token, result);
+}
+
 static void on_hashed(void *owner)
 {
     struct hashing *hashing = owner;
     struct api_request *request = hashing->request;
-    struct state_completion completion = {api_committed, request, 0};
+    struct state_completion completion = {hashing->password ? on_login_changed : api_committed,
+                                          request, 0};
 
     api_is_proposed(request,
                     state_propose_user_put(request->api->options.state, request->parameters[0],
@@ -109,7 +122,7 @@ void user_put(struct api_request *request)
 void user_delete(struct api_request *request)
 {
     struct state *state = request->api->options.state;
-    struct state_completion completion = {api_committed, request, 0};
+    struct state_completion completion = {on_login_changed, request, 0};
 
     if (!state_find_user(state, request->parameters[0])) {
         api_answer_error(request, 404, "user_unknown", "user '%s': there is none of this name",
