@@ -190,7 +190,7 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *a
     for (struct addrinfo *at = addresses; at; at = at->ai_next) {
         count++;
     }
-    connector->timeout_ms /= count;
+    connector->timeout_ms /= MAX(count, 1);
     try_next(connector);
 }
 

@@ -17,8 +17,9 @@
 
 #define SMALL_CHUNK_BYTES         4096
 #define BEHIND_SHARED_CHUNK_BYTES 512 /* mostly it holds the head of the next packet alone */
-#define EAGER_FLUSH_BYTES         (64 * 1024) /* more of fifty streams would not stay in a cache of 1 MiB \
-                                               */
+#define EAGER_FLUSH_BYTES                                                                          \
+    (64 * 1024) /* more of fifty streams would not stay in a cache of 1 MiB                        \
+                 */
 
 struct chunk {
     struct chunk *next;
@@ -179,6 +180,7 @@ void stream_output_consume(struct stream *stream, size_t length)
         drop_first(stream);
     }
     if (length > 0) {
+        assert(stream->first);
         stream->first->at += length;
         stream->first->length -= (uint32_t)length;
     }
@@ -278,7 +280,9 @@ static void make_room(struct stream *stream, size_t wanted)
     } else {
         size_t capacity = MAX(wanted, 2 * (size_t)stream->leftover_capacity);
         uint8_t *leftover = g_malloc(capacity);
-        memcpy(leftover, begin, stream->leftover_bytes);
+        if (stream->leftover_bytes > 0) {
+            memcpy(leftover, begin, stream->leftover_bytes);
+        }
         g_free(stream->leftover);
         stream->leftover = leftover;
         stream->leftover_capacity = (uint32_t)capacity;

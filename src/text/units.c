@@ -35,6 +35,7 @@ static double take_number(const char *text, const char **end)
     g_autofree char *number = g_strndup(text, strspn(text, "0123456789."));
     char *number_end;
 
+    *end = text;
     if (!strpbrk(number, "0123456789")) {
         return -1;
     }
