@@ -1,12 +1,14 @@
-/* See head.h. Lines end with CR LF; header folding, white space before a colon, several differing lengths, and both length and chunks are errors (RFC
- * 9112, 5 and 6: they are how requests are smuggled). */
+/* See head.h. Lines end with CR LF; header folding, white space before a colon, several differing
+ * lengths, and both length and chunks are errors (RFC 9112, 5 and 6: they are how requests are
+ * smuggled). */
 #include "http/head.h"
 #include "base/cleanup.h"
 #include <glib.h>
 
 static bool is_token(struct bytes text)
 {
-    static const char allowed[] = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    static const char allowed[] =
+        "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
     for (size_t i = 0; i < text.length; i++) {
         if (text.at[i] == 0 || !strchr(allowed, text.at[i])) {
@@ -18,7 +20,8 @@ static bool is_token(struct bytes text)
 
 static bool is_equal(struct bytes text, const char *other)
 {
-    return strlen(other) == text.length && g_ascii_strncasecmp((const char *)text.at, other, text.length) == 0;
+    return strlen(other) == text.length &&
+           g_ascii_strncasecmp((const char *)text.at, other, text.length) == 0;
 }
 
 /* Does a comma-separated list hold this word? */
@@ -27,11 +30,13 @@ static bool has_word(struct bytes list, const char *word)
     while (list.length > 0) {
         const uint8_t *comma = memchr(list.at, ',', list.length);
         struct bytes item = {list.at, comma ? (size_t)(comma - list.at) : list.length};
-        list = comma ? (struct bytes){comma + 1, list.length - item.length - 1} : (struct bytes){NULL, 0};
+        list = comma ? (struct bytes){comma + 1, list.length - item.length - 1}
+                     : (struct bytes){NULL, 0};
         while (item.length > 0 && (item.at[0] == ' ' || item.at[0] == '\t')) {
             item = (struct bytes){item.at + 1, item.length - 1};
         }
-        while (item.length > 0 && (item.at[item.length - 1] == ' ' || item.at[item.length - 1] == '\t')) {
+        while (item.length > 0 &&
+               (item.at[item.length - 1] == ' ' || item.at[item.length - 1] == '\t')) {
             item.length--;
         }
         if (is_equal(item, word)) {
@@ -112,7 +117,8 @@ static int parse_header(struct http_head *head, struct bytes line)
     while (value.length > 0 && (value.at[0] == ' ' || value.at[0] == '\t')) {
         value = (struct bytes){value.at + 1, value.length - 1};
     }
-    while (value.length > 0 && (value.at[value.length - 1] == ' ' || value.at[value.length - 1] == '\t')) {
+    while (value.length > 0 &&
+           (value.at[value.length - 1] == ' ' || value.at[value.length - 1] == '\t')) {
         value.length--;
     }
     head->headers[head->header_count++] = (struct http_header){name, value};
@@ -130,7 +136,8 @@ static int parse_length(struct http_head *head)
         struct bytes value = head->headers[i].value;
         g_autofree char *text = g_strndup((const char *)value.at, value.length);
         guint64 length;
-        if (!g_ascii_string_to_unsigned(text, 10, 0, INT64_MAX, &length, NULL) || (is_there && length != head->content_length)) {
+        if (!g_ascii_string_to_unsigned(text, 10, 0, INT64_MAX, &length, NULL) ||
+            (is_there && length != head->content_length)) {
             return -400;
         }
         head->content_length = length;
@@ -148,7 +155,8 @@ static void read_connection(struct http_head *head)
         head->keeps_alive = false;
     }
     head->expects_continue = is_equal(http_header_find(head, "expect"), "100-continue");
-    head->wants_websocket = has_word(connection, "upgrade") && has_word(http_header_find(head, "upgrade"), "websocket");
+    head->wants_websocket =
+        has_word(connection, "upgrade") && has_word(http_header_find(head, "upgrade"), "websocket");
 }
 
 /* Where the empty line ends the head; 0 when it is not there yet. */
@@ -166,7 +174,8 @@ int http_head_parse(struct bytes input, struct http_head *head)
     struct bytes rest = {input.at, end}, line;
 
     if (end == 0) {
-        /* What can be no request is told at once: a first byte that is no letter, or a line end that is none. */
+        /* What can be no request is told at once: a first byte that is no letter, or a line end
+         * that is none. */
         bool is_hopeless = input.length > 0 && !g_ascii_isalpha(input.at[0]);
         return is_hopeless ? -400 : input.length >= HTTP_HEAD_BYTES_MAX ? -431 : 0;
     }
@@ -230,12 +239,32 @@ static const struct {
     unsigned status;
     const char *text;
 } statuses[] = {
-    {100, "Continue"}, {101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
-    {304, "Not Modified"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-    {405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"},
-    {414, "URI Too Long"}, {415, "Unsupported Media Type"}, {426, "Upgrade Required"}, {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
-    {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"},
+    {100, "Continue"},
+    {101, "Switching Protocols"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {304, "Not Modified"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {411, "Length Required"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {426, "Upgrade Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
 };
 
 const char *http_status_text(unsigned status)

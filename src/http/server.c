@@ -1,10 +1,12 @@
 /* See server.h.
  *
- *   HEAD --whole head--> BODY --whole body--> WORKING --http_respond--> HEAD (keep-alive), or closed
+ *   HEAD --whole head--> BODY --whole body--> WORKING --http_respond--> HEAD (keep-alive), or
+ * closed
  *                                               +--http_begin_stream--> STREAMING --> closed
  *                                               +--http_upgrade--> (another owner's)
  *
- * An exchange outlives its connection: when the client leaves while somebody works on the answer, the answer goes nowhere. */
+ * An exchange outlives its connection: when the client leaves while somebody works on the answer,
+ * the answer goes nowhere. */
 #include "http/server.h"
 #include "base/cleanup.h"
 #include "base/list.h"
@@ -13,7 +15,7 @@
 #include "loop/loop.h"
 #include <glib.h>
 
-#define LINGER_MS 1000
+#define LINGER_MS        1000
 #define STREAM_BYTES_MAX (1024 * 1024)
 
 enum connection_phase { PHASE_HEAD, PHASE_BODY, PHASE_WORKING, PHASE_STREAMING };
@@ -91,19 +93,22 @@ static void on_timeout(void *owner)
 
 /* ---- answers ---- */
 
-static void write_head(struct stream *stream, unsigned status, const char *content_type, uint64_t length, bool has_length,
-                       const char *headers, bool keeps_alive)
+/* With Content-Length unless the answer has no body by its status, or is a stream. */
+static void write_head(struct stream *stream, const struct http_answer *answer, bool has_length,
+                       bool keeps_alive)
 {
     g_autoptr(GString) head = g_string_new(NULL);
 
-    g_string_append_printf(head, "HTTP/1.1 %u %s\r\n", status, http_status_text(status));
-    if (content_type) {
-        g_string_append_printf(head, "Content-Type: %s\r\n", content_type);
+    g_string_append_printf(head, "HTTP/1.1 %u %s\r\n", answer->status,
+                           http_status_text(answer->status));
+    if (answer->content_type) {
+        g_string_append_printf(head, "Content-Type: %s\r\n", answer->content_type);
     }
     if (has_length) {
-        g_string_append_printf(head, "Content-Length: %" G_GUINT64_FORMAT "\r\n", length);
+        g_string_append_printf(head, "Content-Length: %zu\r\n", answer->body.length);
     }
-    g_string_append_printf(head, "X-Content-Type-Options: nosniff\r\n%s%s\r\n", headers ? headers : "",
+    g_string_append_printf(head, "X-Content-Type-Options: nosniff\r\n%s%s\r\n",
+                           answer->headers ? answer->headers : "",
                            keeps_alive ? "" : "Connection: close\r\n");
     stream_write(stream, head->str, head->len);
 }
@@ -111,9 +116,12 @@ static void write_head(struct stream *stream, unsigned status, const char *conte
 static void refuse(struct http_connection *connection, unsigned status)
 {
     g_autofree char *body =
-        g_strdup_printf("{\"error\":{\"code\":\"http_%u\",\"message\":\"%s\"}}\n", status, http_status_text(status));
+        g_strdup_printf("{\"error\":{\"code\":\"http_%u\",\"message\":\"%s\"}}\n", status,
+                        http_status_text(status));
 
-    write_head(connection->stream, status, "application/json", strlen(body), true, NULL, false);
+    struct http_answer answer = {
+        .status = status, .content_type = "application/json", .body = bytes_from_string(body)};
+    write_head(connection->stream, &answer, true, false);
     stream_write(connection->stream, body, strlen(body));
     end(connection);
 }
@@ -133,8 +141,7 @@ void http_respond(struct http_exchange *exchange, const struct http_answer *answ
 
     if (connection) {
         bool has_length = answer->status != 204 && answer->status != 304;
-        write_head(connection->stream, answer->status, answer->content_type, answer->body.length, has_length, answer->headers,
-                   keeps_alive);
+        write_head(connection->stream, answer, has_length, keeps_alive);
         if (!is_head) {
             stream_write(connection->stream, answer->body.at, answer->body.length);
         }
@@ -147,7 +154,8 @@ void http_respond(struct http_exchange *exchange, const struct http_answer *answ
     }
 }
 
-void http_begin_stream(struct http_exchange *exchange, const char *content_type, void (*on_gone)(void *owner), void *owner)
+void http_begin_stream(struct http_exchange *exchange, const char *content_type,
+                       void (*on_gone)(void *owner), void *owner)
 {
     struct http_connection *connection = exchange->connection;
 
@@ -159,7 +167,9 @@ void http_begin_stream(struct http_exchange *exchange, const char *content_type,
     }
     connection->phase = PHASE_STREAMING;
     timer_stop(connection->timer);
-    write_head(connection->stream, 200, content_type, 0, false, "Cache-Control: no-store\r\n", false);
+    struct http_answer answer = {
+        .status = 200, .content_type = content_type, .headers = "Cache-Control: no-store\r\n"};
+    write_head(connection->stream, &answer, false, false);
     stream_resume(connection->stream); /* to see it leave */
 }
 
@@ -187,21 +197,26 @@ void http_end_stream(struct http_exchange *exchange)
 struct stream *http_upgrade(struct http_exchange *exchange, const char *protocol)
 {
     struct http_connection *connection = exchange->connection;
-    g_autofree char *key = websocket_accept_key(http_header_find(&exchange->head, "sec-websocket-key"));
+    g_autofree char *key =
+        websocket_accept_key(http_header_find(&exchange->head, "sec-websocket-key"));
     struct bytes version = http_header_find(&exchange->head, "sec-websocket-version");
 
     if (!exchange->head.wants_websocket || !key || !bytes_equal(version, bytes_from_string("13"))) {
-        http_respond(exchange, &(struct http_answer){.status = 426, .headers = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"});
+        http_respond(
+            exchange,
+            &(struct http_answer){
+                .status = 426, .headers = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"});
         return NULL;
     }
     if (!connection) {
         exchange_free(exchange);
         return NULL;
     }
-    g_autofree char *head = g_strdup_printf("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                            "Sec-WebSocket-Accept: %s\r\n%s%s%s\r\n",
-                                            key, protocol ? "Sec-WebSocket-Protocol: " : "", protocol ? protocol : "",
-                                            protocol ? "\r\n" : "");
+    g_autofree char *head = g_strdup_printf(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Accept: %s\r\n%s%s%s\r\n",
+        key, protocol ? "Sec-WebSocket-Protocol: " : "", protocol ? protocol : "",
+        protocol ? "\r\n" : "");
     struct stream *stream = TAKE(connection->stream);
     stream_write(stream, head, strlen(head));
     exchange_free(exchange);
@@ -246,7 +261,8 @@ void *http_data(const struct http_exchange *exchange)
 }
 
 /* The views of the head point into bytes that the stream forgets: they are copied with them. */
-static struct http_exchange *exchange_new(struct http_connection *connection, const uint8_t *bytes, size_t length)
+static struct http_exchange *exchange_new(struct http_connection *connection, const uint8_t *bytes,
+                                          size_t length)
 {
     struct http_exchange *exchange = g_new0(struct http_exchange, 1);
 
@@ -267,7 +283,8 @@ static unsigned check_head(const struct http_server *server, const struct http_h
 }
 
 /* Returns false when the connection is gone. */
-static bool take_head(struct http_connection *connection, const uint8_t *bytes, size_t length, size_t *consumed)
+static bool take_head(struct http_connection *connection, const uint8_t *bytes, size_t length,
+                      size_t *consumed)
 {
     struct http_head head;
     int r = http_head_parse((struct bytes){bytes, length}, &head);
@@ -313,10 +330,13 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
     if (connection->phase == PHASE_STREAMING) {
         return length; /* nothing more is expected */
     }
-    if (connection->phase == PHASE_HEAD && (!take_head(connection, bytes, length, &consumed) || consumed == 0)) {
+    if (connection->phase == PHASE_HEAD &&
+        (!take_head(connection, bytes, length, &consumed) || consumed == 0)) {
         return consumed;
     }
-    return connection->phase == PHASE_BODY ? consumed + take_body(connection, bytes + consumed, length - consumed) : consumed;
+    return connection->phase == PHASE_BODY
+               ? consumed + take_body(connection, bytes + consumed, length - consumed)
+               : consumed;
 }
 
 static void on_drained(void *owner)

@@ -1,5 +1,6 @@
-/* An HTTP/1.1 server on streams: one request at a time on a connection, bodies whole, answers whole or streamed (server-sent events), and the upgrade to a
- * WebSocket. Limits: head (head.h), body, time for a request, connections. */
+/* An HTTP/1.1 server on streams: one request at a time on a connection, bodies whole, answers whole
+ * or streamed (server-sent events), and the upgrade to a WebSocket. Limits: head (head.h), body,
+ * time for a request, connections. */
 #pragma once
 
 #include "http/head.h"
@@ -15,8 +16,10 @@ struct http_server_options {
     struct loop *loop;
     uint64_t body_bytes_max;
     uint32_t connections_max; /* more are answered 503 */
-    uint64_t request_ms_max;  /* from the first byte to the last of a request; also between requests */
-    /* A request is there. It is answered, now or later, by exactly one of http_respond, http_begin_stream or http_upgrade. */
+    uint64_t
+        request_ms_max; /* from the first byte to the last of a request; also between requests */
+    /* A request is there. It is answered, now or later, by exactly one of http_respond,
+     * http_begin_stream or http_upgrade. */
     void (*on_request)(void *owner, struct http_exchange *exchange);
     void *owner;
 };
@@ -30,7 +33,8 @@ void http_server_free(struct http_server *server);
 /* ---- the request; views live until it is answered ---- */
 const struct http_head *http_request_head(const struct http_exchange *exchange);
 struct bytes http_request_body(const struct http_exchange *exchange);
-void http_request_peer(const struct http_exchange *exchange, struct stream_peer *peer); /* lives as long as the connection */
+void http_request_peer(const struct http_exchange *exchange,
+                       struct stream_peer *peer); /* lives as long as the connection */
 bool http_request_is_trusted(const struct http_exchange *exchange);
 /* Somebody who works on the answer can hang something here. */
 void http_set_data(struct http_exchange *exchange, void *data);
@@ -45,11 +49,14 @@ struct http_answer {
 };
 void http_respond(struct http_exchange *exchange, const struct http_answer *answer);
 
-/* An answer whose end is not known: `on_gone` is called once when the client has left; after http_end_stream it is not. */
-void http_begin_stream(struct http_exchange *exchange, const char *content_type, void (*on_gone)(void *owner), void *owner);
+/* An answer whose end is not known: `on_gone` is called once when the client has left; after
+ * http_end_stream it is not. */
+void http_begin_stream(struct http_exchange *exchange, const char *content_type,
+                       void (*on_gone)(void *owner), void *owner);
 /* False when the client does not keep up: nothing was written then. */
 bool http_write_stream(struct http_exchange *exchange, struct bytes bytes);
 void http_end_stream(struct http_exchange *exchange);
 
-/* 101, and the connection becomes a WebSocket; NULL when the handshake is not right (then it was answered). `protocol` may be NULL. */
+/* 101, and the connection becomes a WebSocket; NULL when the handshake is not right (then it was
+ * answered). `protocol` may be NULL. */
 struct stream *http_upgrade(struct http_exchange *exchange, const char *protocol);

@@ -1,5 +1,6 @@
-/* See websocket.h. Frames come in on the stream below, their payload goes up as one run of bytes, whatever the frames' borders (MQTT 5, 6.0.0-3); what is written
- * above goes down in frames of at most 64 KiB. Anything but binary frames ends the connection (6.0.0-1, 6.0.0-2). */
+/* See websocket.h. Frames come in on the stream below, their payload goes up as one run of bytes,
+ * whatever the frames' borders (MQTT 5, 6.0.0-3); what is written above goes down in frames of at
+ * most 64 KiB. Anything but binary frames ends the connection (6.0.0-1, 6.0.0-2). */
 #include "http/websocket.h"
 #include "base/cleanup.h"
 #include "http/websocket_frame.h"
@@ -8,8 +9,8 @@
 #include <glib.h>
 
 #define FRAME_BYTES_MAX 65536
-#define LINGER_MS 1000
-#define VECTORS_MAX 16
+#define LINGER_MS       1000
+#define VECTORS_MAX     16
 
 struct websocket {
     struct stream stream;
@@ -28,7 +29,8 @@ static struct websocket *websocket_of(const struct stream *stream)
 
 /* ---- down ---- */
 
-static void write_frame(struct websocket *websocket, uint8_t opcode, const void *payload, size_t length)
+static void write_frame(struct websocket *websocket, uint8_t opcode, const void *payload,
+                        size_t length)
 {
     uint8_t head[WEBSOCKET_HEAD_BYTES_MAX];
 
@@ -156,7 +158,8 @@ static int take_head(struct websocket *websocket, struct bytes input)
         fail(websocket, 1003);
         return -1;
     }
-    if ((opcode == WEBSOCKET_CONTINUATION && !websocket->is_in_message) || (opcode == WEBSOCKET_BINARY && websocket->is_in_message)) {
+    if ((opcode == WEBSOCKET_CONTINUATION && !websocket->is_in_message) ||
+        (opcode == WEBSOCKET_BINARY && websocket->is_in_message)) {
         fail(websocket, 1002);
         return -1;
     }
@@ -172,7 +175,8 @@ static size_t take_payload(struct websocket *websocket, struct bytes input)
 {
     struct websocket_frame *frame = &websocket->frame;
     size_t length = MIN(input.length, frame->payload_bytes - websocket->frame_taken);
-    /* The bytes are the loop's read buffer or the leftover of the stream below: ours to change, as they are shown once. */
+    /* The bytes are the loop's read buffer or the leftover of the stream below: ours to change, as
+     * they are shown once. */
     uint8_t *bytes = (uint8_t *)input.at;
     bool is_control = frame->opcode >= WEBSOCKET_CLOSE;
 

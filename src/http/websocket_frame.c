@@ -24,7 +24,8 @@ int websocket_frame_parse(struct bytes input, struct websocket_frame *frame)
     uint8_t length = input.at[1] & 0x7f;
     bool is_final = input.at[0] >> 7;
     bool is_control = opcode >= WEBSOCKET_CLOSE;
-    if ((input.at[0] & 0x70) || !(input.at[1] & 0x80) || (is_control && (length > 125 || !is_final)) ||
+    if ((input.at[0] & 0x70) || !(input.at[1] & 0x80) ||
+        (is_control && (length > 125 || !is_final)) ||
         (opcode > WEBSOCKET_BINARY && opcode < WEBSOCKET_CLOSE) || opcode > WEBSOCKET_PONG) {
         return -1002;
     }
@@ -47,7 +48,8 @@ void websocket_unmask(uint8_t *bytes, size_t length, const uint8_t mask[4], uint
     }
 }
 
-unsigned websocket_frame_encode(uint8_t opcode, uint64_t payload_bytes, uint8_t to[WEBSOCKET_HEAD_BYTES_MAX])
+unsigned websocket_frame_encode(uint8_t opcode, uint64_t payload_bytes,
+                                uint8_t to[WEBSOCKET_HEAD_BYTES_MAX])
 {
     unsigned extra = payload_bytes < 126 ? 0 : payload_bytes <= UINT16_MAX ? 2 : 8;
 

@@ -1,4 +1,5 @@
-/* One table says every option: its name on the command line and in the file is the same. See config.h. */
+/* One table says every option: its name on the command line and in the file is the same. See
+ * config.h. */
 #include "node/config.h"
 #include "base/cleanup.h"
 #include "text/value.h"
@@ -7,7 +8,7 @@
 #include <unistd.h>
 
 #define DEFAULT_FILE "/etc/microcloud/microcloud.yml"
-#define PORT_UNSET (-1)
+#define PORT_UNSET   (-1)
 
 enum option_kind { OPTION_TEXT, OPTION_PORT, OPTION_FLAG };
 
@@ -33,7 +34,8 @@ static const struct node_option {
     {"tls-cert", OPTION_TEXT, offsetof(struct node_config, tls_certificate), 0},
     {"tls-key", OPTION_TEXT, offsetof(struct node_config, tls_key), 0},
     {"tls-ca", OPTION_TEXT, offsetof(struct node_config, tls_ca), 0},
-    {"require-client-certificate", OPTION_FLAG, offsetof(struct node_config, require_client_certificate), 0},
+    {"require-client-certificate", OPTION_FLAG,
+     offsetof(struct node_config, require_client_certificate), 0},
     {"proxy-protocol", OPTION_FLAG, offsetof(struct node_config, proxy_protocol), 0},
 };
 
@@ -51,7 +53,8 @@ static void *member(struct node_config *config, const struct node_option *option
 static const struct node_option *find(const char *name, size_t length)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(node_options); i++) {
-        if (strlen(node_options[i].name) == length && strncmp(node_options[i].name, name, length) == 0) {
+        if (strlen(node_options[i].name) == length &&
+            strncmp(node_options[i].name, name, length) == 0) {
             return &node_options[i];
         }
     }
@@ -72,7 +75,8 @@ static int set_port(int *port, const char *name, const char *text, int status, G
 
 /* ---- command line ---- */
 
-static int set_from_words(struct node_config *config, const struct node_option *option, const char *text, GError **error)
+static int set_from_words(struct node_config *config, const struct node_option *option,
+                          const char *text, GError **error)
 {
     g_autofree char *name = g_strconcat("--", option->name, NULL);
 
@@ -93,7 +97,8 @@ static int parse_words(struct node_config *config, int argc, char **argv, GError
         const char *word = argv[i];
         const char *equals = strchr(word, '=');
         size_t length = equals ? (size_t)(equals - word) : strlen(word);
-        const struct node_option *option = strncmp(word, "--", 2) == 0 ? find(word + 2, length - 2) : NULL;
+        const struct node_option *option =
+            strncmp(word, "--", 2) == 0 ? find(word + 2, length - 2) : NULL;
         if (!option) {
             return fail(error, 2, word, "unknown option; see microcloud run --help");
         }
@@ -115,7 +120,8 @@ static int parse_words(struct node_config *config, int argc, char **argv, GError
 
 /* ---- file ---- */
 
-static int set_from_file(struct node_config *config, const struct node_option *option, const struct text_value *value, GError **error)
+static int set_from_file(struct node_config *config, const struct node_option *option,
+                         const struct text_value *value, GError **error)
 {
     if (option->kind == OPTION_PORT) {
         int *port = member(config, option);
@@ -147,7 +153,8 @@ static int read_members(struct node_config *config, const struct text_value *fil
         const char *key = text_key_at(file, i);
         const struct node_option *option = find(key, strlen(key));
         if (!option || strcmp(key, "config") == 0) {
-            return fail(error, 1, key, "unknown option; the names are those of microcloud run --help");
+            return fail(error, 1, key,
+                        "unknown option; the names are those of microcloud run --help");
         }
         int r = set_from_file(config, option, text_at(file, i), error);
         if (r != 0) {
@@ -182,13 +189,15 @@ static int read_file(struct node_config *config, GError **error)
 static void set_defaults(struct node_config *config)
 {
     if (!config->data) {
-        config->data = geteuid() == 0 ? g_strdup("/var/lib/microcloud") : g_build_filename(g_get_user_data_dir(), "microcloud", NULL);
+        config->data = geteuid() == 0 ? g_strdup("/var/lib/microcloud")
+                                      : g_build_filename(g_get_user_data_dir(), "microcloud", NULL);
     }
     if (!config->name) {
         config->name = g_strdup(g_get_host_name());
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(node_options); i++) {
-        if (node_options[i].kind == OPTION_PORT && *(int *)member(config, &node_options[i]) == PORT_UNSET) {
+        if (node_options[i].kind == OPTION_PORT &&
+            *(int *)member(config, &node_options[i]) == PORT_UNSET) {
             *(int *)member(config, &node_options[i]) = node_options[i].port;
         }
     }
@@ -196,13 +205,16 @@ static void set_defaults(struct node_config *config)
 
 static int check(const struct node_config *config, GError **error)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
 
     if (strspn(config->name, allowed) != strlen(config->name) || strlen(config->name) > 63) {
         return fail(error, 2, "--name", "must be up to 63 letters, digits, '-', '_' and '.'");
     }
     if (config->join) {
-        return fail(error, 2, "--join", "joining a cluster is not part of this version: one node is a cluster of its own");
+        return fail(
+            error, 2, "--join",
+            "joining a cluster is not part of this version: one node is a cluster of its own");
     }
     if ((config->tls_certificate != NULL) != (config->tls_key != NULL)) {
         return fail(error, 2, "--tls-cert", "goes with --tls-key");

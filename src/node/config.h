@@ -1,4 +1,5 @@
-/* The options of `microcloud run`: command line first, then the configuration file, then defaults. */
+/* The options of `microcloud run`: command line first, then the configuration file, then defaults.
+ */
 #pragma once
 
 #include <glib.h>
@@ -12,6 +13,7 @@ struct node_config {
     bool require_client_certificate, proxy_protocol;
 };
 
-/* Reads argv (argv[0] is "run"). 0, or the exit status with `error` set: 2 for wrong usage, 1 for a bad file. Messages name option, file and key. */
+/* Reads argv (argv[0] is "run"). 0, or the exit status with `error` set: 2 for wrong usage, 1 for a
+ * bad file. Messages name option, file and key. */
 int node_config_load(struct node_config *config, int argc, char **argv, GError **error);
 void node_config_deinit(struct node_config *config);

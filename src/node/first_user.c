@@ -1,4 +1,5 @@
-/* See first_user.h. The file is written before the user exists: should the node die in between, the next start takes the password from it. */
+/* See first_user.h. The file is written before the user exists: should the node die in between, the
+ * next start takes the password from it. */
 #include "node/first_user.h"
 #include "access/access.h"
 #include "base/cleanup.h"
@@ -19,7 +20,9 @@ static void on_put(void *owner, uint64_t token, const struct state_result *resul
 {
     struct first_user *first = owner;
 
-    first->fn(first->node, result->error != 0 ? "the first user could not be kept: is the disk full?" : result->message);
+    first->fn(first->node, result->error != 0
+                               ? "the first user could not be kept: is the disk full?"
+                               : result->message);
     g_free(first);
 }
 

@@ -1,4 +1,5 @@
-/* The first user, `admin`, with a password of its own in DIR/admin-password (0600): made when the state has no user at all. */
+/* The first user, `admin`, with a password of its own in DIR/admin-password (0600): made when the
+ * state has no user at all. */
 #pragma once
 
 struct node;

@@ -1,4 +1,5 @@
-/* See identity.h. The file is replaced as a whole (g_file_set_contents_full with fsync), so a crash leaves the old or the new one. */
+/* See identity.h. The file is replaced as a whole (g_file_set_contents_full with fsync), so a crash
+ * leaves the old or the new one. */
 #include "node/identity.h"
 #include "base/cleanup.h"
 #include "text/value.h"
@@ -13,7 +14,8 @@ static int damaged(const char *path, const char *what, GError **error)
 {
     g_clear_error(error);
     g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                "'%s' %s: put it back from a backup, or start with another --data directory", path, what);
+                "'%s' %s: put it back from a backup, or start with another --data directory", path,
+                what);
     return -EINVAL;
 }
 
@@ -37,7 +39,8 @@ static int read_file(struct node_identity *identity, const char *path, GError **
     const char *name = text_string(text_get(file, "name"), NULL);
     int64_t epoch = text_integer(text_get(file, "epoch"), -1);
     guint64 number = 0;
-    if (!id || !g_ascii_string_to_unsigned(id, 16, 1, UINT64_MAX, &number, NULL) || !cluster || !name || epoch < 0) {
+    if (!id || !g_ascii_string_to_unsigned(id, 16, 1, UINT64_MAX, &number, NULL) || !cluster ||
+        !name || epoch < 0) {
         return damaged(path, "lacks id, cluster, name or epoch", error);
     }
     identity->id = number;
@@ -75,7 +78,8 @@ static int make(struct node_identity *identity, const char *name, GError **error
     return 0;
 }
 
-int node_identity_load(struct node_identity *identity, const char *directory, const char *name, GError **error)
+int node_identity_load(struct node_identity *identity, const char *directory, const char *name,
+                       GError **error)
 {
     g_autofree char *path = g_build_filename(directory, "node.json", NULL);
     struct stat status;

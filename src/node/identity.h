@@ -1,15 +1,17 @@
-/* node.json: who this node is. Made when it is founded; its epoch grows by one with every start, on disk before anything else happens. */
+/* node.json: who this node is. Made when it is founded; its epoch grows by one with every start, on
+ * disk before anything else happens. */
 #pragma once
 
 #include <glib.h>
 #include <stdint.h>
 
 struct node_identity {
-    uint64_t id;    /* random, 12 bits of it number connections; never 0 */
-    uint64_t epoch; /* of this start, from 1 */
+    uint64_t id;          /* random, 12 bits of it number connections; never 0 */
+    uint64_t epoch;       /* of this start, from 1 */
     char *name, *cluster; /* owned */
 };
 
 /* Reads or makes DIR/node.json. Messages name the file and what to do. */
-int node_identity_load(struct node_identity *identity, const char *directory, const char *name, GError **error);
+int node_identity_load(struct node_identity *identity, const char *directory, const char *name,
+                       GError **error);
 void node_identity_deinit(struct node_identity *identity);

@@ -43,7 +43,8 @@ struct node {
 int node_run(int argc, char **argv);
 
 /* ---- wire.c: what is joined when the state has been loaded ---- */
-/* Access, broker, bridges; then closes what an earlier life left open, makes the first user, and opens the listeners. */
+/* Access, broker, bridges; then closes what an earlier life left open, makes the first user, and
+ * opens the listeners. */
 void node_wire(struct node *node);
 /* In the opposite order. Calls node_stopped when clients have been told. */
 void node_unwire(struct node *node);

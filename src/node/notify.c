@@ -1,4 +1,5 @@
-/* sd_notify(3)'s protocol, which is one datagram: libsystemd would cost the idle daemon a megabyte of memory for it. */
+/* sd_notify(3)'s protocol, which is one datagram: libsystemd would cost the idle daemon a megabyte
+ * of memory for it. */
 #include "node/wire.h"
 #include <stddef.h>
 #include <stdlib.h>
