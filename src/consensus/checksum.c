@@ -1,5 +1,5 @@
-/* XXH64 as published by Yann Collet (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), and libraft's CRC-32.
- * Neither can fail. All multi-byte reads are little endian. */
+/* XXH64 as published by Yann Collet (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), and libraft's
+ * CRC-32. Neither can fail. All multi-byte reads are little endian. */
 #include "consensus/checksum.h"
 
 #include <endian.h>
@@ -98,7 +98,8 @@ uint64_t checksum_value(const struct checksum *checksum)
     uint64_t value = PRIME_5;
 
     if (checksum->total_bytes >= 32) {
-        value = rotate(lanes[0], 1) + rotate(lanes[1], 7) + rotate(lanes[2], 12) + rotate(lanes[3], 18);
+        value =
+            rotate(lanes[0], 1) + rotate(lanes[1], 7) + rotate(lanes[2], 12) + rotate(lanes[3], 18);
         for (unsigned i = 0; i < 4; i++) {
             value = merge_round(value, lanes[i]);
         }
@@ -138,10 +139,12 @@ uint32_t crc32_compute(const struct crc32 *crc, struct bytes bytes)
     return value;
 }
 
-bool crc32_is_one_byte_off(const struct crc32 *crc, struct bytes bytes, uint32_t computed, uint32_t expected)
+bool crc32_is_one_byte_off(const struct crc32 *crc, struct bytes bytes, uint32_t computed,
+                           uint32_t expected)
 {
-    /* The checksum is linear: a byte that differs by e, followed by k bytes, changes it by table[e] moved on by k zero bytes. So the
-     * difference is moved back byte by byte (the low byte of a table entry tells which one it is) until it is an entry itself. */
+    /* The checksum is linear: a byte that differs by e, followed by k bytes, changes it by table[e]
+     * moved on by k zero bytes. So the difference is moved back byte by byte (the low byte of a
+     * table entry tells which one it is) until it is an entry itself. */
     uint8_t index_of_low_byte[256];
     uint32_t difference = computed ^ expected;
 

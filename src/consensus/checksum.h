@@ -1,5 +1,6 @@
-/* The two checksums of the files under raft/: XXH64 over the content of our snapshots (fast in plain C, tells any flipped byte), and the
- * CRC-32 that libraft puts into its segments, so that they can be looked at before libraft does. Pure. */
+/* The two checksums of the files under raft/: XXH64 over the content of our snapshots (fast in
+ * plain C, tells any flipped byte), and the CRC-32 that libraft puts into its segments, so that
+ * they can be looked at before libraft does. Pure. */
 #pragma once
 
 #include "base/bytes.h"
@@ -24,5 +25,7 @@ struct crc32 {
 
 void crc32_init(struct crc32 *crc);
 uint32_t crc32_compute(const struct crc32 *crc, struct bytes bytes);
-/* Whether changing one byte of `bytes` explains that its checksum is `computed` while `expected` was stored. */
-bool crc32_is_one_byte_off(const struct crc32 *crc, struct bytes bytes, uint32_t computed, uint32_t expected);
+/* Whether changing one byte of `bytes` explains that its checksum is `computed` while `expected`
+ * was stored. */
+bool crc32_is_one_byte_off(const struct crc32 *crc, struct bytes bytes, uint32_t computed,
+                           uint32_t expected);

@@ -1,12 +1,14 @@
-/* Life of the log: new looks at the files and locks them, start lets libraft load them (snapshot, then every entry, inside the call), stop drains, snapshots, closes.
+/* Life of the log: new looks at the files and locks them, start lets libraft load them (snapshot,
+ * then every entry, inside the call), stop drains, snapshots, closes.
  *
  *   STOPPED --start--> LOADING --> LEADING <--group.c--> DISK_FULL
  *                         |           |--consensus_fail--> FAILED
  *                         '--------> (start failed) --> STOPPED
  *   any --stop--> draining --> snapshot --> closing --> STOPPED, `done`
  *
- * Failures: a write that the disk refuses is retried by libraft with the wrong timer (its callback then reads a wrong struct), so the tracer tells us of it first and we end:
- * disk errors are fail-stop (rule 10). */
+ * Failures: a write that the disk refuses is retried by libraft with the wrong timer (its callback
+ * then reads a wrong struct), so the tracer tells us of it first and we end: disk errors are
+ * fail-stop (rule 10). */
 #include "consensus/engine.h"
 
 #include "base/log.h"
@@ -18,9 +20,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* With one voter libraft has nothing to do at its ticks: it wakes up once a day. The next issue sets 50 and 300 (consensus.md). */
+/* With one voter libraft has nothing to do at its ticks: it wakes up once a day. The next issue
+ * sets 50 and 300 (consensus.md). */
 #define HEARTBEAT_ALONE_MS (24u * 3600 * 1000)
-#define ELECTION_ALONE_MS (2 * HEARTBEAT_ALONE_MS)
+#define ELECTION_ALONE_MS  (2 * HEARTBEAT_ALONE_MS)
 /* libraft's retry of what failed for want of space. */
 #define DISK_RETRY_MS 500
 /* A stop that takes longer gives up finishing. */
@@ -29,9 +32,10 @@
 #define START_LOG_BYTES_MAX (256 * 1024)
 
 #define STRINGIFY_(x) #x
-#define STRINGIFY(x) STRINGIFY_(x)
-#define ENGINE_NAME                                                                                                            \
-    "libraft " STRINGIFY(RAFT_VERSION_MAJOR) "." STRINGIFY(RAFT_VERSION_MINOR) "." STRINGIFY(RAFT_VERSION_RELEASE)
+#define STRINGIFY(x)  STRINGIFY_(x)
+#define ENGINE_NAME                                                                                \
+    "libraft " STRINGIFY(RAFT_VERSION_MAJOR) "." STRINGIFY(RAFT_VERSION_MINOR) "." STRINGIFY(      \
+        RAFT_VERSION_RELEASE)
 
 GQuark consensus_error_quark(void)
 {
@@ -40,7 +44,8 @@ GQuark consensus_error_quark(void)
 
 const char *consensus_state_to_string(enum consensus_state state)
 {
-    static const char *const names[] = {"stopped", "loading", "leading", "following", "disk_full", "failed"};
+    static const char *const names[] = {"stopped",   "loading",   "leading",
+                                        "following", "disk_full", "failed"};
     assert((unsigned)state < G_N_ELEMENTS(names));
     return names[state];
 }
@@ -92,7 +97,8 @@ static void on_trace(struct raft_tracer *tracer, int type, const void *info)
     log_debug("libraft", "message=\"%s\"", message);
 }
 
-static int on_start_io(struct raft_io *io, unsigned milliseconds, raft_io_tick_cb tick, raft_io_recv_cb receive)
+static int on_start_io(struct raft_io *io, unsigned milliseconds, raft_io_tick_cb tick,
+                       raft_io_recv_cb receive)
 {
     struct raft *raft = io->data;
     struct consensus *self = raft->fsm->data;
@@ -185,7 +191,8 @@ static void on_turn(void *owner)
 static void on_stop_limit(void *owner)
 {
     struct consensus *self = owner;
-    log_warning("stopping without waiting for the disk any longer", "directory=%s", self->directory);
+    log_warning("stopping without waiting for the disk any longer", "directory=%s",
+                self->directory);
     group_refuse_all(self, -ECANCELED);
     close_engine(self);
 }
@@ -199,7 +206,8 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     if (lock_fd < 0) {
         return NULL;
     }
-    if (directory_prepare(options->directory, options->node_id, options->found, &files, error) < 0) {
+    if (directory_prepare(options->directory, options->node_id, options->found, &files, error) <
+        0) {
         close(lock_fd);
         return NULL;
     }
@@ -236,10 +244,12 @@ void consensus_free(struct consensus *self)
     destroy(self);
 }
 
-static int engine_fail(GError **error, const struct consensus *self, int r, const char *what, const char *detail)
+static int engine_fail(GError **error, const struct consensus *self, int r, const char *what,
+                       const char *detail)
 {
-    g_set_error(error, CONSENSUS_ERROR, r == RAFT_NOSPACE ? CONSENSUS_ERROR_ACCESS : CONSENSUS_ERROR_ENGINE, "%s: %s: %s%s%s",
-                self->directory, what, raft_strerror(r), *detail ? ": " : "", detail);
+    g_set_error(
+        error, CONSENSUS_ERROR, r == RAFT_NOSPACE ? CONSENSUS_ERROR_ACCESS : CONSENSUS_ERROR_ENGINE,
+        "%s: %s: %s%s%s", self->directory, what, raft_strerror(r), *detail ? ": " : "", detail);
     return -EIO;
 }
 
@@ -282,7 +292,8 @@ static int engine_found(struct consensus *self, GError **error)
     return r == 0 ? 0 : engine_fail(error, self, r, "cannot found a cluster", self->io.errmsg);
 }
 
-/* The only voter votes for itself once: so the files say whose they are, and that founding was finished. */
+/* The only voter votes for itself once: so the files say whose they are, and that founding was
+ * finished. */
 static int engine_vote(struct consensus *self, GError **error)
 {
     int r = self->io.set_vote(&self->io, self->node_id);
@@ -293,20 +304,25 @@ static int engine_start(struct consensus *self, GError **error)
 {
     int r = raft_start(&self->raft);
     if (self->restore_error) {
-        g_propagate_prefixed_error(error, g_steal_pointer(&self->restore_error), "%s: ", self->directory);
+        g_propagate_prefixed_error(error, g_steal_pointer(&self->restore_error),
+                                   "%s: ", self->directory);
         return -EBADMSG;
     }
     if (r != 0) {
         return engine_fail(error, self, r, "cannot load the log", raft_errmsg(&self->raft));
     }
     if (self->fatal_message) {
-        g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED, "%s: %s", self->directory, self->fatal_message);
+        g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED, "%s: %s", self->directory,
+                    self->fatal_message);
         return -EBADMSG;
     }
-    if (raft_state(&self->raft) != RAFT_LEADER || raft_last_applied(&self->raft) != raft_last_index(&self->raft)) {
-        g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_FOREIGN,
-                    "%s: the log belongs to another cluster, or its term cannot be written: node %" PRIu64 " is not its only voter (%s)",
-                    self->directory, self->node_id, raft_errmsg(&self->raft));
+    if (raft_state(&self->raft) != RAFT_LEADER ||
+        raft_last_applied(&self->raft) != raft_last_index(&self->raft)) {
+        g_set_error(
+            error, CONSENSUS_ERROR, CONSENSUS_ERROR_FOREIGN,
+            "%s: the log belongs to another cluster, or its term cannot be written: node %" PRIu64
+            " is not its only voter (%s)",
+            self->directory, self->node_id, raft_errmsg(&self->raft));
         return -EINVAL;
     }
     return 0;
@@ -335,7 +351,8 @@ int consensus_start(struct consensus *self, GError **error)
         return r;
     }
     consensus_set_state(self, CONSENSUS_LEADING);
-    /* A snapshot behind an entry of this life lets go of the files that libraft has read into memory. */
+    /* A snapshot behind an entry of this life lets go of the files that libraft has read into
+     * memory. */
     if (self->files.log_bytes > START_LOG_BYTES_MAX && group_barrier(self, on_start_barrier) != 0) {
         log_debug("no room yet for a snapshot at start", "directory=%s", self->directory);
     }

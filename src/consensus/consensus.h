@@ -1,10 +1,12 @@
-/* The replicated log: records go in, come back in order once they are on disk (and, with several nodes, on a majority),
- * and are still there after SIGKILL. Wraps libraft; nobody else sees it. Single-threaded, on the loop. With one
- * voter there are no ports, no periodic timers and no disk writes while idle.
+/* The replicated log: records go in, come back in order once they are on disk (and, with several
+ * nodes, on a majority), and are still there after SIGKILL. Wraps libraft; nobody else sees it.
+ * Single-threaded, on the loop. With one voter there are no ports, no periodic timers and no disk
+ * writes while idle.
  *
- * Happy path: consensus_append gives room for a record in the current group; at the end of the loop's turn the group is
- * handed to libraft as one entry; when it is on disk `on_apply` gets it. The proposer knows its own records again by the
- * group header that it wrote itself (`on_group_begin`). */
+ * Happy path: consensus_append gives room for a record in the current group; at the end of the
+ * loop's turn the group is handed to libraft as one entry; when it is on disk `on_apply` gets it.
+ * The proposer knows its own records again by the group header that it wrote itself
+ * (`on_group_begin`). */
 #pragma once
 
 #include "base/bytes.h"
@@ -28,7 +30,8 @@ enum consensus_error {
     CONSENSUS_ERROR_ENGINE,  /* libraft refused to start */
 };
 
-/* Written by the owner at the start of each group; handed back by on_apply as the first bytes of the entry. */
+/* Written by the owner at the start of each group; handed back by on_apply as the first bytes of
+ * the entry. */
 #define CONSENSUS_GROUP_HEADER_BYTES 40
 /* A group is submitted when it has reached this size; a larger record gets a group of its own. */
 #define CONSENSUS_GROUP_BYTES_MAX (64 * 1024)
@@ -53,66 +56,78 @@ struct consensus_piece {
 struct consensus_snapshot {
     const struct consensus_piece *pieces; /* owner's, until `release` */
     uint32_t count;
-    void (*release)(void *release_owner); /* runs exactly once, on the loop, when the pieces are no longer read; may be NULL */
+    void (*release)(void *release_owner); /* runs exactly once, on the loop, when the pieces are no
+                                             longer read; may be NULL */
     void *release_owner;
 };
 
 enum consensus_state {
     CONSENSUS_STOPPED,
-    CONSENSUS_LOADING,  /* the log is being replayed */
-    CONSENSUS_LEADING,  /* everything in the log has been applied; writes are taken */
+    CONSENSUS_LOADING,   /* the log is being replayed */
+    CONSENSUS_LEADING,   /* everything in the log has been applied; writes are taken */
     CONSENSUS_FOLLOWING, /* another node leads (next issue) */
     CONSENSUS_DISK_FULL, /* leads, but writes are refused with -ENOSPC until there is room again */
-    CONSENSUS_FAILED,   /* on_fatal was called */
+    CONSENSUS_FAILED,    /* on_fatal was called */
 };
 
-/* All run on the loop, none from inside a call of this header except on_group_begin. `owner` is the one of the options. */
+/* All run on the loop, none from inside a call of this header except on_group_begin. `owner` is the
+ * one of the options. */
 struct consensus_events {
-    /* One entry in log order: the group header, then the records as they were appended, nothing added. Also on replay at start.
-     * `entry` is valid during the call, 8-byte aligned. */
+    /* One entry in log order: the group header, then the records as they were appended, nothing
+     * added. Also on replay at start. `entry` is valid during the call, 8-byte aligned. */
     void (*on_apply)(void *owner, uint64_t index, struct bytes entry);
-    /* Called from consensus_append when it starts a group: the record that it makes room for is the first of the group. */
+    /* Called from consensus_append when it starts a group: the record that it makes room for is the
+     * first of the group. */
     void (*on_group_begin)(void *owner, uint8_t header[CONSENSUS_GROUP_HEADER_BYTES]);
-    /* The group that begins with this header and all groups that were begun after it were refused and will never be applied:
-     * -ENOSPC (disk full), -ECANCELED (stopping; groups in flight may still be found in the log at the next start). */
-    void (*on_group_failed)(void *owner, const uint8_t header[CONSENSUS_GROUP_HEADER_BYTES], int error);
+    /* The group that begins with this header and all groups that were begun after it were refused
+     * and will never be applied: -ENOSPC (disk full), -ECANCELED (stopping; groups in flight may
+     * still be found in the log at the next start). */
+    void (*on_group_failed)(void *owner, const uint8_t header[CONSENSUS_GROUP_HEADER_BYTES],
+                            int error);
     /* 0, or a negative errno: no snapshot now, it is asked for again later. */
     int (*on_snapshot)(void *owner, struct consensus_snapshot *out);
-    /* The content of a snapshot, verified; before any on_apply. Negative errno: consensus_start fails with `error`. */
+    /* The content of a snapshot, verified; before any on_apply. Negative errno: consensus_start
+     * fails with `error`. */
     int (*on_restore)(void *owner, struct bytes snapshot, GError **error);
     /* See consensus_state(). */
     void (*on_state)(void *owner, enum consensus_state state);
-    /* The disk failed, or libraft did: nothing more is acknowledged. The process should end and be started again (rule 10). */
+    /* The disk failed, or libraft did: nothing more is acknowledged. The process should end and be
+     * started again (rule 10). */
     void (*on_fatal)(void *owner, const char *message);
 };
 
 struct consensus_options {
     struct loop *loop;
-    const char *directory;  /* `raft/`; must exist, belongs to consensus alone */
-    uint64_t node_id;       /* not 0 */
-    const char *address;    /* of this node, for the other nodes: a name, nothing is opened */
-    bool found;             /* an empty directory founds a cluster of one; without it an empty directory is refused */
-    uint64_t snapshot_log_bytes; /* log bytes after which a snapshot is worthwhile, should half the last snapshot not be more; 0 = 2 MiB */
+    const char *directory; /* `raft/`; must exist, belongs to consensus alone */
+    uint64_t node_id;      /* not 0 */
+    const char *address;   /* of this node, for the other nodes: a name, nothing is opened */
+    bool found; /* an empty directory founds a cluster of one; without it an empty directory is
+                   refused */
+    uint64_t snapshot_log_bytes; /* log bytes after which a snapshot is worthwhile, should half the
+                                    last snapshot not be more; 0 = 2 MiB */
     const struct consensus_events *events; /* caller's, for the whole life */
     void *owner;
 };
 
-/* Looks at the files (files.h), founds if asked for, does not read the log yet. NULL with an error that names the file and says
- * what to do: damage, a newer format, foreign files, no rights, no space. Strings are copied. */
+/* Looks at the files (files.h), founds if asked for, does not read the log yet. NULL with an error
+ * that names the file and says what to do: damage, a newer format, foreign files, no rights, no
+ * space. Strings are copied. */
 struct consensus *consensus_new(const struct consensus_options *options, GError **error);
 /* Only before start, after `done` of stop, or after a failed start. NULL is fine. */
 void consensus_free(struct consensus *consensus);
 
-/* Restores the snapshot (on_restore runs inside this call) and starts. Replay follows on the loop as on_apply; then
- * on_state(CONSENSUS_LEADING). */
+/* Restores the snapshot (on_restore runs inside this call) and starts. Replay follows on the loop
+ * as on_apply; then on_state(CONSENSUS_LEADING). */
 int consensus_start(struct consensus *consensus, GError **error);
-/* Finishes what was submitted, takes a snapshot when that makes the next start cheaper, closes the files, calls `done` once. Nothing may
- * be appended any more. Works in every state but a second stop. */
+/* Finishes what was submitted, takes a snapshot when that makes the next start cheaper, closes the
+ * files, calls `done` once. Nothing may be appended any more. Works in every state but a second
+ * stop. */
 void consensus_stop(struct consensus *consensus, void (*done)(void *owner), void *owner);
 
-/* Room for one record of `length` bytes (1 .. CONSENSUS_RECORD_BYTES_MAX) at the end of the current group; fill it before returning to the
- * loop. NULL with the reason in `error` (may be NULL): -EAGAIN (CONSENSUS_PENDING_BYTES_MAX is reached), -ENOSPC (disk full),
- * -EMSGSIZE, -ENOTCONN (not leading). */
+/* Room for one record of `length` bytes (1 .. CONSENSUS_RECORD_BYTES_MAX) at the end of the current
+ * group; fill it before returning to the loop. NULL with the reason in `error` (may be NULL):
+ * -EAGAIN (CONSENSUS_PENDING_BYTES_MAX is reached), -ENOSPC (disk full), -EMSGSIZE, -ENOTCONN (not
+ * leading). */
 uint8_t *consensus_append(struct consensus *consensus, size_t length, int *error);
 /* Bytes appended that are not yet applied. */
 size_t consensus_pending_bytes(const struct consensus *consensus);

@@ -1,7 +1,9 @@
-/* Order of the look: names, metadata, newest snapshot, closed segments in order of their indexes, open segments in order of their counters. Each segment is read
- * once; every entry must follow on the one before. Only when all of it holds together are the files changed: open segments that hold entries
- * become closed ones (an unfinished last write is cut off: it was never acknowledged), unused ones go, and so do closed ones that the
- * snapshot has made superfluous, since libraft would keep them in memory whole. */
+/* Order of the look: names, metadata, newest snapshot, closed segments in order of their indexes,
+ * open segments in order of their counters. Each segment is read once; every entry must follow on
+ * the one before. Only when all of it holds together are the files changed: open segments that hold
+ * entries become closed ones (an unfinished last write is cut off: it was never acknowledged),
+ * unused ones go, and so do closed ones that the snapshot has made superfluous, since libraft would
+ * keep them in memory whole. */
 #include "consensus/directory.h"
 
 #include "base/log.h"
@@ -33,7 +35,7 @@ struct look {
     struct metadata metadata;
     struct directory_report report;
     const struct file_name *newest; /* snapshot, of the list */
-    uint64_t first_index; /* of the first segment, 0 = none seen */
+    uint64_t first_index;           /* of the first segment, 0 = none seen */
     uint64_t last_term;
     GArray *plans; /* of struct plan, owned */
 };
@@ -43,8 +45,10 @@ int directory_lock(const char *path, GError **error)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || access(path, R_OK | W_OK | X_OK) < 0) {
         int r = -errno;
-        g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS,
-                    "%s: %s: it must be a directory that the user who runs microcloud can read and write", path, g_strerror(-r));
+        g_set_error(
+            error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS,
+            "%s: %s: it must be a directory that the user who runs microcloud can read and write",
+            path, g_strerror(-r));
         if (fd >= 0) {
             close(fd);
         }
@@ -52,7 +56,8 @@ int directory_lock(const char *path, GError **error)
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int r = -errno;
-        g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_BUSY, "%s: in use by another process: stop the other microcloud first", path);
+        g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_BUSY,
+                    "%s: in use by another process: stop the other microcloud first", path);
         close(fd);
         return r;
     }
@@ -113,19 +118,31 @@ static int look_at_snapshot(struct look *look, GError **error)
     return 0;
 }
 
-static int segment_load(struct look *look, const struct file_name *file, enum segment_kind kind, uint64_t first_index,
-                        struct segment_report *report, GError **error)
+/* Segments are allocated ahead: one that was never written to need not be read. */
+static bool is_hole(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool is_empty = fd >= 0 && lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return is_empty;
+}
+
+static int segment_load(struct look *look, const struct file_name *file, enum segment_kind kind,
+                        uint64_t first_index, struct segment_report *report, GError **error)
 {
     g_autofree char *path = path_of(look, file);
     g_autofree char *content = NULL;
-    size_t length;
+    size_t length = 0;
     struct stat status;
     GError *cause = NULL;
 
     if (stat(path, &status) == 0 && status.st_size > 2 * SEGMENT_BYTES) {
         return fail(error, "%s: damaged: larger than any segment of the log", file->name);
     }
-    if (!g_file_get_contents(path, &content, &length, &cause)) {
+    bool is_unused = kind != SEGMENT_CLOSED && is_hole(path);
+    if (!is_unused && !g_file_get_contents(path, &content, &length, &cause)) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS, "%s", cause->message);
         g_error_free(cause);
         return -EIO;
@@ -157,17 +174,20 @@ static int look_at_closed(struct look *look, GError **error)
         if (file->b <= look->report.snapshot_index) {
             continue; /* superfluous */
         }
-        uint64_t expected = look->first_index == 0 ? look->report.snapshot_index + 1 : look->report.last_index + 1;
+        uint64_t expected =
+            look->first_index == 0 ? look->report.snapshot_index + 1 : look->report.last_index + 1;
         bool is_contiguous = look->first_index == 0 ? file->a <= expected : file->a == expected;
         if (!is_contiguous) {
-            return fail(error, "%s: a file is missing: the log should go on with entry %" PRIu64, file->name, expected);
+            return fail(error, "%s: a file is missing: the log should go on with entry %" PRIu64,
+                        file->name, expected);
         }
         int r = segment_load(look, file, SEGMENT_CLOSED, file->a, &report, error);
         if (r < 0) {
             return r;
         }
         if (report.entries != file->b - file->a + 1) {
-            return fail(error, "%s: damaged: it holds %" PRIu64 " entries, not what its name says", file->name, report.entries);
+            return fail(error, "%s: damaged: it holds %" PRIu64 " entries, not what its name says",
+                        file->name, report.entries);
         }
         look->first_index = look->first_index == 0 ? file->a : look->first_index;
         look->report.last_index = file->b;
@@ -176,18 +196,20 @@ static int look_at_closed(struct look *look, GError **error)
     return 0;
 }
 
-/* Whether an open segment behind number `n` was written to. */
+/* Whether an open segment behind number `n` was written to: its first block says so. */
 static bool has_later_open(const struct look *look, uint32_t n)
 {
     for (uint32_t i = n + 1; i < file_list_count(&look->list, FILE_OPEN); i++) {
         g_autofree char *path = path_of(look, file_list_find(&look->list, FILE_OPEN, i));
-        g_autofree char *content = NULL;
-        size_t length;
-        if (g_file_get_contents(path, &content, &length, NULL)) {
-            for (size_t at = 0; at < length; at++) {
-                if (content[at] != 0) {
-                    return true;
-                }
+        char block[4096];
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = fd < 0 ? 0 : read(fd, block, sizeof block);
+        if (fd >= 0) {
+            close(fd);
+        }
+        for (ssize_t at = 0; at < length; at++) {
+            if (block[at] != 0) {
+                return true;
             }
         }
     }
@@ -207,14 +229,15 @@ static int look_at_open(struct look *look, GError **error)
             return r;
         }
         if (report.is_torn) {
-            log_warning("dropped a write that was never finished", "file=%s index=%" PRIu64, file->name,
-                        first_index + report.entries);
+            log_warning("dropped a write that was never finished", "file=%s index=%" PRIu64,
+                        file->name, first_index + report.entries);
         }
         struct plan plan = {file, first_index, first_index + report.entries - 1, report.used_bytes};
         g_array_append_val(look->plans, plan);
         look->report.last_index += report.entries;
         look->report.log_bytes += report.used_bytes;
-        look->first_index = look->first_index == 0 && report.entries > 0 ? first_index : look->first_index;
+        look->first_index =
+            look->first_index == 0 && report.entries > 0 ? first_index : look->first_index;
     }
     return 0;
 }
@@ -226,11 +249,13 @@ static int look_at_nothing(struct look *look, bool found, GError **error)
     bool was_founding = look->metadata.version <= 1;
 
     if (file_list_count(&look->list, FILE_METADATA) > 0 && !was_founding) {
-        return fail(error, "the log is gone: metadata files are there, but no segments and no snapshot");
+        return fail(error,
+                    "the log is gone: metadata files are there, but no segments and no snapshot");
     }
     if (!found) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_EMPTY,
-                    "empty: this node's log is gone, or this is not its data directory: restore a backup, or empty the data directory and join anew");
+                    "empty: this node's log is gone, or this is not its data directory: restore a "
+                    "backup, or empty the data directory and join anew");
         return -ENOENT;
     }
     look->report.is_empty = true;
@@ -252,15 +277,18 @@ static int look_at_all(struct look *look, uint64_t node_id, bool found, GError *
         return look_at_nothing(look, found, error);
     }
     if (look->metadata.version == 0) {
-        return fail(error, "metadata1 and metadata2 are missing or empty: this node's vote is lost");
+        return fail(error,
+                    "metadata1 and metadata2 are missing or empty: this node's vote is lost");
     }
     if (look->metadata.vote != 0 && look->metadata.vote != node_id) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_FOREIGN,
-                    "the log belongs to node %" PRIu64 ", this is node %" PRIu64 ": give this node its own data directory",
+                    "the log belongs to node %" PRIu64 ", this is node %" PRIu64
+                    ": give this node its own data directory",
                     look->metadata.vote, node_id);
         return -EINVAL;
     }
-    if (look->metadata.term < look->last_term || (look->newest && look->metadata.term < look->newest->a)) {
+    if (look->metadata.term < look->last_term ||
+        (look->newest && look->metadata.term < look->newest->a)) {
         return fail(error, "metadata1 and metadata2 are older than the log");
     }
     return 0;
@@ -278,59 +306,87 @@ static int apply_plan(const struct look *look, const struct plan *plan)
         return apply_unlink(look, plan->file);
     }
     g_autofree char *path = path_of(look, plan->file);
-    g_autofree char *closed =
-        g_strdup_printf("%s/%016" PRIu64 "-%016" PRIu64, look->path, plan->first_index, plan->last_index);
+    g_autofree char *closed = g_strdup_printf("%s/%016" PRIu64 "-%016" PRIu64, look->path,
+                                              plan->first_index, plan->last_index);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    int r = fd < 0 || ftruncate(fd, (off_t)plan->used_bytes) < 0 || fsync(fd) < 0 || rename(path, closed) < 0 ? -errno : 0;
+    int r = fd < 0 || ftruncate(fd, (off_t)plan->used_bytes) < 0 || fsync(fd) < 0 ||
+                    rename(path, closed) < 0
+                ? -errno
+                : 0;
     if (fd >= 0) {
         close(fd);
     }
     return r;
 }
 
-/* Older snapshots go: should the newest disappear, the node must not start from an older one as if nothing were missing. */
+/* Older snapshots go: should the newest disappear, the node must not start from an older one as if
+ * nothing were missing. */
 static int apply_old_snapshots(const struct look *look)
 {
     int r = 0;
     for (uint32_t i = 0; i < look->list.files->len && r == 0; i++) {
         const struct file_name *file = look->list.files->pdata[i];
         bool is_snapshot = file->kind == FILE_SNAPSHOT || file->kind == FILE_SNAPSHOT_META;
-        bool is_newest = look->newest && file->a == look->newest->a && file->b == look->newest->b && file->c == look->newest->c;
+        bool is_newest = look->newest && file->a == look->newest->a && file->b == look->newest->b &&
+                         file->c == look->newest->c;
         r = is_snapshot && !is_newest ? apply_unlink(look, file) : 0;
+    }
+    return r;
+}
+
+static int apply_open(const struct look *look)
+{
+    int r = 0;
+    for (uint32_t i = 0; i < look->plans->len && r == 0; i++) {
+        const struct plan *plan = &g_array_index(look->plans, struct plan, i);
+        /* Behind the snapshot nothing of it is needed. */
+        bool is_superfluous =
+            plan->used_bytes > 0 && plan->last_index <= look->report.snapshot_index;
+        r = is_superfluous ? apply_unlink(look, plan->file) : apply_plan(look, plan);
+    }
+    return r;
+}
+
+static int apply_closed(const struct look *look)
+{
+    int r = 0;
+    for (uint32_t i = 0; i < file_list_count(&look->list, FILE_CLOSED) && r == 0; i++) {
+        const struct file_name *file = file_list_find(&look->list, FILE_CLOSED, i);
+        r = file->b <= look->report.snapshot_index ? apply_unlink(look, file) : 0;
+    }
+    return r;
+}
+
+/* Of a founding that was cut short. */
+static int apply_metadata(const struct look *look)
+{
+    int r = 0;
+    for (uint32_t i = 0; i < file_list_count(&look->list, FILE_METADATA) && r == 0; i++) {
+        r = apply_unlink(look, file_list_find(&look->list, FILE_METADATA, i));
     }
     return r;
 }
 
 static int apply(const struct look *look)
 {
-    int r = 0;
-
-    for (uint32_t i = 0; i < look->plans->len && r == 0; i++) {
-        const struct plan *plan = &g_array_index(look->plans, struct plan, i);
-        /* Behind the snapshot nothing of it is needed. */
-        if (plan->used_bytes > 0 && plan->last_index <= look->report.snapshot_index) {
-            r = apply_unlink(look, plan->file);
-        } else {
-            r = apply_plan(look, plan);
-        }
-    }
-    for (uint32_t i = 0; i < file_list_count(&look->list, FILE_CLOSED) && r == 0; i++) {
-        const struct file_name *file = file_list_find(&look->list, FILE_CLOSED, i);
-        r = file->b <= look->report.snapshot_index ? apply_unlink(look, file) : 0;
-    }
+    int r = apply_open(look);
+    r = r < 0 ? r : apply_closed(look);
     r = r < 0 ? r : apply_old_snapshots(look);
-    for (uint32_t i = 0; i < file_list_count(&look->list, FILE_METADATA) && r == 0 && look->report.is_empty; i++) {
-        r = apply_unlink(look, file_list_find(&look->list, FILE_METADATA, i));
+    r = r < 0 || !look->report.is_empty ? r : apply_metadata(look);
+    if (r < 0) {
+        return r;
     }
     int fd = open(look->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    r = r < 0 ? r : fd < 0 || fsync(fd) < 0 ? -errno : 0;
-    if (fd >= 0) {
-        close(fd);
+    if (fd < 0) {
+        return -errno;
     }
+    r = fsync(fd) < 0 ? -errno : 0;
+    close(fd);
     return r;
 }
 
-int directory_prepare(const char *path, uint64_t node_id, bool found, struct directory_report *report, GError **error)
+int directory_prepare(const char *path, uint64_t node_id, bool found,
+                      struct directory_report *report, GError **error)
 {
     struct look look = {.path = path};
 
@@ -344,7 +400,8 @@ int directory_prepare(const char *path, uint64_t node_id, bool found, struct dir
     if (r == 0) {
         r = apply(&look);
         if (r < 0) {
-            g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS, "cannot change the files: %s", g_strerror(-r));
+            g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS,
+                        "cannot change the files: %s", g_strerror(-r));
         }
     }
     if (r < 0) {

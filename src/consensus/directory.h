@@ -1,5 +1,6 @@
-/* The look at raft/ before libraft gets it (consensus.md, rule 8): refuses damage, newer formats, foreign files; then leaves the files as a clean stop would have
- * left them, so that of libraft's start only that path is used. */
+/* The look at raft/ before libraft gets it (consensus.md, rule 8): refuses damage, newer formats,
+ * foreign files; then leaves the files as a clean stop would have left them, so that of libraft's
+ * start only that path is used. */
 #pragma once
 
 #include <glib.h>
@@ -18,5 +19,7 @@ struct directory_report {
 
 /* The directory for this process alone; returns a descriptor that holds it, or a negative errno. */
 int directory_lock(const char *path, GError **error);
-/* Touches no file unless everything is fine. Errors begin with the path. With `found`, a founding that was cut short is undone. */
-int directory_prepare(const char *path, uint64_t node_id, bool found, struct directory_report *report, GError **error);
+/* Touches no file unless everything is fine. Errors begin with the path. With `found`, a founding
+ * that was cut short is undone. */
+int directory_prepare(const char *path, uint64_t node_id, bool found,
+                      struct directory_report *report, GError **error);

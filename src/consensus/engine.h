@@ -1,4 +1,5 @@
-/* Inside of consensus: the one struct, and what its files call of each other. Nobody outside the folder includes this. */
+/* Inside of consensus: the one struct, and what its files call of each other. Nobody outside the
+ * folder includes this. */
 #pragma once
 
 #include "consensus/consensus.h"
@@ -43,8 +44,10 @@ struct consensus {
     struct raft_fsm fsm;
     struct raft_uv_transport transport;
     struct raft_tracer tracer;
-    void (*tick)(struct raft_io *io); /* libraft's, called by hand to make it look at the snapshot threshold */
-    int (*start_io)(struct raft_io *io, unsigned milliseconds, raft_io_tick_cb tick, raft_io_recv_cb receive);
+    void (*tick)(struct raft_io
+                     *io); /* libraft's, called by hand to make it look at the snapshot threshold */
+    int (*start_io)(struct raft_io *io, unsigned milliseconds, raft_io_tick_cb tick,
+                    raft_io_recv_cb receive);
     bool is_engine_open;
 
     /* Life. */
@@ -60,13 +63,13 @@ struct consensus {
     GError *restore_error; /* of on_restore, for consensus_start */
 
     /* Groups (group.c). */
-    struct deferred turn;    /* end of the loop's turn */
-    struct timer *retry;     /* while the disk is full */
+    struct deferred turn; /* end of the loop's turn */
+    struct timer *retry;  /* while the disk is full */
     struct timer *stop_limit;
-    struct group *current;   /* being filled, or NULL */
-    GQueue waiting;          /* of struct group: full ones */
-    GQueue in_flight;        /* of struct group: submitted, not yet applied; oldest first */
-    uint32_t requests;       /* that libraft holds */
+    struct group *current; /* being filled, or NULL */
+    GQueue waiting;        /* of struct group: full ones */
+    GQueue in_flight;      /* of struct group: submitted, not yet applied; oldest first */
+    uint32_t requests;     /* that libraft holds */
     size_t in_flight_bytes, pending_bytes;
     bool is_allocation_failing;
     bool is_cancel_announced;
@@ -74,14 +77,15 @@ struct consensus {
     /* Snapshots (snapshot.c). */
     struct snapshot_writing writing;
     uint64_t log_bytes, snapshot_bytes, snapshot_index;
-    uint64_t refused_log_bytes; /* no new try before the log has grown past this */
-    uint64_t snapshot_begun_ms;   /* loop time of the last one; 0 = none yet */
-    struct timer *snapshot_rest;  /* while one is due but the last was a moment ago */
+    uint64_t refused_log_bytes;  /* no new try before the log has grown past this */
+    uint64_t snapshot_begun_ms;  /* loop time of the last one; 0 = none yet */
+    struct timer *snapshot_rest; /* while one is due but the last was a moment ago */
     bool is_snapshot_asked;
 };
 
 /* life.c: nothing more is acknowledged; on_fatal at the end of the turn. */
-void consensus_fail(struct consensus *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void consensus_fail(struct consensus *self, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void consensus_set_state(struct consensus *self, enum consensus_state state);
 void consensus_schedule(struct consensus *self);
 

@@ -1,5 +1,6 @@
-/* What stands before each of our entries in libraft's log: how long it really is (libraft wants multiples of 8), its format, and its own index,
- * so that a file that is missing or was taken for another is noticed. Then the group header and the records. Pure. */
+/* What stands before each of our entries in libraft's log: how long it really is (libraft wants
+ * multiples of 8), its format, and its own index, so that a file that is missing or was taken for
+ * another is noticed. Then the group header and the records. Pure. */
 #pragma once
 
 #include "base/bytes.h"
@@ -7,8 +8,8 @@
 #include <stdint.h>
 
 #define ENTRY_PREFIX_BYTES 16
-#define ENTRY_VERSION 1
-#define ENTRY_ALIGNMENT 8
+#define ENTRY_VERSION      1
+#define ENTRY_ALIGNMENT    8
 
 enum entry_check { ENTRY_FINE, ENTRY_NEWER, ENTRY_DAMAGED };
 
@@ -24,7 +25,8 @@ static inline void entry_prefix_write(uint8_t *at, uint32_t length, uint64_t ind
 }
 
 /* `content` and `index` are set when it is fine; the content points into `entry`. */
-static inline enum entry_check entry_prefix_read(struct bytes entry, struct bytes *content, uint64_t *index)
+static inline enum entry_check entry_prefix_read(struct bytes entry, struct bytes *content,
+                                                 uint64_t *index)
 {
     uint32_t length;
     uint64_t own;

@@ -1,5 +1,5 @@
-/* Names are taken only as libraft writes them (`uv.h`): a name that merely looks like one is foreign, and a directory with foreign files is refused rather
- * than mixed with ours. */
+/* Names are taken only as libraft writes them (`uv.h`): a name that merely looks like one is
+ * foreign, and a directory with foreign files is refused rather than mixed with ours. */
 #include "consensus/file_list.h"
 
 #include "consensus/consensus.h"
@@ -11,7 +11,8 @@
 /* More files than the log can have are not ours. */
 #define FILES_MAX 100000
 
-static bool has_name(const struct file_name *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool has_name(const struct file_name *file, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static bool has_name(const struct file_name *file, const char *format, ...)
 {
@@ -27,10 +28,12 @@ static bool name_parse(struct file_name *file)
 {
     const char *name = file->name;
 
-    if (sscanf(name, "snapshot-%" SCNu64 "-%" SCNu64 "-%" SCNu64, &file->a, &file->b, &file->c) == 3) {
+    if (sscanf(name, "snapshot-%" SCNu64 "-%" SCNu64 "-%" SCNu64, &file->a, &file->b, &file->c) ==
+        3) {
         bool is_meta = g_str_has_suffix(name, ".meta");
         file->kind = is_meta ? FILE_SNAPSHOT_META : FILE_SNAPSHOT;
-        return has_name(file, "snapshot-%" PRIu64 "-%" PRIu64 "-%" PRIu64 "%s", file->a, file->b, file->c, is_meta ? ".meta" : "");
+        return has_name(file, "snapshot-%" PRIu64 "-%" PRIu64 "-%" PRIu64 "%s", file->a, file->b,
+                        file->c, is_meta ? ".meta" : "");
     }
     if (sscanf(name, "open-%" SCNu64, &file->a) == 1) {
         file->kind = FILE_OPEN;
@@ -42,7 +45,8 @@ static bool name_parse(struct file_name *file)
     }
     if (g_ascii_isdigit(name[0]) && sscanf(name, "%" SCNu64 "-%" SCNu64, &file->a, &file->b) == 2) {
         file->kind = FILE_CLOSED;
-        return file->a > 0 && file->b >= file->a && has_name(file, "%016" PRIu64 "-%016" PRIu64, file->a, file->b);
+        return file->a > 0 && file->b >= file->a &&
+               has_name(file, "%016" PRIu64 "-%016" PRIu64, file->a, file->b);
     }
     file->kind = FILE_TEMPORARY;
     return g_str_has_prefix(name, "tmp-") || strcmp(name, ".probe") == 0;
@@ -76,7 +80,9 @@ int file_list_init(struct file_list *list, const char *directory, GError **error
     g_autoptr(GDir) dir = g_dir_open(directory, 0, &cause);
     if (!dir) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS,
-                    "cannot read the directory: %s: make it readable and writable for the user that runs microcloud", cause->message);
+                    "cannot read the directory: %s: make it readable and writable for the user "
+                    "that runs microcloud",
+                    cause->message);
         g_error_free(cause);
         return -EACCES;
     }
@@ -92,7 +98,8 @@ int file_list_init(struct file_list *list, const char *directory, GError **error
         g_ptr_array_add(files, file);
         if (!name_parse(file) || files->len > FILES_MAX) {
             g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_FOREIGN,
-                        "holds '%s', which is not part of microcloud's log: move it away if the rest is microcloud's, or choose another directory",
+                        "holds '%s', which is not part of microcloud's log: move it away if the "
+                        "rest is microcloud's, or choose another directory",
                         name);
             return -EINVAL;
         }
@@ -108,7 +115,8 @@ void file_list_deinit(struct file_list *list)
     list->files = NULL;
 }
 
-const struct file_name *file_list_find(const struct file_list *list, enum file_kind kind, uint32_t n)
+const struct file_name *file_list_find(const struct file_list *list, enum file_kind kind,
+                                       uint32_t n)
 {
     for (uint32_t i = 0; i < list->files->len; i++) {
         const struct file_name *file = list->files->pdata[i];

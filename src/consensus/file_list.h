@@ -27,5 +27,6 @@ struct file_list {
 int file_list_init(struct file_list *list, const char *directory, GError **error);
 void file_list_deinit(struct file_list *list);
 /* The n-th of a kind, or NULL. */
-const struct file_name *file_list_find(const struct file_list *list, enum file_kind kind, uint32_t n);
+const struct file_name *file_list_find(const struct file_list *list, enum file_kind kind,
+                                       uint32_t n);
 uint32_t file_list_count(const struct file_list *list, enum file_kind kind);

@@ -1,10 +1,12 @@
-/* Group commit. Happy path: append puts records into the current group; at the end of the turn the groups are given to libraft, oldest first, while fewer than
- * CONSENSUS_IN_FLIGHT_MAX entries are on their way; when one is applied there is room for the next. So a lone record leaves at the end of its turn, and under load
- * all that arrives while the disk is busy goes out together.
+/* Group commit. Happy path: append puts records into the current group; at the end of the turn the
+ * groups are given to libraft, oldest first, while fewer than CONSENSUS_IN_FLIGHT_MAX entries are
+ * on their way; when one is applied there is room for the next. So a lone record leaves at the end
+ * of its turn, and under load all that arrives while the disk is busy goes out together.
  *
- * Failures: no room on the disk (RAFT_NOSPACE): while a new segment is merely late, groups wait; when allocating one has failed, all that was not submitted is
- * refused with -ENOSPC and the state is CONSENSUS_DISK_FULL until there is room. Entries in flight are kept by libraft and go on then. Anything else
- * that libraft refuses is fatal. */
+ * Failures: no room on the disk (RAFT_NOSPACE): while a new segment is merely late, groups wait;
+ * when allocating one has failed, all that was not submitted is refused with -ENOSPC and the state
+ * is CONSENSUS_DISK_FULL until there is room. Entries in flight are kept by libraft and go on then.
+ * Anything else that libraft refuses is fatal. */
 #include "consensus/engine.h"
 
 #include "base/log.h"
@@ -19,14 +21,15 @@
 #define GROUP_CAPACITY_MIN 1024
 /* How soon to look again: for a segment that is being allocated, for a disk that is full. */
 #define SEGMENT_LATE_MS 10
-#define DISK_FULL_MS 500
+#define DISK_FULL_MS    500
 /* libraft's own threshold, in KiB: below it it refuses (rule 11). */
 #define CAPACITY_MIN_KIB 4096
 /* Free bytes on a disk that is worth another try. */
 #define DISK_FREE_MIN (24ull * 1024 * 1024)
 
 static_assert(GROUP_PREFIX_BYTES % ENTRY_ALIGNMENT == 0, "entries are aligned");
-static_assert(CONSENSUS_RECORD_BYTES_MAX + GROUP_CAPACITY_MIN < 8 * 1024 * 1024, "a record fits into a segment");
+static_assert(CONSENSUS_RECORD_BYTES_MAX + GROUP_CAPACITY_MIN < 8 * 1024 * 1024,
+              "a record fits into a segment");
 
 static size_t align_up(size_t length)
 {
@@ -198,7 +201,8 @@ static void on_no_space(struct consensus *self)
 
 static bool may_submit(const struct consensus *self)
 {
-    bool is_room = self->in_flight.length < CONSENSUS_IN_FLIGHT_MAX && self->in_flight_bytes < CONSENSUS_IN_FLIGHT_BYTES_MAX;
+    bool is_room = self->in_flight.length < CONSENSUS_IN_FLIGHT_MAX &&
+                   self->in_flight_bytes < CONSENSUS_IN_FLIGHT_BYTES_MAX;
     return self->state == CONSENSUS_LEADING && (is_room || self->in_flight.length == 0);
 }
 
@@ -229,7 +233,8 @@ void group_submit_all(struct consensus *self)
 
 bool group_is_idle(const struct consensus *self)
 {
-    return !self->current && self->waiting.length == 0 && self->in_flight.length == 0 && self->requests == 0;
+    return !self->current && self->waiting.length == 0 && self->in_flight.length == 0 &&
+           self->requests == 0;
 }
 
 struct barrier {
@@ -270,10 +275,12 @@ int group_barrier(struct consensus *self, raft_barrier_cb done)
 static bool has_free_bytes(const struct consensus *self)
 {
     struct statvfs disk;
-    return statvfs(self->directory, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize >= DISK_FREE_MIN;
+    return statvfs(self->directory, &disk) == 0 &&
+           (uint64_t)disk.f_bavail * disk.f_frsize >= DISK_FREE_MIN;
 }
 
-/* libraft prepares segments only when it needs one; when it could not prepare any at start, it would refuse for ever. An entry that it must take makes it try. */
+/* libraft prepares segments only when it needs one; when it could not prepare any at start, it
+ * would refuse for ever. An entry that it must take makes it try. */
 static void provoke_allocation(struct consensus *self)
 {
     raft_set_capacity_threshold(&self->raft, 0);

@@ -1,11 +1,14 @@
-/* A segment is an 8-byte format, then batches: CRC of the header, CRC of the data, number of entries n, n times (term, type, length), the
- * data. In an open segment zeros follow. All little endian, everything 8-byte aligned.
+/* A segment is an 8-byte format, then batches: CRC of the header, CRC of the data, number of
+ * entries n, n times (term, type, length), the data. In an open segment zeros follow. All little
+ * endian, everything 8-byte aligned.
  *
- * When a batch does not add up, what stands there is an unfinished write if some 512-byte sector of it is still all zeros (segments are
- * allocated as zeros, and a disk writes whole sectors), no single changed byte would explain the wrong checksum, and nothing behind it proves that later
- * writes were made: libraft has one write in flight, and we have at most CONSENSUS_IN_FLIGHT_MAX entries, so an entry with an index that far ahead was
- * submitted after this batch was safe. Anything else is damage. What cannot be known: a last write whose lost sector is all zeros
- * looks as if it had never been finished. */
+ * When a batch does not add up, what stands there is an unfinished write if some 512-byte sector of
+ * it is still all zeros (segments are allocated as zeros, and a disk writes whole sectors), no
+ * single changed byte would explain the wrong checksum, and nothing behind it proves that later
+ * writes were made: libraft has one write in flight, and we have at most CONSENSUS_IN_FLIGHT_MAX
+ * entries, so an entry with an index that far ahead was submitted after this batch was safe.
+ * Anything else is damage. What cannot be known: a last write whose lost sector is all zeros looks
+ * as if it had never been finished. */
 #include "consensus/segment.h"
 
 #include "consensus/consensus.h"
@@ -13,15 +16,16 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define SECTOR_BYTES 512
-#define CHECKSUMS_BYTES 8
-#define COUNT_BYTES 8
+#define SECTOR_BYTES       512
+#define CHECKSUMS_BYTES    8
+#define COUNT_BYTES        8
 #define ENTRY_HEADER_BYTES 16
 /* More entries in one batch than the log can hold are not a count. */
 #define BATCH_ENTRIES_MAX (SEGMENT_BYTES / 32)
 /* libraft's entry types. */
 enum { TYPE_COMMAND = 1, TYPE_BARRIER = 2, TYPE_CHANGE = 3 };
-/* While searching: larger batches are not ours, and payloads that look like them would cost time. */
+/* While searching: larger batches are not ours, and payloads that look like them would cost time.
+ */
 #define SEARCHED_ENTRIES_MAX 64
 /* Entries that may be in one unfinished write: ours, and a barrier or two. */
 #define UNFINISHED_ENTRIES_MAX (CONSENSUS_IN_FLIGHT_MAX + 2)
@@ -65,25 +69,28 @@ static struct bytes slice(struct bytes content, size_t from, size_t to)
 
 static bool is_zero(struct bytes bytes)
 {
-    return bytes.length == 0 || (bytes.at[0] == 0 && memcmp(bytes.at, bytes.at + 1, bytes.length - 1) == 0);
+    return bytes.length == 0 ||
+           (bytes.at[0] == 0 && memcmp(bytes.at, bytes.at + 1, bytes.length - 1) == 0);
 }
 
 static int fail(struct scan *scan, size_t offset, GError **error, const char *what)
 {
-    g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED, "damaged at byte %zu (entry %" PRIu64 "): %s", offset,
-                scan->next_index, what);
+    g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED,
+                "damaged at byte %zu (entry %" PRIu64 "): %s", offset, scan->next_index, what);
     return -EBADMSG;
 }
 
 static int fail_newer(GError **error, uint64_t version)
 {
     g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_NEWER,
-                "written in format %" PRIu64 " by a newer version of microcloud; this version reads %d: start the newer one",
+                "written in format %" PRIu64
+                " by a newer version of microcloud; this version reads %d: start the newer one",
                 version, SEGMENT_FORMAT);
     return -EPROTONOSUPPORT;
 }
 
-/* Looks at the batch at `offset`: its extent as far as the header can be trusted, and whether it is whole. */
+/* Looks at the batch at `offset`: its extent as far as the header can be trusted, and whether it is
+ * whole. */
 static struct batch batch_look(const struct scan *scan, size_t offset)
 {
     struct bytes content = scan->content;
@@ -105,7 +112,8 @@ static struct batch batch_look(const struct scan *scan, size_t offset)
     struct bytes header = slice(content, count_offset, header_end);
     uint32_t computed = crc32_compute(&scan->crc, header);
     if (computed != read_u32(content, offset)) {
-        batch.is_one_byte_off = crc32_is_one_byte_off(&scan->crc, header, computed, read_u32(content, offset));
+        batch.is_one_byte_off =
+            crc32_is_one_byte_off(&scan->crc, header, computed, read_u32(content, offset));
         return batch;
     }
     batch.data_offset = batch.end = header_end;
@@ -119,7 +127,8 @@ static struct batch batch_look(const struct scan *scan, size_t offset)
     computed = crc32_compute(&scan->crc, data);
     uint32_t expected = read_u32(content, offset + 4);
     batch.is_whole = computed == expected;
-    batch.is_one_byte_off = !batch.is_whole && crc32_is_one_byte_off(&scan->crc, data, computed, expected);
+    batch.is_one_byte_off =
+        !batch.is_whole && crc32_is_one_byte_off(&scan->crc, data, computed, expected);
     return batch;
 }
 
@@ -136,11 +145,13 @@ static int batch_check(struct scan *scan, const struct batch *batch, GError **er
         struct bytes entry_content;
         uint64_t index = scan->next_index;
 
-        if (term == 0 || term < scan->last_term || type < TYPE_COMMAND || type > TYPE_CHANGE || length % ENTRY_ALIGNMENT != 0) {
+        if (term == 0 || term < scan->last_term || type < TYPE_COMMAND || type > TYPE_CHANGE ||
+            length % ENTRY_ALIGNMENT != 0) {
             return fail(scan, header, error, "an entry header makes no sense");
         }
         if (type == TYPE_COMMAND) {
-            switch (entry_prefix_read(slice(scan->content, data, data + length), &entry_content, &index)) {
+            switch (entry_prefix_read(slice(scan->content, data, data + length), &entry_content,
+                                      &index)) {
             case ENTRY_FINE:
                 break;
             case ENTRY_NEWER:
@@ -150,7 +161,8 @@ static int batch_check(struct scan *scan, const struct batch *batch, GError **er
             }
         }
         if (index != scan->next_index) {
-            return fail(scan, data, error, "this entry belongs elsewhere: a file before this one is missing");
+            return fail(scan, data, error,
+                        "this entry belongs elsewhere: a file before this one is missing");
         }
         scan->report.first_term = scan->report.first_term ? scan->report.first_term : term;
         scan->report.last_term = scan->last_term = term;
@@ -161,10 +173,12 @@ static int batch_check(struct scan *scan, const struct batch *batch, GError **er
     return 0;
 }
 
-/* Whether some whole batch behind `offset` holds an entry that cannot have been in the same write as the one expected at `offset`. */
+/* Whether some whole batch behind `offset` holds an entry that cannot have been in the same write
+ * as the one expected at `offset`. */
 static bool has_later_write(const struct scan *scan, size_t offset, size_t end)
 {
-    for (size_t at = offset + ENTRY_ALIGNMENT; at + CHECKSUMS_BYTES + COUNT_BYTES <= end; at += ENTRY_ALIGNMENT) {
+    for (size_t at = offset + ENTRY_ALIGNMENT; at + CHECKSUMS_BYTES + COUNT_BYTES <= end;
+         at += ENTRY_ALIGNMENT) {
         uint64_t index;
         struct bytes entry_content;
 
@@ -177,7 +191,8 @@ static bool has_later_write(const struct scan *scan, size_t offset, size_t end)
             continue;
         }
         struct bytes data = slice(scan->content, batch.data_offset, batch.end);
-        if (entry_prefix_read(data, &entry_content, &index) == ENTRY_FINE && index >= scan->next_index + UNFINISHED_ENTRIES_MAX) {
+        if (entry_prefix_read(data, &entry_content, &index) == ENTRY_FINE &&
+            index >= scan->next_index + UNFINISHED_ENTRIES_MAX) {
             return true;
         }
         at = batch.end - ENTRY_ALIGNMENT;
@@ -198,7 +213,8 @@ static bool has_unwritten_sector(struct bytes content, size_t from, size_t to)
     return false;
 }
 
-/* What stands at the end of an open segment, where no whole batch does: nothing, an unfinished write, or damage. */
+/* What stands at the end of an open segment, where no whole batch does: nothing, an unfinished
+ * write, or damage. */
 static int tail_check(struct scan *scan, const struct batch *batch, GError **error)
 {
     struct bytes content = scan->content;
@@ -212,7 +228,8 @@ static int tail_check(struct scan *scan, const struct batch *batch, GError **err
     }
     size_t extent = batch->end > last ? batch->end : last;
     if (scan->kind != SEGMENT_OPEN_LAST) {
-        return fail(scan, batch->offset, error, "a batch of entries does not match its checksum, and later ones were written");
+        return fail(scan, batch->offset, error,
+                    "a batch of entries does not match its checksum, and later ones were written");
     }
     if (extent > content.length) {
         return fail(scan, batch->offset, error, "the file was cut off in the middle of an entry");
@@ -221,7 +238,8 @@ static int tail_check(struct scan *scan, const struct batch *batch, GError **err
         return fail(scan, batch->offset, error, "a batch of entries does not match its checksum");
     }
     if (has_later_write(scan, batch->offset, last)) {
-        return fail(scan, batch->offset, error, "a batch of entries is missing, and later ones were written");
+        return fail(scan, batch->offset, error,
+                    "a batch of entries is missing, and later ones were written");
     }
     scan->report.is_torn = true;
     return 0;
@@ -241,13 +259,16 @@ static int scan_format(struct scan *scan, bool *is_unused, GError **error)
     uint64_t format = read_u64(content, 0);
     if (format != SEGMENT_FORMAT) {
         /* A first write of which only later sectors reached the disk. */
-        bool is_first_write = format == 0 && scan->kind == SEGMENT_OPEN_LAST && is_zero(slice(content, 0, SECTOR_BYTES)) &&
+        bool is_first_write = format == 0 && scan->kind == SEGMENT_OPEN_LAST &&
+                              is_zero(slice(content, 0, SECTOR_BYTES)) &&
                               !has_later_write(scan, 0, content.length);
         if (is_first_write) {
             *is_unused = scan->report.is_torn = true;
             return 0;
         }
-        return format > SEGMENT_FORMAT && format < 256 ? fail_newer(error, format) : fail(scan, 0, error, "its format number makes no sense");
+        return format > SEGMENT_FORMAT && format < 256
+                   ? fail_newer(error, format)
+                   : fail(scan, 0, error, "its format number makes no sense");
     }
     return 0;
 }
@@ -282,7 +303,8 @@ static int scan_batches(struct scan *scan, GError **error)
 int segment_scan(struct bytes content, enum segment_kind kind, uint64_t first_index, uint64_t term,
                  struct segment_report *report, GError **error)
 {
-    struct scan scan = {.content = content, .kind = kind, .next_index = first_index, .last_term = term};
+    struct scan scan = {
+        .content = content, .kind = kind, .next_index = first_index, .last_term = term};
     bool is_unused = false;
 
     crc32_init(&scan.crc);

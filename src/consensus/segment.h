@@ -1,5 +1,6 @@
-/* Reads a segment of libraft's log before libraft does and decides what it holds: whole entries, an unfinished last write (legal after a power
- * cut: it was never acknowledged), or damage. libraft itself cannot tell the two last apart and starts with part of the log. Pure. */
+/* Reads a segment of libraft's log before libraft does and decides what it holds: whole entries, an
+ * unfinished last write (legal after a power cut: it was never acknowledged), or damage. libraft
+ * itself cannot tell the two last apart and starts with part of the log. Pure. */
 #pragma once
 
 #include "base/bytes.h"
@@ -7,7 +8,7 @@
 #include <glib.h>
 
 /* libraft's segment size, and more than any closed segment has. */
-#define SEGMENT_BYTES (8 * 1024 * 1024)
+#define SEGMENT_BYTES  (8 * 1024 * 1024)
 #define SEGMENT_FORMAT 1
 
 enum segment_kind {
@@ -23,7 +24,8 @@ struct segment_report {
     bool is_torn;                   /* an unfinished write stands behind used_bytes */
 };
 
-/* `first_index` is the one that its first entry must have, `term` that of the entry before (0 at the beginning). Returns 0, or -EBADMSG (damage) or
- * -EPROTONOSUPPORT (newer format) with an error that says where. */
+/* `first_index` is the one that its first entry must have, `term` that of the entry before (0 at
+ * the beginning). Returns 0, or -EBADMSG (damage) or -EPROTONOSUPPORT (newer format) with an error
+ * that says where. */
 int segment_scan(struct bytes content, enum segment_kind kind, uint64_t first_index, uint64_t term,
                  struct segment_report *report, GError **error);

@@ -1,10 +1,13 @@
 /* libraft's state machine interface: apply, take a snapshot, restore one.
  *
- * libraft takes a snapshot when it sees more entries since the last one than its threshold, whatever their size; so the threshold is out of reach until we want one
- * (the log has grown past snapshot_log_bytes and past half the last snapshot), then 1. One entry is kept behind a snapshot (libraft treats 0 as an installed snapshot and
- * removes too much); followers that are behind get the snapshot.
+ * libraft takes a snapshot when it sees more entries since the last one than its threshold,
+ * whatever their size; so the threshold is out of reach until we want one (the log has grown past
+ * snapshot_log_bytes and past half the last snapshot), then 1. One entry is kept behind a snapshot
+ * (libraft treats 0 as an installed snapshot and removes too much); followers that are behind get
+ * the snapshot.
  *
- * The pieces are handed over by reference and read by a pool thread; only their checksum is computed here. */
+ * The pieces are handed over by reference and read by a pool thread; only their checksum is
+ * computed here. */
 #include "consensus/engine.h"
 
 #include "base/log.h"
@@ -17,10 +20,11 @@
 #include <limits.h>
 #include <malloc.h>
 
-#define THRESHOLD_NEVER UINT_MAX
-#define TRAILING_ENTRIES 1
+#define THRESHOLD_NEVER            UINT_MAX
+#define TRAILING_ENTRIES           1
 #define SNAPSHOT_LOG_BYTES_DEFAULT (2 * 1024 * 1024)
-/* Under load snapshots come at most this often: they share the disk with the log, and each costs its syncs. */
+/* Under load snapshots come at most this often: they share the disk with the log, and each costs
+ * its syncs. */
 #define SNAPSHOT_REST_MS 2000
 /* ... unless the log has grown to this, for it stands in memory. */
 #define SNAPSHOT_LOG_BYTES_MOST (32 * 1024 * 1024)
@@ -44,7 +48,8 @@ static bool rests(struct consensus *self)
     uint64_t next_ms = self->snapshot_begun_ms + SNAPSHOT_REST_MS;
     uint64_t now_ms = loop_now_ms(self->loop);
 
-    if (self->snapshot_begun_ms == 0 || now_ms >= next_ms || self->log_bytes > SNAPSHOT_LOG_BYTES_MOST) {
+    if (self->snapshot_begun_ms == 0 || now_ms >= next_ms ||
+        self->log_bytes > SNAPSHOT_LOG_BYTES_MOST) {
         return false;
     }
     if (!timer_is_active(self->snapshot_rest)) {
@@ -82,7 +87,8 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void
     self->log_bytes += buffer->len + ENTRY_OVERHEAD_BYTES;
     self->events->on_apply(self->owner, index, content);
     group_applied(self, index);
-    if (self->state == CONSENSUS_LEADING && !self->writing.is_active && is_due(self) && !rests(self)) {
+    if (self->state == CONSENSUS_LEADING && !self->writing.is_active && is_due(self) &&
+        !rests(self)) {
         raft_set_snapshot_threshold(&self->raft, 1);
     }
     return 0;
@@ -124,7 +130,8 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsi
         checksum_add(&checksum, pieces.pieces[i].base, pieces.pieces[i].length);
     }
     if (length > CONSENSUS_SNAPSHOT_BYTES_MAX) {
-        log_error("the state is too large for a snapshot", "bytes=%" PRIu64 " bytes_max=%llu", length, CONSENSUS_SNAPSHOT_BYTES_MAX);
+        log_error("the state is too large for a snapshot", "bytes=%" PRIu64 " bytes_max=%llu",
+                  length, CONSENSUS_SNAPSHOT_BYTES_MAX);
         pieces_release(&pieces);
         refuse(self);
         return RAFT_TOOBIG;
@@ -142,14 +149,16 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsi
     snapshot_header_write(writing->header, length, checksum_value(&checksum));
     writing->buffers[0] = (struct raft_buffer){writing->header, SNAPSHOT_HEADER_BYTES};
     for (uint32_t i = 0; i < pieces.count; i++) {
-        writing->buffers[i + 1] = (struct raft_buffer){(void *)pieces.pieces[i].base, pieces.pieces[i].length};
+        writing->buffers[i + 1] =
+            (struct raft_buffer){(void *)pieces.pieces[i].base, pieces.pieces[i].length};
     }
     *buffers = writing->buffers;
     *count = pieces.count + 1;
     return 0;
 }
 
-/* libraft no longer reads the pieces; whether the snapshot is there is seen at the end of the turn. */
+/* libraft no longer reads the pieces; whether the snapshot is there is seen at the end of the turn.
+ */
 static int on_finalize(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsigned *count)
 {
     struct consensus *self = fsm->data;
@@ -172,10 +181,12 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
     struct bytes content;
     GError *error = NULL;
 
-    if (snapshot_verify(file, &content, &error) < 0 || self->events->on_restore(self->owner, content, &error) < 0) {
+    if (snapshot_verify(file, &content, &error) < 0 ||
+        self->events->on_restore(self->owner, content, &error) < 0) {
         g_clear_error(&self->restore_error);
         self->restore_error = error ? error
-                                    : g_error_new_literal(CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED, "the snapshot cannot be read");
+                                    : g_error_new_literal(CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED,
+                                                          "the snapshot cannot be read");
         return RAFT_CORRUPT;
     }
     self->snapshot_bytes = buffer->len;
@@ -217,7 +228,8 @@ bool snapshot_take(struct consensus *self)
 
 bool snapshot_is_worthwhile_at_stop(const struct consensus *self)
 {
-    return self->state == CONSENSUS_LEADING && self->log_bytes > STOP_LOG_BYTES_MIN && self->log_bytes > self->snapshot_bytes / 4;
+    return self->state == CONSENSUS_LEADING && self->log_bytes > STOP_LOG_BYTES_MIN &&
+           self->log_bytes > self->snapshot_bytes / 4;
 }
 
 void snapshot_turn(struct consensus *self)
@@ -235,12 +247,14 @@ void snapshot_turn(struct consensus *self)
             self->refused_log_bytes = 0;
             malloc_trim(0); /* the log that was in memory */
         } else if (self->stop_stage == STOP_NOT) {
-            log_warning("a snapshot could not be written", "directory=%s error=\"%s\"", self->directory, self->io.errmsg);
+            log_warning("a snapshot could not be written", "directory=%s error=\"%s\"",
+                        self->directory, self->io.errmsg);
             refuse(self);
         }
         writing->index = 0;
     }
-    if (self->is_snapshot_asked && self->state == CONSENSUS_LEADING && self->stop_stage == STOP_NOT) {
+    if (self->is_snapshot_asked && self->state == CONSENSUS_LEADING &&
+        self->stop_stage == STOP_NOT) {
         self->is_snapshot_asked = false;
         snapshot_take(self);
     }

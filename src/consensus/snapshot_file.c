@@ -1,5 +1,5 @@
-/* Header, little endian: "MCSNAP", version (16 bit), length of the content, its XXH64, XXH64 of the 24 bytes before. The last tells a
- * damaged header from the file of a newer version. */
+/* Header, little endian: "MCSNAP", version (16 bit), length of the content, its XXH64, XXH64 of the
+ * 24 bytes before. The last tells a damaged header from the file of a newer version. */
 #include "consensus/snapshot_file.h"
 
 #include "consensus/checksum.h"
@@ -11,12 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC "MCSNAP"
+#define MAGIC       "MCSNAP"
 #define MAGIC_BYTES 6
 #define CHUNK_BYTES (256 * 1024)
 /* libraft's: format, CRC, configuration index, configuration length. */
 #define META_HEADER_BYTES 32
-#define META_FORMAT 1
+#define META_FORMAT       1
 
 struct header {
     uint64_t length;
@@ -38,7 +38,8 @@ static uint64_t checksum_of(const void *base, size_t length)
     return checksum_value(&checksum);
 }
 
-void snapshot_header_write(uint8_t header[SNAPSHOT_HEADER_BYTES], uint64_t length, uint64_t checksum)
+void snapshot_header_write(uint8_t header[SNAPSHOT_HEADER_BYTES], uint64_t length,
+                           uint64_t checksum)
 {
     uint16_t version = htole16(SNAPSHOT_VERSION);
     uint64_t words[2] = {htole64(length), htole64(checksum)};
@@ -64,27 +65,32 @@ static int header_read(struct bytes file, struct header *header, GError **error)
     if (file.length < SNAPSHOT_HEADER_BYTES) {
         return damaged(error, "the snapshot is cut off");
     }
-    if (memcmp(file.at, MAGIC, MAGIC_BYTES) != 0 || read_u64(file.at + 24) != checksum_of(file.at, 24)) {
+    if (memcmp(file.at, MAGIC, MAGIC_BYTES) != 0 ||
+        read_u64(file.at + 24) != checksum_of(file.at, 24)) {
         return damaged(error, "the head of the snapshot does not match its checksum");
     }
     memcpy(&version, file.at + MAGIC_BYTES, sizeof version);
     version = le16toh(version);
     if (version != SNAPSHOT_VERSION) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_NEWER,
-                    "snapshot of format %u, written by a newer version of microcloud; this version reads %d: start the newer one", version,
-                    SNAPSHOT_VERSION);
+                    "snapshot of format %u, written by a newer version of microcloud; this version "
+                    "reads %d: start the newer one",
+                    version, SNAPSHOT_VERSION);
         return -EPROTONOSUPPORT;
     }
     *header = (struct header){read_u64(file.at + 8), read_u64(file.at + 16)};
     return 0;
 }
 
-static int content_check(const struct header *header, uint64_t length, uint64_t checksum, GError **error)
+static int content_check(const struct header *header, uint64_t length, uint64_t checksum,
+                         GError **error)
 {
     if (header->length != length) {
         return damaged(error, "the snapshot is shorter or longer than its head says");
     }
-    return header->checksum == checksum ? 0 : damaged(error, "the snapshot does not match its checksum");
+    return header->checksum == checksum
+               ? 0
+               : damaged(error, "the snapshot does not match its checksum");
 }
 
 int snapshot_verify(struct bytes file, struct bytes *content, GError **error)
@@ -105,7 +111,8 @@ int snapshot_verify(struct bytes file, struct bytes *content, GError **error)
 static int fail_errno(GError **error, const char *path)
 {
     int r = -errno;
-    g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS, "cannot read %s: %s", path, g_strerror(-r));
+    g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_ACCESS, "cannot read %s: %s", path,
+                g_strerror(-r));
     return r;
 }
 
@@ -170,12 +177,15 @@ int snapshot_meta_verify(const char *path, GError **error)
     uint64_t format = read_u64(at);
     if (format > META_FORMAT && format < 256) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_NEWER,
-                    "written in format %" PRIu64 " by a newer version of microcloud: start that one", format);
+                    "written in format %" PRIu64
+                    " by a newer version of microcloud: start that one",
+                    format);
         return -EPROTONOSUPPORT;
     }
     crc32_init(&crc);
     uint64_t expected = crc32_compute(&crc, (struct bytes){at + 16, length - 16});
-    if (format != META_FORMAT || read_u64(at + 24) != length - META_HEADER_BYTES || read_u64(at + 8) != expected) {
+    if (format != META_FORMAT || read_u64(at + 24) != length - META_HEADER_BYTES ||
+        read_u64(at + 8) != expected) {
         return damaged(error, "the description of the snapshot does not match its checksum");
     }
     return 0;

@@ -1,5 +1,6 @@
-/* The seam for several nodes: `listen` keeps the callback and `connect` will hand out one end of a socket pair whose other end is a TLS
- * stream of `net`. A cluster of one has nobody to connect to. */
+/* The seam for several nodes: `listen` keeps the callback and `connect` will hand out one end of a
+ * socket pair whose other end is a TLS stream of `net`. A cluster of one has nobody to connect to.
+ */
 #include "consensus/transport.h"
 
 #include <raft/uv.h>
@@ -15,8 +16,8 @@ static int on_listen(struct raft_uv_transport *transport, raft_uv_accept_cb acce
     return 0;
 }
 
-static int on_connect(struct raft_uv_transport *transport, struct raft_uv_connect *request, raft_id id, const char *address,
-                      raft_uv_connect_cb connected)
+static int on_connect(struct raft_uv_transport *transport, struct raft_uv_connect *request,
+                      raft_id id, const char *address, raft_uv_connect_cb connected)
 {
     return RAFT_NOCONNECTION;
 }
