@@ -140,7 +140,7 @@ uint32_t crc32_compute(const struct crc32 *crc, struct bytes bytes)
 }
 
 bool crc32_is_one_byte_off(const struct crc32 *crc, struct bytes bytes, uint32_t computed,
-                           uint32_t expected)
+                           uint32_t expected, int bits_max)
 {
     /* The checksum is linear: a byte that differs by e, followed by k bytes, changes it by table[e]
      * moved on by k zero bytes. So the difference is moved back byte by byte (the low byte of a
@@ -153,7 +153,7 @@ bool crc32_is_one_byte_off(const struct crc32 *crc, struct bytes bytes, uint32_t
     }
     for (size_t i = 0; i < bytes.length; i++) {
         uint8_t top = index_of_low_byte[difference & 0xff];
-        if (difference == crc->table[top]) {
+        if (difference == crc->table[top] && __builtin_popcount(top) <= bits_max) {
             return top != 0;
         }
         difference = ((difference ^ crc->table[top]) >> 8) | ((uint32_t)top << 24);

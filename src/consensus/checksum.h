@@ -25,7 +25,8 @@ struct crc32 {
 
 void crc32_init(struct crc32 *crc);
 uint32_t crc32_compute(const struct crc32 *crc, struct bytes bytes);
-/* Whether changing one byte of `bytes` explains that its checksum is `computed` while `expected`
- * was stored. */
+/* Whether changing at most `bits_max` bits of one byte of `bytes` explains that its checksum is
+ * `computed` while `expected` was stored. Chance says yes for one in 2^29 / length (one bit) or one
+ * in 2^24 / length (eight). */
 bool crc32_is_one_byte_off(const struct crc32 *crc, struct bytes bytes, uint32_t computed,
-                           uint32_t expected);
+                           uint32_t expected, int bits_max);

@@ -60,16 +60,19 @@ static void any_one_changed_byte_is_recognized(void **test)
     memset(bytes, 0x5a, sizeof bytes);
     struct bytes view = {bytes, sizeof bytes};
     uint32_t expected = crc32_compute(&crc, view);
-    assert_false(crc32_is_one_byte_off(&crc, view, expected, expected));
+    assert_false(crc32_is_one_byte_off(&crc, view, expected, expected, 8));
     for (size_t at = 0; at < sizeof bytes; at += 7) {
         for (unsigned change = 1; change < 256; change += 41) {
             bytes[at] ^= (uint8_t)change;
-            assert_true(crc32_is_one_byte_off(&crc, view, crc32_compute(&crc, view), expected));
+            bool is_bit = __builtin_popcount(change) == 1;
+            assert_int_equal(
+                crc32_is_one_byte_off(&crc, view, crc32_compute(&crc, view), expected, 1), is_bit);
+            assert_true(crc32_is_one_byte_off(&crc, view, crc32_compute(&crc, view), expected, 8));
             bytes[at] ^= (uint8_t)change;
         }
     }
     memset(bytes + 100, 0, 300);
-    assert_false(crc32_is_one_byte_off(&crc, view, crc32_compute(&crc, view), expected));
+    assert_false(crc32_is_one_byte_off(&crc, view, crc32_compute(&crc, view), expected, 8));
 }
 
 int main(void)
