@@ -7,10 +7,13 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -324,4 +327,52 @@ void harness_fill(struct harness *harness, uint32_t records, size_t filler_bytes
         assert_int_equal(r, 0);
     }
     harness_run(harness, harness_is_settled);
+}
+
+static void append_for_ever(const char *directory, uint32_t filler_bytes_max,
+                            uint64_t snapshot_log_bytes, uint64_t *shared)
+{
+    struct harness harness;
+    uint64_t step = 0;
+
+    harness_init(&harness, directory);
+    harness.snapshot_log_bytes = snapshot_log_bytes;
+    if (!harness_open(&harness, NULL)) {
+        _exit(1);
+    }
+    harness.shared_count = shared; /* what is replayed was acknowledged before */
+    for (;;) {
+        for (uint32_t i = 0;
+             i < 50 && harness_append(&harness, (size_t)(step * 7919 % filler_bytes_max)) == 0;
+             i++) {
+            step++;
+        }
+        loop_run(harness.loop);
+    }
+}
+
+uint64_t harness_run_and_kill(const char *directory, uint64_t records, uint32_t filler_bytes_max,
+                              uint64_t snapshot_log_bytes)
+{
+    uint64_t *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    uint64_t deadline_ms = clock_now_ms() + DEADLINE_MS;
+    assert_ptr_not_equal(shared, MAP_FAILED);
+
+    pid_t pid = fork();
+    if (pid == 0) {
+        append_for_ever(directory, filler_bytes_max, snapshot_log_bytes, shared);
+    }
+    uint64_t first = 0, now;
+    do {
+        g_usleep(200);
+        now = __atomic_load_n(shared, __ATOMIC_SEQ_CST);
+        first = first == 0 ? now : first;
+    } while ((first == 0 || now < first + records) && clock_now_ms() < deadline_ms);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    uint64_t count = __atomic_load_n(shared, __ATOMIC_SEQ_CST);
+    munmap(shared, sizeof *shared);
+    assert_true(count > 0);
+    return count;
 }

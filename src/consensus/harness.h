@@ -54,3 +54,9 @@ bool harness_is_settled(struct harness *harness); /* all that was appended is ap
 bool harness_is_leading(struct harness *harness);
 /* Opens, appends `records` of `filler_bytes`, waits until they are applied. */
 void harness_fill(struct harness *harness, uint32_t records, size_t filler_bytes);
+
+/* Forks a process that opens the log, appends records of up to `filler_bytes_max` for ever and
+ * writes its count to `shared`; kills it once `records` are acknowledged, at any instant. Returns
+ * the count that was acknowledged. */
+uint64_t harness_run_and_kill(const char *directory, uint64_t records, uint32_t filler_bytes_max,
+                              uint64_t snapshot_log_bytes);
