@@ -138,7 +138,8 @@ static void send_delivery(struct connection *connection, struct delivery *delive
 {
     struct publication publication;
     struct publish_flags flags = {delivery_packet_id(sequence), delivery->qos, delivery->retain,
-                                  sequence < connection->session->sent_end};
+                                  sequence < connection->session->sent_end,
+                                  sequence < connection->session->begun_end};
 
     if (!is_allowed(connection, delivery->message)) {
         give_up(connection, delivery, sequence);
@@ -200,6 +201,7 @@ void sender_pump(struct connection *connection)
         send_one(connection);
     }
     connection->session->sent_end = MAX(connection->session->sent_end, connection->next_sequence);
+    connection->session->begun_end = MAX(connection->session->begun_end, connection->next_sequence);
     if (!has_waiting(connection)) {
         send_late(connection, UINT64_MAX);
     }

@@ -88,17 +88,18 @@ static void write_shared_encoding(struct connection *to, const struct packet_pub
     stream_write(to->stream, encoded->at, encoded->length);
 }
 
-static bool set_expiry(struct packet_publish_head *head, const struct publication *publication)
+static bool set_expiry(struct packet_publish_head *head, const struct publication *publication, bool is_begun)
 {
     if (publication->expires_unix_ms == 0) {
         return true;
     }
     uint64_t now = clock_unix_ms();
-    if (publication->expires_unix_ms <= now) {
+    bool is_expired = publication->expires_unix_ms <= now;
+    if (is_expired && !is_begun) {
         return false;
     }
     head->has_expiry = true;
-    head->expiry_s = (uint32_t)((publication->expires_unix_ms - now + 999) / 1000);
+    head->expiry_s = is_expired ? 0 : (uint32_t)((publication->expires_unix_ms - now + 999) / 1000);
     return true;
 }
 
@@ -122,7 +123,7 @@ bool writer_publish(struct connection *to, struct publication *publication, stru
         .retain = flags.retain,
         .dup = flags.dup,
     };
-    if (!set_expiry(&head, publication)) {
+    if (!set_expiry(&head, publication, flags.is_begun)) {
         to->broker->counters.expired_messages++;
         return false;
     }

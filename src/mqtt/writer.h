@@ -10,6 +10,7 @@ struct publish_flags {
     uint32_t packet_id : 16; /* 0 for QoS 0 */
     uint32_t qos : 2;
     uint32_t retain : 1, dup : 1;
+    uint32_t is_begun : 1; /* sent before by this node: it does not expire any more (MQTT 5, 4.3.3-7) */
 };
 
 /* False when the client would not take it: larger than its maximum packet size (MQTT 5, 3.1.2-25), or no longer valid. */

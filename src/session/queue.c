@@ -158,6 +158,7 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
     if (ring->count >= DELIVERY_RING_MAX && session->connection_number == 0) {
         uint64_t from = delivery_ring_compact(ring);
         session->sent_end = MIN(session->sent_end, from);
+        session->begun_end = MIN(session->begun_end, from);
         session->dropped_first = session->dropped_end = 0;
     }
     int r = delivery_ring_push(ring, message, qos, retain, ids, id_count);
