@@ -17,58 +17,7 @@ import pytest
 
 from lib.node import Node, program
 from lib.wait import until
-
-
-class Answer:
-    def __init__(self, response):
-        self.status = response.status
-        self.headers = response.headers
-        self.bytes = response.read()
-
-    @property
-    def json(self):
-        return json.loads(self.bytes)
-
-    @property
-    def code(self):
-        return self.json["error"]["code"]
-
-
-def ask(node, method, path, body=None, **headers):
-    """Over TCP, where nobody is trusted."""
-    link = http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=20)
-    try:
-        text = json.dumps(body) if isinstance(body, (dict, list)) else body
-        link.request(method, path, text, {key.replace("_", "-"): value for key, value in headers.items()})
-        return Answer(link.getresponse())
-    finally:
-        link.close()
-
-
-def password(node):
-    return (node.data / "admin-password").read_text().strip()
-
-
-def login(node, username="admin", secret=None):
-    return ask(node, "POST", "/v1/login", {"username": username, "password": secret or password(node)})
-
-
-def bearer(node, username="admin", secret=None):
-    return "Bearer " + login(node, username, secret).json["token"]
-
-
-def raw(node, data):
-    """The status that these bytes are answered with, or None when the connection was closed without one."""
-    with socket.create_connection(("127.0.0.1", node.http_port), 20) as link:
-        try:
-            link.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        try:
-            first = link.recv(4096)
-        except ConnectionResetError:
-            return None
-    return int(first.split(b" ")[1]) if first else None
+from lib.web import Answer, ask, bearer, login, password, raw
 
 
 # ---- who asks ----
@@ -322,7 +271,7 @@ def test_a_stop_takes_a_second_whatever_goes_on(own_node, open_client):
     client = open_client(own_node)
     client.subscribe("a")
     half = socket.create_connection(("127.0.0.1", own_node.http_port))
-    half.sendall(b"POST /v1/login HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+    half.sendall(b"POST /v1/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
     stream = http.client.HTTPConnection("127.0.0.1", own_node.http_port)
     stream.request("GET", "/v1/clients/x/trace", headers={"Authorization": token})
     assert stream.getresponse().status == 200
