@@ -47,17 +47,17 @@ static void kill_rounds(unsigned rounds, uint32_t filler_bytes_max, uint64_t sna
 
 static void no_acknowledged_record_is_lost_by_a_kill(void **test)
 {
-    kill_rounds(12, 300, 0);
+    kill_rounds(8, 300, 0);
 }
 
 static void nor_while_snapshots_are_taken(void **test)
 {
-    kill_rounds(12, 2000, 32 * 1024);
+    kill_rounds(8, 2000, 32 * 1024);
 }
 
 static void nor_with_records_larger_than_a_group(void **test)
 {
-    kill_rounds(4, 300 * 1000, 1024 * 1024);
+    kill_rounds(3, 300 * 1000, 1024 * 1024);
 }
 
 int main(void)

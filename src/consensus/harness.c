@@ -317,6 +317,16 @@ bool harness_is_leading(struct harness *harness)
     return harness->state == CONSENSUS_LEADING;
 }
 
+bool harness_is_settled_or_full(struct harness *harness)
+{
+    return harness->state == CONSENSUS_DISK_FULL || harness_is_settled(harness);
+}
+
+bool harness_has_released(struct harness *harness)
+{
+    return harness->releases > 0 && harness->releases == harness->snapshots;
+}
+
 void harness_fill(struct harness *harness, uint32_t records, size_t filler_bytes)
 {
     for (uint32_t i = 0; i < records; i++) {

@@ -52,6 +52,8 @@ int harness_append(struct harness *harness, size_t filler_bytes);
 void harness_run(struct harness *harness, bool (*is_done)(struct harness *harness));
 bool harness_is_settled(struct harness *harness); /* all that was appended is applied */
 bool harness_is_leading(struct harness *harness);
+bool harness_is_settled_or_full(struct harness *harness);
+bool harness_has_released(struct harness *harness); /* every snapshot that it was asked for */
 /* Opens, appends `records` of `filler_bytes`, waits until they are applied. */
 void harness_fill(struct harness *harness, uint32_t records, size_t filler_bytes);
 
