@@ -70,6 +70,7 @@ struct connection {
     bool is_dropping : 1;          /* QoS 0 to it is dropped until it has drained */
     bool is_traced : 1;
     bool wants_problem_information : 1;
+    bool has_auth_method : 1; /* CONNECT named one: AUTH packets may come */
     bool needs_access_checks : 1;
     bool was_counted : 1;          /* in clients_connected */
     bool has_end_expiry : 1;       /* DISCONNECT changed the session expiry */
