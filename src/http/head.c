@@ -147,6 +147,18 @@ static int parse_length(struct http_head *head)
     return is_there && head->is_chunked ? -400 : 0;
 }
 
+/* Exactly one, or with HTTP/1.0 none: who asked whom decides what a cookie may do (RFC 9112, 3.2).
+ */
+static int check_host(const struct http_head *head, bool is_1_0)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < head->header_count; i++) {
+        count += is_equal(head->headers[i].name, "host");
+    }
+    return count == 1 || (count == 0 && is_1_0) ? 0 : -400;
+}
+
 static void read_connection(struct http_head *head)
 {
     struct bytes connection = http_header_find(head, "connection");
@@ -167,6 +179,15 @@ static size_t find_end(struct bytes input)
     return end ? (size_t)(end - input.at) + 4 : 0;
 }
 
+/* What can be no request is told at once: a first byte that is no letter, a line end without CR. */
+static bool is_hopeless(struct bytes input)
+{
+    const uint8_t *end = input.length > 0 ? memchr(input.at, '\n', input.length) : NULL;
+
+    return input.length > 0 &&
+           (!g_ascii_isalpha(input.at[0]) || (end && (end == input.at || end[-1] != '\r')));
+}
+
 int http_head_parse(struct bytes input, struct http_head *head)
 {
     struct bytes window = {input.at, MIN(input.length, HTTP_HEAD_BYTES_MAX)};
@@ -174,10 +195,7 @@ int http_head_parse(struct bytes input, struct http_head *head)
     struct bytes rest = {input.at, end}, line;
 
     if (end == 0) {
-        /* What can be no request is told at once: a first byte that is no letter, or a line end
-         * that is none. */
-        bool is_hopeless = input.length > 0 && !g_ascii_isalpha(input.at[0]);
-        return is_hopeless ? -400 : input.length >= HTTP_HEAD_BYTES_MAX ? -431 : 0;
+        return is_hopeless(window) ? -400 : input.length >= HTTP_HEAD_BYTES_MAX ? -431 : 0;
     }
     head->header_count = 0;
     head->content_length = 0;
@@ -191,6 +209,8 @@ int http_head_parse(struct bytes input, struct http_head *head)
     if (r == 0 && (rest.length != 0 || line.length != 0)) {
         r = -400;
     }
+    bool is_1_0 = !head->keeps_alive; /* so far it says the version only */
+    r = r == 0 ? check_host(head, is_1_0) : r;
     r = r == 0 ? parse_length(head) : r;
     if (r != 0) {
         return r;

@@ -57,15 +57,21 @@ static void broken_heads_are_refused(void **unused)
         {"GET /\xc3\xa4 HTTP/1.1\r\n\r\n", -400},
         {"GET / HTTP/1.1\nHost: x\r\n\r\n", -400},
         {"GET / HTTP/1.1\r\nHost : x\r\n\r\n", -400},
-        {"GET / HTTP/1.1\r\n folded: x\r\n\r\n", -400},
-        {"GET / HTTP/1.1\r\nno colon\r\n\r\n", -400},
-        {"GET / HTTP/1.1\r\n: x\r\n\r\n", -400},
-        {"GET / HTTP/1.1\r\nA: x\rb\r\n\r\n", -400},
-        {"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", -400},
-        {"POST / HTTP/1.1\r\nContent-Length: 1,1\r\n\r\n", -400},
-        {"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", -400},
-        {"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", -400},
-        {"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: x\r\n folded: x\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: x\r\n: x\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: x\r\nA: x\rb\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1,1\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+         -400},
+        {"GET / HTTP/1.1\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", -400},
+        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", -400},
+        {"GET / HTTP/1.1\n", -400}, /* not whole, and hopeless */
+        {"\n", -400},
         {"\x16\x03\x01", -400},
     };
     struct http_head head;
@@ -100,11 +106,13 @@ static void who_wants_a_websocket_says_so_in_two_places(void **unused)
 {
     struct http_head head;
 
-    parse("GET / HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n", &head);
+    parse("GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: "
+          "WebSocket\r\n\r\n",
+          &head);
     assert_true(head.wants_websocket);
-    parse("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", &head);
+    parse("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n", &head);
     assert_false(head.wants_websocket);
-    parse("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", &head);
+    parse("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", &head);
     assert_false(head.keeps_alive);
     parse("GET / HTTP/1.0\r\n\r\n", &head);
     assert_false(head.keeps_alive);
