@@ -1,9 +1,12 @@
 /* See server.h.
  *
- *   HEAD --whole head--> BODY --whole body--> WORKING --http_respond--> HEAD (keep-alive), or
- * closed
- *                                               +--http_begin_stream--> STREAMING --> closed
- *                                               +--http_upgrade--> (another owner's)
+ *   HEAD --whole head--> BODY --whole body--> WORKING --http_respond--> HEAD, or closed
+ *     |                                         +--http_begin_stream--> STREAMING --> closed
+ *     |                                         +--http_upgrade--> (another owner's)
+ *     +--refuse--> REFUSED --the client ends, or LINGER_MS--> closed
+ *
+ * What a refused client still sends is read and dropped for a moment: closing on it would reset the
+ * connection, and the answer with it (RFC 9112, 9.6).
  *
  * An exchange outlives its connection: when the client leaves while somebody works on the answer,
  * the answer goes nowhere. */
@@ -18,7 +21,7 @@
 #define LINGER_MS        1000
 #define STREAM_BYTES_MAX (1024 * 1024)
 
-enum connection_phase { PHASE_HEAD, PHASE_BODY, PHASE_WORKING, PHASE_STREAMING };
+enum connection_phase { PHASE_HEAD, PHASE_BODY, PHASE_WORKING, PHASE_STREAMING, PHASE_REFUSED };
 
 struct http_connection {
     struct list link; /* in server.connections */
@@ -123,7 +126,8 @@ static void refuse(struct http_connection *connection, unsigned status)
         .status = status, .content_type = "application/json", .body = bytes_from_string(body)};
     write_head(connection->stream, &answer, true, false);
     stream_write(connection->stream, body, strlen(body));
-    end(connection);
+    connection->phase = PHASE_REFUSED;
+    timer_start(connection->timer, LINGER_MS);
 }
 
 static void await_next(struct http_connection *connection)
@@ -282,7 +286,7 @@ static unsigned check_head(const struct http_server *server, const struct http_h
     return head->content_length > server->options.body_bytes_max ? 413 : 0;
 }
 
-/* Returns false when the connection is gone. */
+/* Returns false when it was refused. */
 static bool take_head(struct http_connection *connection, const uint8_t *bytes, size_t length,
                       size_t *consumed)
 {
@@ -327,12 +331,11 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
     struct http_connection *connection = owner;
     size_t consumed = 0;
 
-    if (connection->phase == PHASE_STREAMING) {
+    if (connection->phase == PHASE_STREAMING || connection->phase == PHASE_REFUSED) {
         return length; /* nothing more is expected */
     }
-    if (connection->phase == PHASE_HEAD &&
-        (!take_head(connection, bytes, length, &consumed) || consumed == 0)) {
-        return consumed;
+    if (connection->phase == PHASE_HEAD && !take_head(connection, bytes, length, &consumed)) {
+        return length;
     }
     return connection->phase == PHASE_BODY
                ? consumed + take_body(connection, bytes + consumed, length - consumed)
@@ -367,6 +370,7 @@ void http_server_accept(struct http_server *server, struct stream *stream, bool 
     stream_start(stream, &stream_events, connection);
     if (server->connection_count > server->options.connections_max) {
         refuse(connection, 503);
+        end(connection); /* these are too many to linger */
     }
 }
 
