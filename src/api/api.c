@@ -54,10 +54,11 @@ static char *bearer_of(const struct http_head *head)
 
 char *api_request_token(const struct api_request *request, bool *is_cookie)
 {
-    char *token = bearer_of(request->head);
+    char *bearer = bearer_of(request->head);
+    char *token = bearer ? bearer : cookie_of(request->head);
 
-    *is_cookie = token == NULL;
-    return token ? token : cookie_of(request->head);
+    *is_cookie = token && !bearer;
+    return token;
 }
 
 static void identify(struct api_request *request)

@@ -113,12 +113,50 @@ void topic_delete(struct api_request *request)
     publish(request, &publication);
 }
 
+/* What a field is when it is there at all; a number as payload is no empty payload. */
+static bool has_kinds(struct api_request *request, const struct text_value *body)
+{
+    static const struct {
+        const char *key;
+        enum text_kind kind;
+    } fields[] = {{"payload", TEXT_STRING},
+                  {"payload_base64", TEXT_STRING},
+                  {"qos", TEXT_INTEGER},
+                  {"retain", TEXT_BOOLEAN},
+                  {"expiry_s", TEXT_INTEGER}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(fields); i++) {
+        const struct text_value *value = text_get(body, fields[i].key);
+        if (value && text_kind(value) != fields[i].kind) {
+            api_answer_error(request, 400, "body_invalid", "'%s' must be a %s, got %s",
+                             fields[i].key, text_kind_to_string(fields[i].kind),
+                             text_kind_to_string(text_kind(value)));
+            return false;
+        }
+    }
+    int64_t expiry_s = text_integer(text_get(body, "expiry_s"), 0);
+    if (expiry_s < 0 || expiry_s > UINT32_MAX) {
+        api_answer_error(request, 400, "body_invalid", "'expiry_s' must be 0 to 4294967295");
+        return false;
+    }
+    return true;
+}
+
+/* GLib's decoder passes over what is no base64: what it gives must be as long as what was sent. */
+static bool is_base64(const char *text, gsize decoded_bytes)
+{
+    size_t length = strlen(text);
+    size_t padding = length < 2 ? 0 : (text[length - 1] == '=') + (text[length - 2] == '=');
+
+    return length % 4 == 0 && decoded_bytes == length / 4 * 3 - padding;
+}
+
 void publish_post(struct api_request *request)
 {
     _cleanup_(text_freep) struct text_value *body = api_body(request);
     const char *topic = body ? api_body_string(request, body, "topic") : NULL;
 
-    if (!topic) {
+    if (!topic || !has_kinds(request, body)) {
         return;
     }
     const char *text = text_string(text_get(body, "payload"), "");
@@ -126,19 +164,21 @@ void publish_post(struct api_request *request)
     gsize decoded_bytes = 0;
     g_autofree uint8_t *decoded = base64 ? g_base64_decode(base64, &decoded_bytes) : NULL;
     int64_t qos = text_integer(text_get(body, "qos"), 0);
-    int64_t expiry_s = text_integer(text_get(body, "expiry_s"), 0);
     struct broker_publication publication = {
         .topic = bytes_from_string(topic),
         .payload = base64 ? (struct bytes){decoded, decoded_bytes} : bytes_from_string(text),
         .qos = qos >= 0 && qos <= 2 ? (uint8_t)qos : 3,
         .retain = text_boolean(text_get(body, "retain"), false),
-        .expiry_s = expiry_s > 0 && expiry_s <= UINT32_MAX ? (uint32_t)expiry_s : 0,
+        .expiry_s = (uint32_t)text_integer(text_get(body, "expiry_s"), 0),
     };
-    if (publication.payload.length >
-        state_settings(request->api->options.state)->max_packet_bytes) {
+    if (base64 && (!is_base64(base64, decoded_bytes) || text_get(body, "payload"))) {
+        api_answer_error(request, 400, "body_invalid",
+                         "'payload_base64' must be base64, and stand without 'payload'");
+    } else if (publication.payload.length >
+               state_settings(request->api->options.state)->max_packet_bytes) {
         api_answer_error(request, 400, "payload_too_large",
                          "the payload is larger than mqtt.max_packet_bytes");
-        return;
+    } else {
+        publish(request, &publication);
     }
-    publish(request, &publication);
 }

@@ -79,43 +79,68 @@ static void on_hashed(void *owner)
     hashing_free(hashing);
 }
 
+static bool is_user_valid(struct api_request *request, const char *role, const char *password,
+                          bool is_new)
+{
+    const char *name = request->parameters[0];
+
+    if (role_from_string(role) == ROLE_NONE) {
+        api_answer_error(request, 400, "user_invalid",
+                         "user '%s': role must be admin, operator, viewer or device, got '%s'",
+                         name, role);
+    } else if (strlen(name) > NAME_BYTES_MAX || strchr(name, ':')) {
+        api_answer_error(request, 400, "user_invalid",
+                         "user '%s': the name must be at most 255 bytes without ':'", name);
+    } else if ((!password && is_new) ||
+               (password && (!password[0] || strlen(password) > PASSWORD_BYTES_MAX))) {
+        api_answer_error(request, 400, "user_invalid",
+                         "user '%s': 'password' must be 1 to 1024 bytes", name);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static void put_user(struct api_request *request, const char *role, const char *password,
+                     const struct user *old)
+{
+    struct hashing *hashing = g_new0(struct hashing, 1);
+
+    api_audit(request, "put user", request->parameters[0]);
+    hashing->request = request;
+    hashing->role = g_strdup(role);
+    if (password) {
+        hashing->password = g_strdup(password);
+        work_submit(request->api->options.loop, hash, on_hashed, hashing);
+    } else {
+        hashing->record = g_strdup(old->password);
+        on_hashed(hashing);
+    }
+}
+
 /* Without a password the old one stays, without a role the old role; a new user needs a password.
  */
 void user_put(struct api_request *request)
 {
     const struct user *old = state_find_user(request->api->options.state, request->parameters[0]);
     _cleanup_(text_freep) struct text_value *body = api_body(request);
+    bool has_role = text_get(body, "role"), has_password = text_get(body, "password");
 
     if (!body) {
         return;
     }
-    const char *role = text_string(text_get(body, "role"), old ? old->role : "device");
-    const char *password = text_string(text_get(body, "password"), NULL);
-    if (role_from_string(role) == ROLE_NONE) {
-        api_answer_error(request, 400, "user_invalid",
-                         "user '%s': role must be admin, operator, viewer or device, got '%s'",
-                         request->parameters[0], role);
-    } else if (strlen(request->parameters[0]) > NAME_BYTES_MAX ||
-               strchr(request->parameters[0], ':')) {
-        api_answer_error(request, 400, "user_invalid",
-                         "user '%s': the name must be at most 255 bytes without ':'",
-                         request->parameters[0]);
-    } else if ((!password && !old) ||
-               (password && (!password[0] || strlen(password) > PASSWORD_BYTES_MAX))) {
-        api_answer_error(request, 400, "user_invalid",
-                         "user '%s': 'password' must be 1 to 1024 bytes", request->parameters[0]);
-    } else {
-        struct hashing *hashing = g_new0(struct hashing, 1);
-        api_audit(request, "put user", request->parameters[0]);
-        hashing->request = request;
-        hashing->role = g_strdup(role);
-        if (password) {
-            hashing->password = g_strdup(password);
-            work_submit(request->api->options.loop, hash, on_hashed, hashing);
-        } else {
-            hashing->record = g_strdup(old->password);
-            on_hashed(hashing);
-        }
+    const char *role = has_role ? api_body_string(request, body, "role")
+                       : old    ? old->role
+                                : "device";
+    if (!role) {
+        return;
+    }
+    const char *password = has_password ? api_body_string(request, body, "password") : NULL;
+    if (has_password && !password) {
+        return;
+    }
+    if (is_user_valid(request, role, password, !old)) {
+        put_user(request, role, password, old);
     }
 }
 
@@ -211,21 +236,34 @@ static struct import *begin_import(struct api_request *request)
     return import;
 }
 
-static char *body_text(const struct api_request *request)
+/* NULL when it is no text; then the request was answered. Caller frees. */
+static char *body_text(struct api_request *request)
 {
     struct bytes body = http_request_body(request->exchange);
 
+    if (body.length > 0 && !g_utf8_validate((const char *)body.at, (gssize)body.length, NULL)) {
+        api_answer_error(request, 400, "body_invalid", "the file must be text in UTF-8");
+        return NULL;
+    }
     return body.at ? g_strndup((const char *)body.at, body.length) : g_strdup("");
 }
 
 void users_import(struct api_request *request)
 {
-    g_autofree char *text = body_text(request);
     g_autofree char *role = api_query(request, "role");
     g_autoptr(GError) error = NULL;
-    struct import *import = begin_import(request);
 
-    import->role = g_strdup(role && role_from_string(role) != ROLE_NONE ? role : "device");
+    if (role && role_from_string(role) == ROLE_NONE) {
+        api_answer_error(request, 400, "role_invalid",
+                         "role must be admin, operator, viewer or device, got '%s'", role);
+        return;
+    }
+    g_autofree char *text = body_text(request);
+    if (!text) {
+        return;
+    }
+    struct import *import = begin_import(request);
+    import->role = g_strdup(role ? role : "device");
     api_audit(request, "import users", NULL);
     if (import_passwords(text, import_user, import, &error) < 0) {
         import->message = g_strdup(error->message);
@@ -237,8 +275,11 @@ void acl_import(struct api_request *request)
 {
     g_autofree char *text = body_text(request);
     g_autoptr(GError) error = NULL;
-    struct import *import = begin_import(request);
 
+    if (!text) {
+        return;
+    }
+    struct import *import = begin_import(request);
     api_audit(request, "import access rules", NULL);
     if (import_acl(text, import_rule, import, &error) < 0) {
         import->message = g_strdup(error->message);
