@@ -169,7 +169,7 @@ static int look_at_closed(struct look *look, GError **error)
 {
     for (uint32_t i = 0; i < file_list_count(&look->list, FILE_CLOSED); i++) {
         const struct file_name *file = file_list_find(&look->list, FILE_CLOSED, i);
-        struct segment_report report;
+        struct segment_report report = {0};
 
         if (file->b <= look->report.snapshot_index) {
             continue; /* superfluous */
@@ -220,7 +220,7 @@ static int look_at_open(struct look *look, GError **error)
 {
     for (uint32_t i = 0; i < file_list_count(&look->list, FILE_OPEN); i++) {
         const struct file_name *file = file_list_find(&look->list, FILE_OPEN, i);
-        struct segment_report report;
+        struct segment_report report = {0};
         uint64_t first_index = look->report.last_index + 1;
         enum segment_kind kind = has_later_open(look, i) ? SEGMENT_OPEN : SEGMENT_OPEN_LAST;
 

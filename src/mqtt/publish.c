@@ -57,6 +57,10 @@ void publish_deliver(struct broker *broker, struct publication *publication)
 static bool resolve_alias(struct connection *connection, struct packet_publish *publish)
 {
     const struct settings *settings = connection->broker->settings;
+    if (properties_has(&publish->properties, PROPERTY_SUBSCRIPTION_ID)) { /* 3.3.4-6 */
+        connection_fail(connection, REASON_PROTOCOL_ERROR, "subscription identifier in a PUBLISH from a client");
+        return false;
+    }
     uint16_t alias = properties_has(&publish->properties, PROPERTY_TOPIC_ALIAS) ? publish->properties.topic_alias : 0;
 
     if (alias == 0) {
@@ -77,6 +81,17 @@ static bool resolve_alias(struct connection *connection, struct packet_publish *
     return true;
 }
 
+static unsigned count_user_properties(const struct properties *properties)
+{
+    struct bytes name, value;
+    unsigned count = 0;
+
+    for (size_t at = 0; properties_next_user(properties, &at, &name, &value);) {
+        count++;
+    }
+    return count;
+}
+
 static uint8_t check_content(struct connection *connection, const struct packet_publish *publish)
 {
     const struct settings *settings = connection->broker->settings;
@@ -84,6 +99,10 @@ static uint8_t check_content(struct connection *connection, const struct packet_
     if (publish->properties.has != 0 && properties_has(&publish->properties, PROPERTY_PAYLOAD_FORMAT) &&
         publish->properties.payload_format == 1 && !utf8_is_valid(publish->payload)) {
         return REASON_PAYLOAD_FORMAT_INVALID;
+    }
+    if (properties_has(&publish->properties, PROPERTY_USER) &&
+        count_user_properties(&publish->properties) > settings->user_properties_max) {
+        return REASON_QUOTA_EXCEEDED;
     }
     if (publish->retain && publish->payload.length > settings->retained_payload_bytes_max) {
         return REASON_QUOTA_EXCEEDED;

@@ -123,13 +123,14 @@ static bool listen_on(struct node *node, const struct listener_options *options)
 
 static bool listen_mqtt(struct node *node)
 {
+    bool expects_proxy = node->config.proxy_protocol || state_settings(node->state)->proxy_protocol;
     struct listener_options plain = {.address = node->config.bind,
                                      .port = (uint16_t)node->config.mqtt_port,
-                                     .proxy_protocol = node->config.proxy_protocol};
+                                     .proxy_protocol = expects_proxy};
     struct listener_options secure = {.address = node->config.bind,
                                       .port = (uint16_t)node->config.mqtts_port,
                                       .tls = node->tls,
-                                      .proxy_protocol = node->config.proxy_protocol};
+                                      .proxy_protocol = expects_proxy};
     struct listener_options local = {.unix_path = node->config.mqtt_socket, .unix_mode = 0660};
 
     return (node->config.mqtt_port == 0 || listen_on(node, &plain)) && (node->config.mqtts_port == 0 || listen_on(node, &secure)) &&
