@@ -9,8 +9,8 @@
 
 static int fail(GError **error, unsigned line, const char *what, const char *value)
 {
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "line %u: %s%s%s%s", line, what, value ? " '" : "", value ? value : "",
-                value ? "'" : "");
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "line %u: %s%s%s%s", line, what,
+                value ? " '" : "", value ? value : "", value ? "'" : "");
     return -EINVAL;
 }
 
@@ -27,7 +27,8 @@ static int check_password_line(char *line, unsigned number, char **record, GErro
         return fail(error, number, "the user name is not UTF-8", NULL);
     }
     if (!password_record_is_valid(*record)) {
-        return fail(error, number, "not a password record of mosquitto_passwd ($6$... or $7$...) for user", line);
+        return fail(error, number,
+                    "not a password record of mosquitto_passwd ($6$... or $7$...) for user", line);
     }
     return 0;
 }
@@ -37,7 +38,8 @@ static bool is_skipped(const char *line)
     return line[0] == '\0' || line[0] == '#';
 }
 
-int import_passwords(const char *text, void (*fn)(void *owner, const char *name, const char *record), void *owner,
+int import_passwords(const char *text,
+                     void (*fn)(void *owner, const char *name, const char *record), void *owner,
                      GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", IMPORT_LINES_MAX);
@@ -78,7 +80,8 @@ static void acl_line_free(void *pointer)
 }
 
 /* "read FILTER", "FILTER" (= readwrite); a filter may hold spaces. */
-static int parse_topic(const char *rest, const char *subject, unsigned number, GPtrArray *rules, GError **error)
+static int parse_topic(const char *rest, const char *subject, unsigned number, GPtrArray *rules,
+                       GError **error)
 {
     static const char *const actions[] = {"readwrite", "read", "write", "deny"};
     const char *action = "readwrite";
@@ -104,7 +107,8 @@ static int parse_topic(const char *rest, const char *subject, unsigned number, G
     return 0;
 }
 
-static int parse_acl_line(char *text, char **subject, unsigned number, GPtrArray *rules, GError **error)
+static int parse_acl_line(char *text, char **subject, unsigned number, GPtrArray *rules,
+                          GError **error)
 {
     if (g_str_has_prefix(text, "user ")) {
         g_free(*subject);
@@ -120,7 +124,9 @@ static int parse_acl_line(char *text, char **subject, unsigned number, GPtrArray
     return fail(error, number, "expected user, topic or pattern, got", text);
 }
 
-int import_acl(const char *text, void (*fn)(void *owner, const char *subject, const char *action, const char *filter, bool allow),
+int import_acl(const char *text,
+               void (*fn)(void *owner, const char *subject, const char *action, const char *filter,
+                          bool allow),
                void *owner, GError **error)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", IMPORT_LINES_MAX);

@@ -1,6 +1,7 @@
-/* Password records: "$7$ITERATIONS$SALT$HASH" as mosquitto_passwd writes them (PBKDF2-HMAC-SHA512, base64), followed in ours by
- * " scram:ITERATIONS:SALT:STORED:SERVER" (RFC 5802, RFC 7677) so that SCRAM-SHA-256 works without the password. Imported "$6$SALT$HASH" records
- * (one round of SHA512 over password and salt) are still verified. Comparison takes the same time whatever differs. */
+/* Password records: "$7$ITERATIONS$SALT$HASH" as mosquitto_passwd writes them (PBKDF2-HMAC-SHA512,
+ * base64), followed in ours by " scram:ITERATIONS:SALT:STORED:SERVER" (RFC 5802, RFC 7677) so that
+ * SCRAM-SHA-256 works without the password. Imported "$6$SALT$HASH" records (one round of SHA512
+ * over password and salt) are still verified. Comparison takes the same time whatever differs. */
 #include "access/password.h"
 #include "access/access.h"
 #include "base/cleanup.h"
@@ -10,25 +11,27 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
-#define ITERATIONS 50000
-#define ITERATIONS_MAX 10000000
+#define ITERATIONS       50000
+#define ITERATIONS_MAX   10000000
 #define SCRAM_ITERATIONS 10000
-#define SALT_BYTES 16
-#define SHA512_BYTES 64
+#define SALT_BYTES       16
+#define SHA512_BYTES     64
 
-static void hmac_sha256(const uint8_t *key, size_t key_bytes, const char *text, uint8_t out[SHA256_BYTES])
+static void hmac_sha256(const uint8_t *key, size_t key_bytes, const char *text,
+                        uint8_t out[SHA256_BYTES])
 {
     unsigned length = SHA256_BYTES;
 
     HMAC(EVP_sha256(), key, (int)key_bytes, (const uint8_t *)text, strlen(text), out, &length);
 }
 
-void scram_derive(struct bytes password, const uint8_t *salt, size_t salt_bytes, unsigned iterations, struct scram_keys *keys)
+void scram_derive(struct bytes password, const uint8_t *salt, size_t salt_bytes,
+                  unsigned iterations, struct scram_keys *keys)
 {
     uint8_t salted[SHA256_BYTES], client_key[SHA256_BYTES];
 
-    PKCS5_PBKDF2_HMAC((const char *)password.at, (int)password.length, salt, (int)salt_bytes, (int)iterations, EVP_sha256(),
-                      sizeof salted, salted);
+    PKCS5_PBKDF2_HMAC((const char *)password.at, (int)password.length, salt, (int)salt_bytes,
+                      (int)iterations, EVP_sha256(), sizeof salted, salted);
     hmac_sha256(salted, sizeof salted, "Client Key", client_key);
     EVP_Digest(client_key, sizeof client_key, keys->stored, NULL, EVP_sha256(), NULL);
     hmac_sha256(salted, sizeof salted, "Server Key", keys->server);
@@ -47,16 +50,18 @@ char *password_record_new(const char *password)
     if (RAND_bytes(salt, sizeof salt) != 1 || RAND_bytes(scram_salt, sizeof scram_salt) != 1) {
         return NULL;
     }
-    PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, sizeof salt, ITERATIONS, EVP_sha512(), sizeof hash, hash);
-    scram_derive(bytes_from_string(password), scram_salt, sizeof scram_salt, SCRAM_ITERATIONS, &keys);
+    PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, sizeof salt, ITERATIONS, EVP_sha512(),
+                      sizeof hash, hash);
+    scram_derive(bytes_from_string(password), scram_salt, sizeof scram_salt, SCRAM_ITERATIONS,
+                 &keys);
 
     g_autofree char *salt_text = g_base64_encode(salt, sizeof salt);
     g_autofree char *hash_text = g_base64_encode(hash, sizeof hash);
     g_autofree char *scram_salt_text = g_base64_encode(scram_salt, sizeof scram_salt);
     g_autofree char *stored_text = g_base64_encode(keys.stored, sizeof keys.stored);
     g_autofree char *server_text = g_base64_encode(keys.server, sizeof keys.server);
-    return g_strdup_printf("$7$%u$%s$%s scram:%u:%s:%s:%s", ITERATIONS, salt_text, hash_text, SCRAM_ITERATIONS,
-                           scram_salt_text, stored_text, server_text);
+    return g_strdup_printf("$7$%u$%s$%s scram:%u:%s:%s:%s", ITERATIONS, salt_text, hash_text,
+                           SCRAM_ITERATIONS, scram_salt_text, stored_text, server_text);
 }
 
 static bool decode_exactly(const char *text, uint8_t *out, size_t length)
@@ -100,8 +105,8 @@ static bool verify_pbkdf2(char **fields, struct bytes password)
         return false;
     }
     g_autofree uint8_t *salt = g_base64_decode(fields[3], &salt_bytes);
-    PKCS5_PBKDF2_HMAC((const char *)password.at, (int)password.length, salt, (int)salt_bytes, (int)iterations, EVP_sha512(),
-                      sizeof hash, hash);
+    PKCS5_PBKDF2_HMAC((const char *)password.at, (int)password.length, salt, (int)salt_bytes,
+                      (int)iterations, EVP_sha512(), sizeof hash, hash);
     return CRYPTO_memcmp(hash, expected, sizeof hash) == 0;
 }
 
@@ -130,7 +135,8 @@ bool password_record_is_valid(const char *record)
     if (count == 4) {
         return strcmp(fields[1], "6") == 0 && decode_exactly(fields[3], hash, sizeof hash);
     }
-    return count == 5 && strcmp(fields[1], "7") == 0 && decode_exactly(fields[4], hash, sizeof hash) &&
+    return count == 5 && strcmp(fields[1], "7") == 0 &&
+           decode_exactly(fields[4], hash, sizeof hash) &&
            g_ascii_string_to_unsigned(fields[2], 10, 1, ITERATIONS_MAX, &iterations, NULL);
 }
 
@@ -142,8 +148,10 @@ bool password_record_scram(const char *record, struct scram_keys *keys)
     }
     g_auto(GStrv) fields = g_strsplit(at + strlen(" scram:"), ":", 5);
     guint64 iterations;
-    if (g_strv_length(fields) != 4 || !g_ascii_string_to_unsigned(fields[0], 10, 1, ITERATIONS_MAX, &iterations, NULL) ||
-        !decode_exactly(fields[1], keys->salt, SALT_BYTES) || !decode_exactly(fields[2], keys->stored, SHA256_BYTES) ||
+    if (g_strv_length(fields) != 4 ||
+        !g_ascii_string_to_unsigned(fields[0], 10, 1, ITERATIONS_MAX, &iterations, NULL) ||
+        !decode_exactly(fields[1], keys->salt, SALT_BYTES) ||
+        !decode_exactly(fields[2], keys->stored, SHA256_BYTES) ||
         !decode_exactly(fields[3], keys->server, SHA256_BYTES)) {
         return false;
     }

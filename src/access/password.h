@@ -15,7 +15,8 @@ struct scram_keys {
 };
 
 /* StoredKey and ServerKey of RFC 5802, 3. */
-void scram_derive(struct bytes password, const uint8_t *salt, size_t salt_bytes, unsigned iterations, struct scram_keys *keys);
+void scram_derive(struct bytes password, const uint8_t *salt, size_t salt_bytes,
+                  unsigned iterations, struct scram_keys *keys);
 /* False when the record has none (imported from mosquitto). */
 bool password_record_scram(const char *record, struct scram_keys *keys);
 /* Is it a record that password_verify understands? */

@@ -1,6 +1,7 @@
-/* Who may do what with a topic. With no rule at all the role decides. With rules: admin everything; a rule speaks of an identity (user, role, anonymous, all)
- * and of topics (a filter in which %u and %c stand for user name and client id, as in mosquitto); a denial wins, else one
- * permission is enough, else no. */
+/* Who may do what with a topic. With no rule at all the role decides. With rules: admin everything;
+ * a rule speaks of an identity (user, role, anonymous, all) and of topics (a filter in which %u and
+ * %c stand for user name and client id, as in mosquitto); a denial wins, else one permission is
+ * enough, else no. */
 #include "access/access.h"
 #include "access/access_private.h"
 #include "state/access_rules.h"
@@ -38,14 +39,15 @@ static bool is_about(const struct access_rule *rule, const struct identity *iden
     if (g_str_has_prefix(rule->subject, "user:")) {
         return g_strcmp0(rule->subject + 5, identity->username) == 0;
     }
-    return g_str_has_prefix(rule->subject, "role:") && strcmp(rule->subject + 5, role_to_string(identity->role)) == 0;
+    return g_str_has_prefix(rule->subject, "role:") &&
+           strcmp(rule->subject + 5, role_to_string(identity->role)) == 0;
 }
 
 /* A name that could widen the filter is not put in: mosquitto does the same. */
 static bool is_plain(struct bytes text)
 {
-    return text.length > 0 && !memchr(text.at, '+', text.length) && !memchr(text.at, '#', text.length) &&
-           !memchr(text.at, '/', text.length);
+    return text.length > 0 && !memchr(text.at, '+', text.length) &&
+           !memchr(text.at, '#', text.length) && !memchr(text.at, '/', text.length);
 }
 
 /* The filter with %u and %c filled in, or NULL when they cannot be. */
@@ -76,7 +78,8 @@ static struct bytes next_level(struct bytes *rest)
     const uint8_t *slash = rest->length ? memchr(rest->at, '/', rest->length) : NULL;
     struct bytes level = {rest->at, slash ? (size_t)(slash - rest->at) : rest->length};
 
-    *rest = slash ? (struct bytes){slash + 1, rest->length - level.length - 1} : (struct bytes){NULL, 0};
+    *rest = slash ? (struct bytes){slash + 1, rest->length - level.length - 1}
+                  : (struct bytes){NULL, 0};
     return level;
 }
 
@@ -108,14 +111,16 @@ struct question {
     bool is_filter;
 };
 
-/* A denial of a whole subscription must cover it; a permission is enough when it overlaps: what is not allowed in it is held back message by message. */
+/* A denial of a whole subscription must cover it; a permission is enough when it overlaps: what is
+ * not allowed in it is held back message by message. */
 static bool concerns(const struct access_rule *rule, const struct question *question)
 {
     if (!(rights_of(rule->action) & question->right) || !is_about(rule, question->identity)) {
         return false;
     }
-    g_autofree char *filled =
-        strchr(rule->filter, '%') ? fill_in(rule->filter, question->identity, question->client_id) : g_strdup(rule->filter);
+    g_autofree char *filled = strchr(rule->filter, '%')
+                                  ? fill_in(rule->filter, question->identity, question->client_id)
+                                  : g_strdup(rule->filter);
     if (!filled) {
         return false;
     }
@@ -123,7 +128,8 @@ static bool concerns(const struct access_rule *rule, const struct question *ques
     if (!question->is_filter) {
         return topic_filter_matches(filter, question->topic);
     }
-    return rule->allow ? overlap(filter, question->topic) : topic_filter_covers(filter, question->topic);
+    return rule->allow ? overlap(filter, question->topic)
+                       : topic_filter_covers(filter, question->topic);
 }
 
 static bool decide(const struct access *access, const struct question *question)
@@ -160,33 +166,39 @@ bool access_needs_checks(const struct access *access, const struct identity *ide
     if (identity->role == ROLE_ADMIN) {
         return false;
     }
-    return identity->role == ROLE_VIEWER || identity->role == ROLE_NONE || state_rule_count(access_state(access)) > 0;
+    return identity->role == ROLE_VIEWER || identity->role == ROLE_NONE ||
+           state_rule_count(access_state(access)) > 0;
 }
 
-bool access_may_publish(const struct access *access, const struct identity *identity, struct bytes client_id, struct bytes topic)
+bool access_may_publish(const struct access *access, const struct identity *identity,
+                        struct bytes client_id, struct bytes topic)
 {
     struct question question = {identity, client_id, topic, RIGHT_WRITE, false};
 
     return decide(access, &question);
 }
 
-bool access_may_subscribe(const struct access *access, const struct identity *identity, struct bytes client_id,
-                          struct bytes filter)
+bool access_may_subscribe(const struct access *access, const struct identity *identity,
+                          struct bytes client_id, struct bytes filter)
 {
     struct question question = {identity, client_id, filter, RIGHT_SUBSCRIBE, true};
 
     return decide(access, &question);
 }
 
-bool access_may_receive(const struct access *access, const struct identity *identity, struct bytes client_id, struct bytes topic)
+bool access_may_receive(const struct access *access, const struct identity *identity,
+                        struct bytes client_id, struct bytes topic)
 {
     struct question question = {identity, client_id, topic, RIGHT_READ, false};
 
     return decide(access, &question);
 }
 
-static const char *const role_names[] = {
-    [ROLE_NONE] = "none", [ROLE_DEVICE] = "device", [ROLE_VIEWER] = "viewer", [ROLE_OPERATOR] = "operator", [ROLE_ADMIN] = "admin"};
+static const char *const role_names[] = {[ROLE_NONE] = "none",
+                                         [ROLE_DEVICE] = "device",
+                                         [ROLE_VIEWER] = "viewer",
+                                         [ROLE_OPERATOR] = "operator",
+                                         [ROLE_ADMIN] = "admin"};
 
 const char *role_to_string(enum role role)
 {

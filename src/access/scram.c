@@ -3,7 +3,8 @@
  *   START --client-first--> (server-first) PROOF --client-final--> (server-final) DONE
  *     +------- malformed, wrong proof ---------+--------------------------------> FAILED
  *
- * An unknown user is taken through the same steps with a salt made from its name and a secret, so that an answer tells nothing. */
+ * An unknown user is taken through the same steps with a salt made from its name and a secret, so
+ * that an answer tells nothing. */
 #include "access/access.h"
 #include "access/access_private.h"
 #include "access/password.h"
@@ -15,8 +16,8 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
-#define MESSAGE_BYTES_MAX 2048
-#define NONCE_BYTES 18
+#define MESSAGE_BYTES_MAX  2048
+#define NONCE_BYTES        18
 #define UNKNOWN_ITERATIONS 10000
 
 enum scram_state { SCRAM_START, SCRAM_PROOF, SCRAM_DONE, SCRAM_FAILED };
@@ -100,7 +101,8 @@ static void find_keys(struct scram *scram)
 static int client_first(struct scram *scram, char *text)
 {
     uint8_t random[NONCE_BYTES];
-    char *bare = (text[0] == 'n' || text[0] == 'y') && text[1] == ',' ? strchr(text + 2, ',') : NULL;
+    char *bare =
+        (text[0] == 'n' || text[0] == 'y') && text[1] == ',' ? strchr(text + 2, ',') : NULL;
 
     if (!bare) {
         return -EPROTO;
@@ -108,8 +110,8 @@ static int client_first(struct scram *scram, char *text)
     bare++;
     scram->gs2_header = g_strndup(text, (size_t)(bare - text));
     g_auto(GStrv) fields = g_strsplit(bare, ",", 4);
-    if (g_strv_length(fields) < 2 || !g_str_has_prefix(fields[0], "n=") || !g_str_has_prefix(fields[1], "r=") ||
-        fields[0][2] == '\0' || fields[1][2] == '\0') {
+    if (g_strv_length(fields) < 2 || !g_str_has_prefix(fields[0], "n=") ||
+        !g_str_has_prefix(fields[1], "r=") || fields[0][2] == '\0' || fields[1][2] == '\0') {
         return -EPROTO;
     }
     scram->username = unescape_name(fields[0] + 2);
@@ -121,7 +123,8 @@ static int client_first(struct scram *scram, char *text)
     g_autofree char *salt = g_base64_encode(scram->keys.salt, scram->keys.salt_bytes);
     scram->client_first_bare = g_strdup(bare);
     scram->nonce = g_strconcat(fields[1] + 2, random_text, NULL);
-    scram->server_first = g_strdup_printf("r=%s,s=%s,i=%u", scram->nonce, salt, scram->keys.iterations);
+    scram->server_first =
+        g_strdup_printf("r=%s,s=%s,i=%u", scram->nonce, salt, scram->keys.iterations);
     scram->reply = g_strdup(scram->server_first);
     scram->state = SCRAM_PROOF;
     return 0;
@@ -135,7 +138,8 @@ static void hmac(const uint8_t *key, const char *text, uint8_t out[SHA256_BYTES]
 }
 
 /* ClientKey = proof XOR HMAC(StoredKey, AuthMessage); its hash must be StoredKey. */
-static bool is_proof_right(const struct scram *scram, const char *auth_message, const char *proof_text)
+static bool is_proof_right(const struct scram *scram, const char *auth_message,
+                           const char *proof_text)
 {
     uint8_t signature[SHA256_BYTES], client_key[SHA256_BYTES], hash[SHA256_BYTES];
     size_t proof_bytes;
@@ -160,7 +164,8 @@ static int client_final(struct scram *scram, const char *text)
         return -EPROTO;
     }
     g_autofree char *without_proof = g_strndup(text, (size_t)(proof - text));
-    g_autofree char *header = g_base64_encode((const uint8_t *)scram->gs2_header, strlen(scram->gs2_header));
+    g_autofree char *header =
+        g_base64_encode((const uint8_t *)scram->gs2_header, strlen(scram->gs2_header));
     g_autofree char *expected = g_strdup_printf("c=%s,r=%s", header, scram->nonce);
     if (strcmp(without_proof, expected) != 0) {
         return -EACCES;
@@ -183,7 +188,8 @@ int scram_step(struct scram *scram, struct bytes message, struct bytes *reply)
 {
     int r = -EPROTO;
 
-    if (message.length > 0 && message.length <= MESSAGE_BYTES_MAX && !memchr(message.at, '\0', message.length)) {
+    if (message.length > 0 && message.length <= MESSAGE_BYTES_MAX &&
+        !memchr(message.at, '\0', message.length)) {
         g_autofree char *text = g_strndup((const char *)message.at, message.length);
         if (scram->state == SCRAM_START) {
             r = client_first(scram, text);

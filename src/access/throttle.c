@@ -1,5 +1,6 @@
-/* See throttle.h. An address that is quiet for ten minutes is forgotten; with too many addresses all that are quiet go first, then everything: a
- * flood from many addresses must not make memory grow. */
+/* See throttle.h. An address that is quiet for ten minutes is forgotten; with too many addresses
+ * all that are quiet go first, then everything: a flood from many addresses must not make memory
+ * grow. */
 #include "access/throttle.h"
 #include <glib.h>
 
@@ -26,7 +27,8 @@ void throttle_free(struct throttle *throttle)
     g_free(throttle);
 }
 
-uint64_t throttle_delay_ms(struct throttle *throttle, const char *address, uint64_t now_ms, uint32_t delay_ms_max)
+uint64_t throttle_delay_ms(struct throttle *throttle, const char *address, uint64_t now_ms,
+                           uint32_t delay_ms_max)
 {
     struct attempts *attempts = g_hash_table_lookup(throttle->addresses, address);
 
@@ -44,7 +46,8 @@ uint64_t throttle_delay_ms(struct throttle *throttle, const char *address, uint6
 
 static gboolean is_quiet(gpointer key, gpointer value, gpointer now_ms)
 {
-    return *(const uint64_t *)now_ms - ((const struct attempts *)value)->last_ms > THROTTLE_FORGET_MS;
+    return *(const uint64_t *)now_ms - ((const struct attempts *)value)->last_ms >
+           THROTTLE_FORGET_MS;
 }
 
 void throttle_failed(struct throttle *throttle, const char *address, uint64_t now_ms)
@@ -59,7 +62,8 @@ void throttle_failed(struct throttle *throttle, const char *address, uint64_t no
         attempts = g_new0(struct attempts, 1);
         g_hash_table_insert(throttle->addresses, g_strdup(address), attempts);
     }
-    attempts->failures = now_ms - attempts->last_ms > THROTTLE_FORGET_MS ? 1 : attempts->failures + 1;
+    attempts->failures =
+        now_ms - attempts->last_ms > THROTTLE_FORGET_MS ? 1 : attempts->failures + 1;
     attempts->last_ms = now_ms;
 }
 

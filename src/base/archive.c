@@ -1,5 +1,6 @@
-/* See archive.h. The form: "MCBACKUP" 1 0 0 0, then for each file: u32 bytes of the name, name, u32 mode, u64 size, u64 stored, content; a name of 0 bytes ends the
- * list; then 32 bytes of SHA-256 over all before. Numbers are little-endian. */
+/* See archive.h. The form: "MCBACKUP" 1 0 0 0, then for each file: u32 bytes of the name, name, u32
+ * mode, u64 size, u64 stored, content; a name of 0 bytes ends the list; then 32 bytes of SHA-256
+ * over all before. Numbers are little-endian. */
 #include "base/archive.h"
 #include "base/cleanup.h"
 #include <errno.h>
@@ -10,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC "MCBACKUP\1\0\0"
-#define MAGIC_BYTES 12
-#define DIGEST_BYTES 32
+#define MAGIC          "MCBACKUP\1\0\0"
+#define MAGIC_BYTES    12
+#define DIGEST_BYTES   32
 #define NAME_BYTES_MAX 1024
 #define FILE_BYTES_MAX (1ull << 32)
 
@@ -35,7 +36,8 @@ static bool append_file(GByteArray *to, const char *directory, const char *name,
 
     if (stat(path, &status) < 0 || !g_file_get_contents(path, &content, &length, error)) {
         if (error && !*error) {
-            g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", path, g_strerror(errno));
+            g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "'%s': %s", path,
+                        g_strerror(errno));
         }
         return false;
     }
@@ -54,8 +56,8 @@ static bool append_file(GByteArray *to, const char *directory, const char *name,
 
 static bool is_left_out(const char *name)
 {
-    return g_str_has_prefix(name, "tmp-") || g_str_has_suffix(name, ".tmp") || g_str_has_suffix(name, ".sock") ||
-           strcmp(name, "lock") == 0;
+    return g_str_has_prefix(name, "tmp-") || g_str_has_suffix(name, ".tmp") ||
+           g_str_has_suffix(name, ".sock") || strcmp(name, "lock") == 0;
 }
 
 static int compare_names(gconstpointer a, gconstpointer b)
@@ -138,7 +140,8 @@ struct packed_file {
 
 static int fail(GError **error, int code, const char *what)
 {
-    g_set_error(error, G_FILE_ERROR, code == -EIO ? G_FILE_ERROR_IO : G_FILE_ERROR_INVAL, "backup: %s", what);
+    g_set_error(error, G_FILE_ERROR, code == -EIO ? G_FILE_ERROR_IO : G_FILE_ERROR_INVAL,
+                "backup: %s", what);
     return code;
 }
 
@@ -177,8 +180,9 @@ static int read_file(struct reader *reader, struct packed_file *file)
     }
     g_autofree char *name = g_strndup((const char *)reader->at, name_bytes);
     reader->at += name_bytes;
-    if (!is_name(name) || !read_number(reader, 4, &file->mode) || !read_number(reader, 8, &file->size) ||
-        !read_number(reader, 8, &file->stored) || file->stored > (uint64_t)(reader->end - reader->at) || file->stored > file->size ||
+    if (!is_name(name) || !read_number(reader, 4, &file->mode) ||
+        !read_number(reader, 8, &file->size) || !read_number(reader, 8, &file->stored) ||
+        file->stored > (uint64_t)(reader->end - reader->at) || file->stored > file->size ||
         file->size > FILE_BYTES_MAX) {
         return -EINVAL;
     }
@@ -254,7 +258,8 @@ int archive_unpack(const guint8 *bytes, gsize length, const char *directory, GEr
         return r;
     }
     if (!is_empty(directory)) {
-        g_autofree char *what = g_strdup_printf("'%s' is not empty: give an empty directory, or one that is not there yet", directory);
+        g_autofree char *what = g_strdup_printf(
+            "'%s' is not empty: give an empty directory, or one that is not there yet", directory);
         return fail(error, -EEXIST, what);
     }
     struct reader reader = {bytes + MAGIC_BYTES, bytes + length - DIGEST_BYTES};

@@ -1,10 +1,12 @@
 /* One bridge, and the set of them; see bridge.h.
  *
- *   WAITING --timer--> REACHING --stream--> REMOTE --CONNACK 0--> LOCAL --CONNACK 0, both subscribed--> RUNNING
- *      ^                  |                   |                      |                                       |
- *      +------------------+-------- any error: both clients go, the delay doubles up to a minute ------------+
+ *   WAITING --timer--> REACHING --stream--> REMOTE --CONNACK 0--> LOCAL --CONNACK 0, both
+ * subscribed--> RUNNING ^                  |                   |                      | |
+ *      +------------------+-------- any error: both clients go, the delay doubles up to a minute
+ * ------------+
  *
- * The remote side comes first: while it is away the local client is too, and its session's queue keeps what is to go out. */
+ * The remote side comes first: while it is away the local client is too, and its session's queue
+ * keeps what is to go out. */
 #include "bridge/bridge.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -18,10 +20,10 @@
 #include "topic/name.h"
 #include <errno.h>
 
-#define RETRY_MS_LEAST 1000
-#define RETRY_MS_MOST 60000
+#define RETRY_MS_LEAST     1000
+#define RETRY_MS_MOST      60000
 #define CONNECT_TIMEOUT_MS 10000
-#define RECEIVE_MAXIMUM 100
+#define RECEIVE_MAXIMUM    100
 
 struct bridge {
     struct bridges *bridges; /* borrowed */
@@ -57,7 +59,8 @@ static void stop(struct bridge *bridge)
 static void fail(struct bridge *bridge, const char *side, const char *text)
 {
     if (g_strcmp0(bridge->error, text) != 0) {
-        log_warning("bridge interrupted", "bridge=%s side=%s error=\"%s\"", bridge->config->name, side, text);
+        log_warning("bridge interrupted", "bridge=%s side=%s error=\"%s\"", bridge->config->name,
+                    side, text);
     }
     g_free(bridge->error);
     bridge->error = g_strdup_printf("%s: %s", side, text);
@@ -78,18 +81,21 @@ static void on_remote_end(void *owner, uint8_t reason, const char *text)
 
 /* ---- messages ---- */
 
-/* A publish that is to be acknowledged where it came from: packed into the token of the publish there. */
+/* A publish that is to be acknowledged where it came from: packed into the token of the publish
+ * there. */
 static uint64_t token_of(const struct packet_publish *publish)
 {
     return (uint64_t)publish->qos << 16 | publish->packet_id;
 }
 
-static const struct bridge_topic *find_topic(const struct bridge *bridge, struct bytes name, bool is_out)
+static const struct bridge_topic *find_topic(const struct bridge *bridge, struct bytes name,
+                                             bool is_out)
 {
     for (unsigned i = 0; i < bridge->config->topics->len; i++) {
         const struct bridge_topic *topic = bridge->config->topics->pdata[i];
         const char *filter = is_out ? topic->local_filter : topic->remote_filter;
-        if ((topic->direction & (is_out ? BRIDGE_OUT : BRIDGE_IN)) && topic_filter_matches(bytes_from_string(filter), name)) {
+        if ((topic->direction & (is_out ? BRIDGE_OUT : BRIDGE_IN)) &&
+            topic_filter_matches(bytes_from_string(filter), name)) {
             return topic;
         }
     }
@@ -106,7 +112,8 @@ static void forward(struct bridge *bridge, const struct packet_publish *publish,
     if (topic && to) {
         size_t strip = strlen(is_out ? topic->local_prefix : topic->remote_prefix);
         g_autoptr(GString) name = g_string_new(is_out ? topic->remote_prefix : topic->local_prefix);
-        g_string_append_len(name, (const char *)publish->topic.at + strip, (gssize)(publish->topic.length - strip));
+        g_string_append_len(name, (const char *)publish->topic.at + strip,
+                            (gssize)(publish->topic.length - strip));
         g_autoptr(GByteArray) properties = g_byte_array_new();
         properties_append_forwarded(&publish->properties, properties);
         struct client_message message = {
@@ -159,9 +166,12 @@ static void on_remote_published(void *owner, uint64_t token, uint8_t reason)
 
 static void notify(struct bridge *bridge, struct client *client)
 {
-    g_autofree char *topic = g_strdup_printf("$SYS/broker/connection/%s/state", bridge->config->client_id);
-    struct client_message message = {
-        .topic = bytes_from_string(topic), .payload = bytes_from_string("1"), .qos = 1, .retain = true};
+    g_autofree char *topic =
+        g_strdup_printf("$SYS/broker/connection/%s/state", bridge->config->client_id);
+    struct client_message message = {.topic = bytes_from_string(topic),
+                                     .payload = bytes_from_string("1"),
+                                     .qos = 1,
+                                     .retain = true};
 
     if (bridge->config->notifications) {
         client_publish(client, &message, 0);
@@ -190,8 +200,8 @@ static void on_subscribed(void *owner, uint64_t token, struct bytes reasons)
 
     if (reasons.length > 0 && reasons.at[0] >= REASON_UNSPECIFIED) {
         const struct bridge_topic *topic = bridge->config->topics->pdata[token];
-        log_warning("bridge topic refused", "bridge=%s filter=%s error=\"%s\"", bridge->config->name, topic->local_filter,
-                    reason_to_string(reasons.at[0]));
+        log_warning("bridge topic refused", "bridge=%s filter=%s error=\"%s\"",
+                    bridge->config->name, topic->local_filter, reason_to_string(reasons.at[0]));
     }
 }
 
@@ -208,7 +218,8 @@ static void on_local_connected(void *owner, const struct packet_connack *connack
     bridge->is_connected = true;
     bridge->retry_ms = RETRY_MS_LEAST;
     g_clear_pointer(&bridge->error, g_free);
-    log_info("bridge running", "bridge=%s address=%s:%u", bridge->config->name, bridge->config->host, bridge->config->port);
+    log_info("bridge running", "bridge=%s address=%s:%u", bridge->config->name,
+             bridge->config->host, bridge->config->port);
 }
 
 static const struct client_events local_events = {
@@ -219,7 +230,8 @@ static void connect_local(struct bridge *bridge)
 {
     struct bridges_options *options = &bridge->bridges->options;
     g_autofree char *id = g_strconcat("bridge-", bridge->config->name, NULL);
-    g_autofree char *topic = g_strdup_printf("$SYS/broker/connection/%s/state", bridge->config->client_id);
+    g_autofree char *topic =
+        g_strdup_printf("$SYS/broker/connection/%s/state", bridge->config->client_id);
     struct stream *stream = options->open_local(options->owner, id);
     struct properties_builder properties;
 
@@ -235,7 +247,10 @@ static void connect_local(struct bridge *bridge)
                     .clean_start = bridge->config->clean_start,
                     .client_id = bytes_from_string(id),
                     .has_will = bridge->config->notifications,
-                    .will = {.topic = bytes_from_string(topic), .payload = bytes_from_string("0"), .qos = 1, .retain = true}},
+                    .will = {.topic = bytes_from_string(topic),
+                             .payload = bytes_from_string("0"),
+                             .qos = 1,
+                             .retain = true}},
         .connect_properties = &properties,
         .manual_ack = true,
     };
@@ -250,8 +265,9 @@ static void on_remote_connected(void *owner, const struct packet_connack *connac
     }
 }
 
-static const struct client_events remote_events = {
-    on_remote_connected, on_remote_message, on_remote_published, on_subscribed, on_remote_end, NULL};
+static const struct client_events remote_events = {on_remote_connected, on_remote_message,
+                                                   on_remote_published, on_subscribed,
+                                                   on_remote_end,       NULL};
 
 static void on_reached(void *owner, struct stream *stream, const char *error)
 {
@@ -279,7 +295,8 @@ static void on_reached(void *owner, struct stream *stream, const char *error)
         .connect_properties = config->version == PACKET_MQTT_5 ? &properties : NULL,
         .manual_ack = true,
     };
-    bridge->remote = client_new(bridge->bridges->options.loop, stream, &client, &remote_events, bridge);
+    bridge->remote =
+        client_new(bridge->bridges->options.loop, stream, &client, &remote_events, bridge);
     properties_builder_deinit(&properties);
 }
 
@@ -287,8 +304,9 @@ static void on_timer(void *owner)
 {
     struct bridge *bridge = owner;
 
-    bridge->connector = connector_new(bridge->bridges->options.loop, bridge->config->host, bridge->config->port, bridge->tls,
-                                      CONNECT_TIMEOUT_MS, on_reached, bridge);
+    bridge->connector =
+        connector_new(bridge->bridges->options.loop, bridge->config->host, bridge->config->port,
+                      bridge->tls, CONNECT_TIMEOUT_MS, on_reached, bridge);
 }
 
 /* ---- the set ---- */
@@ -307,7 +325,8 @@ static void bridge_free(void *pointer)
     g_free(bridge);
 }
 
-static struct bridge *bridge_new(struct bridges *bridges, struct bridge_config *config, GError **error)
+static struct bridge *bridge_new(struct bridges *bridges, struct bridge_config *config,
+                                 GError **error)
 {
     struct tls_context *tls = NULL;
 
@@ -400,13 +419,15 @@ int bridges_configure(struct bridges *bridges, const char *text, GError **error)
     return 0;
 }
 
-void bridges_for_each(struct bridges *bridges, void (*fn)(void *owner, const struct bridge_status *status), void *owner)
+void bridges_for_each(struct bridges *bridges,
+                      void (*fn)(void *owner, const struct bridge_status *status), void *owner)
 {
     for (unsigned i = 0; i < bridges->list->len; i++) {
         const struct bridge *bridge = bridges->list->pdata[i];
-        g_autofree char *address = g_strdup_printf("%s:%u", bridge->config->host, bridge->config->port);
-        struct bridge_status status = {bridge->config->name, address, bridge->error, bridge->is_connected, bridge->sent,
-                                       bridge->received};
+        g_autofree char *address =
+            g_strdup_printf("%s:%u", bridge->config->host, bridge->config->port);
+        struct bridge_status status = {bridge->config->name, address,      bridge->error,
+                                       bridge->is_connected, bridge->sent, bridge->received};
         fn(owner, &status);
     }
 }

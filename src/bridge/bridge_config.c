@@ -1,4 +1,5 @@
-/* See bridge_config.h. One table says key, kind and where it goes; unknown keys are errors, so that nothing is silently ignored. */
+/* See bridge_config.h. One table says key, kind and where it goes; unknown keys are errors, so that
+ * nothing is silently ignored. */
 #include "bridge/bridge_config.h"
 #include "base/cleanup.h"
 #include "packet/packet.h"
@@ -80,7 +81,8 @@ static int check_filters(const struct bridge_topic *topic, GError **error)
 
 static int parse_direction(const struct text_value *value, uint8_t *direction, GError **error)
 {
-    static const char *const names[] = {[BRIDGE_OUT] = "out", [BRIDGE_IN] = "in", [BRIDGE_BOTH] = "both"};
+    static const char *const names[] = {
+        [BRIDGE_OUT] = "out", [BRIDGE_IN] = "in", [BRIDGE_BOTH] = "both"};
     const char *text = text_string(value, "out");
 
     for (uint8_t i = BRIDGE_OUT; i <= BRIDGE_BOTH; i++) {
@@ -95,13 +97,15 @@ static int parse_direction(const struct text_value *value, uint8_t *direction, G
 
 static int parse_topic(const struct text_value *value, struct bridge_topic *topic, GError **error)
 {
-    static const char *const keys[] = {"pattern", "direction", "qos", "local_prefix", "remote_prefix", NULL};
+    static const char *const keys[] = {"pattern",      "direction",     "qos",
+                                       "local_prefix", "remote_prefix", NULL};
     const char *pattern = text_string(text_get(value, "pattern"), NULL);
     int64_t qos = text_integer(text_get(value, "qos"), text_get(value, "qos") ? -1 : 0);
 
     for (size_t i = 0; i < text_count(value); i++) {
         if (!g_strv_contains(keys, text_key_at(value, i))) {
-            return fail(error, text_key_at(value, i), "unknown; known are pattern, direction, qos, local_prefix, remote_prefix");
+            return fail(error, text_key_at(value, i),
+                        "unknown; known are pattern, direction, qos, local_prefix, remote_prefix");
         }
     }
     if (!pattern) {
@@ -134,7 +138,9 @@ static int parse_topics(const struct text_value *list, struct bridge_config *con
             return -EINVAL;
         }
         if (topic->direction == BRIDGE_BOTH && config->version != PACKET_MQTT_5) {
-            return fail(error, "topics", "direction both needs protocol 5: MQTT 3.1.1 cannot tell an own message from another's");
+            return fail(error, "topics",
+                        "direction both needs protocol 5: MQTT 3.1.1 cannot tell an own message "
+                        "from another's");
         }
     }
     return 0;
@@ -142,8 +148,8 @@ static int parse_topics(const struct text_value *list, struct bridge_config *con
 
 /* ---- one bridge ---- */
 
-static int parse_member(struct bridge_config *config, const struct bridge_key *key, const struct text_value *value,
-                        GError **error)
+static int parse_member(struct bridge_config *config, const struct bridge_key *key,
+                        const struct text_value *value, GError **error)
 {
     void *at = (char *)config + key->offset;
     int64_t number = text_integer(value, -1);
@@ -173,7 +179,8 @@ static int parse_member(struct bridge_config *config, const struct bridge_key *k
     }
 }
 
-static int parse_members(const struct text_value *value, struct bridge_config *config, GError **error)
+static int parse_members(const struct text_value *value, struct bridge_config *config,
+                         GError **error)
 {
     for (size_t i = 0; i < text_count(value); i++) {
         const char *name = text_key_at(value, i);
@@ -192,7 +199,8 @@ static int parse_members(const struct text_value *value, struct bridge_config *c
     return 0;
 }
 
-static int parse_protocol(const struct text_value *value, struct bridge_config *config, GError **error)
+static int parse_protocol(const struct text_value *value, struct bridge_config *config,
+                          GError **error)
 {
     const char *text = text_string(value, "5");
 
@@ -205,17 +213,21 @@ static int parse_protocol(const struct text_value *value, struct bridge_config *
 
 static bool is_name(const char *name)
 {
-    return name && name[0] && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == strlen(name);
+    return name && name[0] &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+               strlen(name);
 }
 
-static int parse_bridge(const struct text_value *value, struct bridge_config *config, GError **error)
+static int parse_bridge(const struct text_value *value, struct bridge_config *config,
+                        GError **error)
 {
     config->keep_alive_s = 60;
     config->notifications = true;
     if (text_kind(value) != TEXT_OBJECT) {
         return fail(error, "bridge", "must be an object");
     }
-    if (parse_members(value, config, error) < 0 || parse_protocol(text_get(value, "protocol"), config, error) < 0) {
+    if (parse_members(value, config, error) < 0 ||
+        parse_protocol(text_get(value, "protocol"), config, error) < 0) {
         return -EINVAL;
     }
     if (!is_name(config->name)) {
@@ -279,8 +291,10 @@ GPtrArray *bridge_config_parse(const char *text, GError **error)
 
 static bool topics_equal(const struct bridge_topic *a, const struct bridge_topic *b)
 {
-    return a->direction == b->direction && a->qos == b->qos && strcmp(a->local_filter, b->local_filter) == 0 &&
-           strcmp(a->remote_filter, b->remote_filter) == 0 && strcmp(a->local_prefix, b->local_prefix) == 0 &&
+    return a->direction == b->direction && a->qos == b->qos &&
+           strcmp(a->local_filter, b->local_filter) == 0 &&
+           strcmp(a->remote_filter, b->remote_filter) == 0 &&
+           strcmp(a->local_prefix, b->local_prefix) == 0 &&
            strcmp(a->remote_prefix, b->remote_prefix) == 0;
 }
 
@@ -289,12 +303,14 @@ bool bridge_config_equal(const struct bridge_config *a, const struct bridge_conf
     for (unsigned i = 0; i < G_N_ELEMENTS(bridge_keys); i++) {
         if (bridge_keys[i].kind == KEY_STRING &&
             g_strcmp0(*(char *const *)(const void *)((const char *)a + bridge_keys[i].offset),
-                      *(char *const *)(const void *)((const char *)b + bridge_keys[i].offset)) != 0) {
+                      *(char *const *)(const void *)((const char *)b + bridge_keys[i].offset)) !=
+                0) {
             return false;
         }
     }
-    if (a->port != b->port || a->keep_alive_s != b->keep_alive_s || a->version != b->version || a->clean_start != b->clean_start ||
-        a->has_tls != b->has_tls || a->insecure != b->insecure || a->notifications != b->notifications ||
+    if (a->port != b->port || a->keep_alive_s != b->keep_alive_s || a->version != b->version ||
+        a->clean_start != b->clean_start || a->has_tls != b->has_tls ||
+        a->insecure != b->insecure || a->notifications != b->notifications ||
         a->topics->len != b->topics->len) {
         return false;
     }

@@ -23,7 +23,7 @@ struct bridge_config {
     bool clean_start, has_tls, insecure, notifications;
 };
 
-#define BRIDGES_MAX 16
+#define BRIDGES_MAX       16
 #define BRIDGE_TOPICS_MAX 64
 
 /* A list of struct bridge_config; NULL and `error` when anything is wrong. */

@@ -3,7 +3,8 @@
  *   CONNECTING --CONNACK 0--> CONNECTED --DISCONNECT, end of stream, error--> ENDED
  *       +------ CONNACK >0, malformed, end ---------------------------------^
  *
- * Publishes in flight stand in a table by packet id; QoS 2 publishes received stand in a set until PUBREL. */
+ * Publishes in flight stand in a table by packet id; QoS 2 publishes received stand in a set until
+ * PUBREL. */
 #include "client/client.h"
 #include "base/cleanup.h"
 #include "loop/loop.h"
@@ -24,10 +25,10 @@ struct client {
     struct stream *stream; /* NULL once it has ended */
     const struct client_events *events;
     void *owner;
-    struct timer *timer; /* keep alive */
-    GHashTable *published;  /* packet id -> struct client_publication, owned */
-    GHashTable *requests;   /* packet id -> uint64_t token of SUBSCRIBE and UNSUBSCRIBE, owned */
-    GHashTable *received;   /* packet ids of QoS 2 between PUBREC and PUBREL */
+    struct timer *timer;   /* keep alive */
+    GHashTable *published; /* packet id -> struct client_publication, owned */
+    GHashTable *requests;  /* packet id -> uint64_t token of SUBSCRIBE and UNSUBSCRIBE, owned */
+    GHashTable *received;  /* packet ids of QoS 2 between PUBREC and PUBREL */
     GByteArray *scratch;
     const struct properties_builder *subscribe_properties, *disconnect_properties; /* borrowed */
     uint64_t last_sent_ms, last_received_ms;
@@ -48,7 +49,8 @@ static void send(struct client *client, const void *packet, size_t length)
     }
     stream_write(client->stream, packet, length);
     client->last_sent_ms = loop_now_ms(client->loop);
-    if (client->events->on_packet && packet_frame_find((struct bytes){packet, length}, UINT32_MAX, &frame) == 1) {
+    if (client->events->on_packet &&
+        packet_frame_find((struct bytes){packet, length}, UINT32_MAX, &frame) == 1) {
         client->events->on_packet(client->owner, true, &frame);
     }
 }
@@ -128,7 +130,8 @@ static void on_publish(struct client *client, const struct packet_frame *frame)
         end(client, (uint8_t)reason, "malformed PUBLISH");
         return;
     }
-    if (publish.qos == 2 && !g_hash_table_add(client->received, GUINT_TO_POINTER(publish.packet_id))) {
+    if (publish.qos == 2 &&
+        !g_hash_table_add(client->received, GUINT_TO_POINTER(publish.packet_id))) {
         send_ack(client, PACKET_PUBREC, publish.packet_id, REASON_SUCCESS);
         return;
     }
@@ -140,7 +143,8 @@ static void on_publish(struct client *client, const struct packet_frame *frame)
 
 static void published(struct client *client, uint16_t packet_id, uint8_t reason)
 {
-    struct client_publication *publication = g_hash_table_lookup(client->published, GUINT_TO_POINTER(packet_id));
+    struct client_publication *publication =
+        g_hash_table_lookup(client->published, GUINT_TO_POINTER(packet_id));
 
     if (publication) {
         uint64_t token = publication->token;
@@ -151,7 +155,8 @@ static void published(struct client *client, uint16_t packet_id, uint8_t reason)
 
 static void on_pubrec(struct client *client, const struct packet_ack *ack)
 {
-    struct client_publication *publication = g_hash_table_lookup(client->published, GUINT_TO_POINTER(ack->packet_id));
+    struct client_publication *publication =
+        g_hash_table_lookup(client->published, GUINT_TO_POINTER(ack->packet_id));
 
     if (ack->reason >= REASON_UNSPECIFIED) {
         published(client, ack->packet_id, ack->reason);
@@ -160,7 +165,8 @@ static void on_pubrec(struct client *client, const struct packet_ack *ack)
     if (publication) {
         publication->is_received = true;
     }
-    send_ack(client, PACKET_PUBREL, ack->packet_id, publication ? REASON_SUCCESS : REASON_PACKET_ID_NOT_FOUND);
+    send_ack(client, PACKET_PUBREL, ack->packet_id,
+             publication ? REASON_SUCCESS : REASON_PACKET_ID_NOT_FOUND);
 }
 
 static void on_ack(struct client *client, const struct packet_frame *frame)
@@ -260,7 +266,8 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
     client->is_calling = true; /* the owner may free the client from inside a callback */
     while (consumed < length && client->stream) {
         struct packet_frame frame;
-        int r = packet_frame_find((struct bytes){bytes + consumed, length - consumed}, client->packet_bytes_max, &frame);
+        int r = packet_frame_find((struct bytes){bytes + consumed, length - consumed},
+                                  client->packet_bytes_max, &frame);
         if (r == 0) {
             if (frame.total_bytes > length - consumed) {
                 stream_expect(client->stream, frame.total_bytes);
@@ -313,7 +320,8 @@ static void on_timer(void *owner)
 static uint16_t next_packet_id(struct client *client)
 {
     do {
-        client->last_packet_id = client->last_packet_id == UINT16_MAX ? 1 : client->last_packet_id + 1;
+        client->last_packet_id =
+            client->last_packet_id == UINT16_MAX ? 1 : client->last_packet_id + 1;
     } while (g_hash_table_contains(client->published, GUINT_TO_POINTER(client->last_packet_id)) ||
              g_hash_table_contains(client->requests, GUINT_TO_POINTER(client->last_packet_id)));
     return client->last_packet_id;
@@ -359,12 +367,13 @@ static uint16_t request(struct client *client, uint64_t token)
 {
     uint16_t packet_id = next_packet_id(client);
 
-    g_hash_table_insert(client->requests, GUINT_TO_POINTER(packet_id), g_memdup2(&token, sizeof token));
+    g_hash_table_insert(client->requests, GUINT_TO_POINTER(packet_id),
+                        g_memdup2(&token, sizeof token));
     return packet_id;
 }
 
-void client_subscribe(struct client *client, const struct packet_subscription *subscriptions, unsigned count,
-                      uint32_t subscription_id, uint64_t token)
+void client_subscribe(struct client *client, const struct packet_subscription *subscriptions,
+                      unsigned count, uint32_t subscription_id, uint64_t token)
 {
     struct properties_builder properties;
 
@@ -376,14 +385,17 @@ void client_subscribe(struct client *client, const struct packet_subscription *s
     if (subscription_id != 0 && client->version == PACKET_MQTT_5) {
         properties_add_varint(&properties, PROPERTY_SUBSCRIPTION_ID, subscription_id);
     }
-    packet_subscribe_encode(request(client, token), subscriptions, count, client->version, &properties, scratch(client));
+    packet_subscribe_encode(request(client, token), subscriptions, count, client->version,
+                            &properties, scratch(client));
     send_scratch(client);
     properties_builder_deinit(&properties);
 }
 
-void client_unsubscribe(struct client *client, const struct bytes *filters, unsigned count, uint64_t token)
+void client_unsubscribe(struct client *client, const struct bytes *filters, unsigned count,
+                        uint64_t token)
 {
-    packet_unsubscribe_encode(request(client, token), filters, count, client->version, scratch(client));
+    packet_unsubscribe_encode(request(client, token), filters, count, client->version,
+                              scratch(client));
     send_scratch(client);
 }
 
@@ -413,8 +425,9 @@ static void on_drained(void *owner)
 
 static const struct stream_events stream_events = {on_bytes, on_drained, on_end};
 
-struct client *client_new(struct loop *loop, struct stream *stream, const struct client_options *options,
-                          const struct client_events *events, void *owner)
+struct client *client_new(struct loop *loop, struct stream *stream,
+                          const struct client_options *options, const struct client_events *events,
+                          void *owner)
 {
     struct client *client = g_new0(struct client, 1);
 
@@ -438,10 +451,12 @@ struct client *client_new(struct loop *loop, struct stream *stream, const struct
     client->last_received_ms = loop_now_ms(loop);
     struct packet_connect connect = options->connect;
     if (options->connect_properties) {
-        connect.properties.raw = (struct bytes){options->connect_properties->bytes->data, options->connect_properties->bytes->len};
+        connect.properties.raw = (struct bytes){options->connect_properties->bytes->data,
+                                                options->connect_properties->bytes->len};
     }
     if (options->will_properties) {
-        connect.will.properties.raw = (struct bytes){options->will_properties->bytes->data, options->will_properties->bytes->len};
+        connect.will.properties.raw = (struct bytes){options->will_properties->bytes->data,
+                                                     options->will_properties->bytes->len};
     }
     stream_start(stream, &stream_events, client);
     packet_connect_encode(&connect, scratch(client));

@@ -1,4 +1,5 @@
-/* See address.h: a table from address to its count; an entry lives as long as somebody is connected from there. */
+/* See address.h: a table from address to its count; an entry lives as long as somebody is connected
+ * from there. */
 #include "mqtt/address.h"
 #include "mqtt/broker_private.h"
 #include "net/stream.h"
@@ -14,7 +15,8 @@ struct address *address_enter(struct broker *broker, const struct stream_peer *p
         memcpy(address->text, text, length);
         address->is_loopback = peer->is_loopback;
         g_hash_table_insert(broker->per_address, address->text, address);
-    } else if (!address->is_loopback && address->connections >= broker->settings->connections_per_address_max) {
+    } else if (!address->is_loopback &&
+               address->connections >= broker->settings->connections_per_address_max) {
         return NULL;
     }
     address->connections++;

@@ -1,4 +1,5 @@
-/* How many connections each remote address has, and one copy of its text for all of them. Loopback and in-process clients are counted but not limited. */
+/* How many connections each remote address has, and one copy of its text for all of them. Loopback
+ * and in-process clients are counted but not limited. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* What the API sees of sessions, connected or not, what it does to them, and publishing in the name of nobody; see broker.h. */
+/* What the API sees of sessions, connected or not, what it does to them, and publishing in the name
+ * of nobody; see broker.h. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "mqtt/address.h"
@@ -12,8 +13,10 @@
 
 static const char *transport_of(const struct connection *connection)
 {
-    static const char *const names[] = {
-        [STREAM_TCP] = "tcp", [STREAM_TLS] = "tls", [STREAM_UNIX] = "unix", [STREAM_WEBSOCKET] = "websocket"};
+    static const char *const names[] = {[STREAM_TCP] = "tcp",
+                                        [STREAM_TLS] = "tls",
+                                        [STREAM_UNIX] = "unix",
+                                        [STREAM_WEBSOCKET] = "websocket"};
     struct stream_peer peer;
 
     stream_peer(connection->stream, &peer);
@@ -35,7 +38,8 @@ static void view_connection(const struct connection *connection, struct broker_c
     client->connected_unix_ms = connection->connected_unix_ms;
     client->received = connection->received;
     client->sent = connection->sent;
-    client->pending_output_bytes = connection->stream ? stream_pending_bytes(connection->stream) : 0;
+    client->pending_output_bytes =
+        connection->stream ? stream_pending_bytes(connection->stream) : 0;
 }
 
 static void view(struct broker *broker, struct session *session, struct broker_client *client)
@@ -74,7 +78,9 @@ static void show(void *owner, struct session *session)
     viewing->fn(viewing->owner, &client);
 }
 
-void broker_for_each_client(struct broker *broker, void (*fn)(void *owner, const struct broker_client *client), void *owner)
+void broker_for_each_client(struct broker *broker,
+                            void (*fn)(void *owner, const struct broker_client *client),
+                            void *owner)
 {
     struct viewing viewing = {broker, fn, owner};
 
@@ -102,8 +108,9 @@ bool broker_find_client(struct broker *broker, struct bytes client_id,
 }
 
 void broker_for_each_subscription(struct broker *broker, struct bytes client_id,
-                                  void (*fn)(void *owner, const char *filter, uint8_t qos, bool no_local,
-                                             bool retain_as_published, uint32_t subscription_id),
+                                  void (*fn)(void *owner, const char *filter, uint8_t qos,
+                                             bool no_local, bool retain_as_published,
+                                             uint32_t subscription_id),
                                   void *owner)
 {
     struct session *session = find(broker, client_id);
@@ -111,9 +118,9 @@ void broker_for_each_subscription(struct broker *broker, struct bytes client_id,
     if (!session) {
         return;
     }
-    list_for_each(link, &session->subscriptions)
-    {
-        const struct subscription *subscription = list_entry(link, struct subscription, session_link);
+    list_for_each(link, &session->subscriptions) {
+        const struct subscription *subscription =
+            list_entry(link, struct subscription, session_link);
         g_autofree char *filter = subscription_filter(subscription);
         fn(owner, filter, subscription->options.qos, subscription->options.no_local,
            subscription->options.retain_as_published, subscription->options.subscription_id);
@@ -128,12 +135,15 @@ bool broker_kick(struct broker *broker, struct bytes client_id, bool purge)
         return false;
     }
     bool is_persistent = session->store == broker->persistent;
-    log_info("client disconnected by an administrator", "client=%s purge=%d", session->client_id, purge);
+    log_info("client disconnected by an administrator", "client=%s purge=%d", session->client_id,
+             purge);
     if (session->connection) {
-        connection_end(session->connection, REASON_ADMINISTRATIVE_ACTION, "disconnected by an administrator");
+        connection_end(session->connection, REASON_ADMINISTRATIVE_ACTION,
+                       "disconnected by an administrator");
     }
     if (purge && is_persistent) {
-        return state_propose_session_remove(broker->state, client_id, &(struct state_completion){0}) == 0;
+        return state_propose_session_remove(broker->state, client_id,
+                                            &(struct state_completion){0}) == 0;
     }
     return true;
 }
@@ -162,14 +172,15 @@ static void on_committed(void *owner, uint64_t token, const struct state_result 
     struct waiting *waiting = owner;
 
     waiting->reason = result->error != 0 ? REASON_QUOTA_EXCEEDED : result->reason;
-    if (waiting->reason == REASON_SUCCESS && result->matched + waiting->broker->last_commit_matched == 0) {
+    if (waiting->reason == REASON_SUCCESS &&
+        result->matched + waiting->broker->last_commit_matched == 0) {
         waiting->reason = REASON_NO_MATCHING_SUBSCRIBERS;
     }
     deferred_schedule(waiting->broker->loop, &waiting->deferred);
 }
 
-static int propose(struct broker *broker, const struct publication *publication, const struct share_choices *choices,
-                   struct waiting *waiting)
+static int propose(struct broker *broker, const struct publication *publication,
+                   const struct share_choices *choices, struct waiting *waiting)
 {
     uint32_t target_count;
     struct state_share_target *targets = deliver_share_targets(broker, choices, &target_count);
@@ -189,17 +200,19 @@ static int propose(struct broker *broker, const struct publication *publication,
     return r;
 }
 
-int broker_publish(struct broker *broker, const struct broker_publication *publication, void (*fn)(void *owner, uint8_t reason),
-                   void *owner)
+int broker_publish(struct broker *broker, const struct broker_publication *publication,
+                   void (*fn)(void *owner, uint8_t reason), void *owner)
 {
-    struct routes *routes = route_cache_find(&broker->routes, publication->topic, broker->settings->topic_levels_max);
+    struct routes *routes =
+        route_cache_find(&broker->routes, publication->topic, broker->settings->topic_levels_max);
     struct share_choices choices = {.count = 0};
     struct publication view = {
         .topic = publication->topic,
         .payload = publication->payload,
         .qos = publication->qos,
         .retain = publication->retain,
-        .expires_unix_ms = publication->expiry_s != 0 ? clock_unix_ms() + publication->expiry_s * 1000ull : 0,
+        .expires_unix_ms =
+            publication->expiry_s != 0 ? clock_unix_ms() + publication->expiry_s * 1000ull : 0,
     };
 
     if (!routes || publication->topic.at[0] == '$' || publication->qos > 2) {

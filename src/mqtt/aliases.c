@@ -1,10 +1,11 @@
-/* See aliases.h. Outgoing aliases are given to the first topics that come, as many as the client takes. */
+/* See aliases.h. Outgoing aliases are given to the first topics that come, as many as the client
+ * takes. */
 #include "mqtt/aliases.h"
 #include "mqtt/broker_private.h"
 
 struct topic_aliases {
-    GPtrArray *incoming;   /* at alias - 1: GBytes, or NULL */
-    GHashTable *outgoing;  /* GBytes -> alias */
+    GPtrArray *incoming;  /* at alias - 1: GBytes, or NULL */
+    GHashTable *outgoing; /* GBytes -> alias */
 };
 
 static struct topic_aliases *aliases_of(struct connection *connection)
@@ -54,7 +55,8 @@ bool aliases_resolve_incoming(struct connection *connection, uint16_t alias, str
     return true;
 }
 
-bool aliases_assign_outgoing(struct connection *connection, struct bytes topic, uint16_t *alias, struct bytes *sent_topic)
+bool aliases_assign_outgoing(struct connection *connection, struct bytes topic, uint16_t *alias,
+                             struct bytes *sent_topic)
 {
     struct topic_aliases *aliases = aliases_of(connection);
 
@@ -73,6 +75,7 @@ bool aliases_assign_outgoing(struct connection *connection, struct bytes topic, 
         return false;
     }
     *alias = (uint16_t)(count + 1);
-    g_hash_table_insert(aliases->outgoing, g_bytes_new(topic.at, topic.length), GUINT_TO_POINTER(count + 1));
+    g_hash_table_insert(aliases->outgoing, g_bytes_new(topic.at, topic.length),
+                        GUINT_TO_POINTER(count + 1));
     return true;
 }

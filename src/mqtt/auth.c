@@ -1,5 +1,6 @@
-/* The exchange: CONNECT (client-first) -> AUTH 0x18 (server-first) -> AUTH 0x18 (client-final) -> CONNACK (server-final). Re-authentication is
- * the same with AUTH 0x19 at its start and AUTH 0x00 at its end; it must prove the same user. */
+/* The exchange: CONNECT (client-first) -> AUTH 0x18 (server-first) -> AUTH 0x18 (client-final) ->
+ * CONNACK (server-final). Re-authentication is the same with AUTH 0x19 at its start and AUTH 0x00
+ * at its end; it must prove the same user. */
 #include "mqtt/auth.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connect.h"
@@ -66,15 +67,18 @@ static void step(struct connection *connection, struct bytes message)
         send_auth(connection, REASON_CONTINUE_AUTHENTICATION, reply);
     } else {
         connection->broker->counters.logins_failed++;
-        refuse(connection, r == -EPROTO ? REASON_PROTOCOL_ERROR : REASON_NOT_AUTHORIZED, "SCRAM exchange failed");
+        refuse(connection, r == -EPROTO ? REASON_PROTOCOL_ERROR : REASON_NOT_AUTHORIZED,
+               "SCRAM exchange failed");
     }
 }
 
 void auth_begin(struct connection *connection, struct bytes method, struct bytes first)
 {
     if (!bytes_equal(method, bytes_from_string(METHOD))) {
-        /* DISCONNECT has no code of its own for another method than CONNECT had (MQTT 5, 4.12.1-1, 3.14.2.1). */
-        refuse(connection, connection_is_active(connection) ? REASON_PROTOCOL_ERROR : REASON_BAD_AUTH_METHOD,
+        /* DISCONNECT has no code of its own for another method than CONNECT had (MQTT
+         * 5, 4.12.1-1, 3.14.2.1). */
+        refuse(connection,
+               connection_is_active(connection) ? REASON_PROTOCOL_ERROR : REASON_BAD_AUTH_METHOD,
                "only " METHOD " is known");
         return;
     }
@@ -87,7 +91,8 @@ void auth_begin(struct connection *connection, struct bytes method, struct bytes
 void auth_receive(struct connection *connection, const struct packet_frame *frame)
 {
     struct packet_auth auth;
-    int reason = connection->version == PACKET_MQTT_5 ? packet_auth_decode(frame, &auth) : REASON_PROTOCOL_ERROR;
+    int reason = connection->version == PACKET_MQTT_5 ? packet_auth_decode(frame, &auth)
+                                                      : REASON_PROTOCOL_ERROR;
 
     if (reason != 0) {
         connection_fail(connection, (uint8_t)reason, "malformed AUTH");

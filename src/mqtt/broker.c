@@ -1,4 +1,5 @@
-/* The broker's life, what it watches in the state, and the end of each turn; see broker.h and README.md. */
+/* The broker's life, what it watches in the state, and the end of each turn; see broker.h and
+ * README.md. */
 #include "mqtt/broker.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -76,9 +77,9 @@ static void on_end_of_turn(void *owner)
     struct broker *broker = owner;
 
     pump_all(broker);
-    list_for_each_safe(link, &broker->acknowledging)
-    {
-        if (!outbox_propose_acknowledgements(list_entry(link, struct connection, acknowledge_link))) {
+    list_for_each_safe(link, &broker->acknowledging) {
+        if (!outbox_propose_acknowledgements(
+                list_entry(link, struct connection, acknowledge_link))) {
             timer_start(broker->retry_timer, 5);
             break;
         }
@@ -159,10 +160,10 @@ static void on_access(void *owner)
 {
     struct broker *broker = owner;
 
-    list_for_each(link, &broker->connections)
-    {
+    list_for_each(link, &broker->connections) {
         struct connection *connection = list_entry(link, struct connection, link);
-        connection->needs_access_checks = access_needs_checks(broker->access, &connection->identity);
+        connection->needs_access_checks =
+            access_needs_checks(broker->access, &connection->identity);
     }
 }
 
@@ -172,7 +173,8 @@ static uint64_t on_due(struct list *member, uint64_t now_ms)
 {
     struct connection *connection = list_entry(member, struct connection, deadline_link);
 
-    if (connection->state == CONNECTION_WAITING || (connection->state == CONNECTION_AUTHENTICATING && connection->scram)) {
+    if (connection->state == CONNECTION_WAITING ||
+        (connection->state == CONNECTION_AUTHENTICATING && connection->scram)) {
         connection_end(connection, 0, NULL); /* no CONNECT in time */
         return 0;
     }
@@ -183,7 +185,8 @@ static uint64_t on_due(struct list *member, uint64_t now_ms)
     if (deadline_ms > now_ms) {
         return deadline_ms;
     }
-    connection_end(connection, REASON_KEEP_ALIVE_TIMEOUT, "nothing heard for one and a half keep alive");
+    connection_end(connection, REASON_KEEP_ALIVE_TIMEOUT,
+                   "nothing heard for one and a half keep alive");
     return 0;
 }
 
@@ -191,8 +194,9 @@ static uint64_t on_due(struct list *member, uint64_t now_ms)
 
 static void init_lists(struct broker *broker)
 {
-    struct list *const lists[] = {&broker->connections, &broker->ended,    &broker->acknowledging, &broker->pumping,
-                                  &broker->congested,   &broker->stalled,  &broker->closings,      &broker->traces};
+    struct list *const lists[] = {&broker->connections, &broker->ended,     &broker->acknowledging,
+                                  &broker->pumping,     &broker->congested, &broker->stalled,
+                                  &broker->closings,    &broker->traces};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         list_init(lists[i]);
@@ -257,11 +261,12 @@ void broker_stop(struct broker *broker, uint64_t linger_ms, void (*fn)(void *own
     broker->is_stopping = true;
     broker->on_stopped = fn;
     broker->stop_owner = owner;
-    list_for_each_safe(link, &broker->connections)
-    {
-        connection_end(list_entry(link, struct connection, link), REASON_SERVER_SHUTTING_DOWN, "the node is stopping");
+    list_for_each_safe(link, &broker->connections) {
+        connection_end(list_entry(link, struct connection, link), REASON_SERVER_SHUTTING_DOWN,
+                       "the node is stopping");
     }
-    broker->stop_timer = broker->stop_timer ? broker->stop_timer : timer_new(broker->loop, on_stop_timeout, broker);
+    broker->stop_timer =
+        broker->stop_timer ? broker->stop_timer : timer_new(broker->loop, on_stop_timeout, broker);
     timer_start(broker->stop_timer, linger_ms);
     broker_touch(broker);
 }
@@ -269,8 +274,7 @@ void broker_stop(struct broker *broker, uint64_t linger_ms, void (*fn)(void *own
 void broker_free(struct broker *broker)
 {
     broker->is_stopping = true;
-    list_for_each_safe(link, &broker->connections)
-    {
+    list_for_each_safe(link, &broker->connections) {
         connection_end(list_entry(link, struct connection, link), 0, NULL);
     }
     free_ended(broker);
@@ -298,10 +302,12 @@ void broker_counters(const struct broker *broker, struct broker_counters *counte
 {
     *counters = broker->counters;
     counters->connections = broker->connection_count;
-    counters->clients_total = session_store_count(broker->live) + session_store_count(broker->persistent);
-    counters->subscriptions =
-        session_store_subscription_count(broker->live) + session_store_subscription_count(broker->persistent);
+    counters->clients_total =
+        session_store_count(broker->live) + session_store_count(broker->persistent);
+    counters->subscriptions = session_store_subscription_count(broker->live) +
+                              session_store_subscription_count(broker->persistent);
     counters->retained_messages = retained_count(state_retained(broker->state));
     counters->retained_bytes = retained_bytes(state_retained(broker->state));
-    counters->queued_messages = session_store_queued(broker->live) + session_store_queued(broker->persistent);
+    counters->queued_messages =
+        session_store_queued(broker->live) + session_store_queued(broker->persistent);
 }

@@ -1,5 +1,6 @@
-/* The MQTT broker of one node: takes streams, speaks MQTT 3.1, 3.1.1 and 5.0 on them, routes messages between sessions. This is its
- * outside; `wire.c` in node/ joins it to listeners, the API and bridges. */
+/* The MQTT broker of one node: takes streams, speaks MQTT 3.1, 3.1.1 and 5.0 on them, routes
+ * messages between sessions. This is its outside; `wire.c` in node/ joins it to listeners, the API
+ * and bridges. */
 #pragma once
 
 #include "base/bytes.h"
@@ -23,11 +24,13 @@ struct broker_options {
 };
 
 struct broker *broker_new(const struct broker_options *options);
-/* Sends DISCONNECT 0x8b to all, publishes no will of those that stay connected to a persistent session, flushes; `fn` when done, at most `linger_ms` later. */
+/* Sends DISCONNECT 0x8b to all, publishes no will of those that stay connected to a persistent
+ * session, flushes; `fn` when done, at most `linger_ms` later. */
 void broker_stop(struct broker *broker, uint64_t linger_ms, void (*fn)(void *owner), void *owner);
 void broker_free(struct broker *broker);
 
-/* A new connection; the broker owns the stream from now on. `trusted_name` is set for in-process clients (bridges): no login, role admin. */
+/* A new connection; the broker owns the stream from now on. `trusted_name` is set for in-process
+ * clients (bridges): no login, role admin. */
 void broker_accept(struct broker *broker, struct stream *stream, const char *trusted_name);
 
 /* ---- for the API ---- */
@@ -35,7 +38,8 @@ struct broker_counters {
     uint64_t messages_received, messages_sent; /* MQTT packets of all types */
     uint64_t publish_received, publish_sent, publish_dropped;
     uint64_t bytes_received, bytes_sent, publish_bytes_received, publish_bytes_sent;
-    uint64_t connections_total, connections_refused, logins_failed, slow_disconnects, publishers_held, takeovers, expired_messages, denied_publishes;
+    uint64_t connections_total, connections_refused, logins_failed, slow_disconnects,
+        publishers_held, takeovers, expired_messages, denied_publishes;
     uint32_t clients_connected, clients_total, clients_maximum, connections;
     uint32_t subscriptions, shared_subscriptions, retained_messages;
     uint64_t retained_bytes, queued_messages;
@@ -43,33 +47,46 @@ struct broker_counters {
 };
 void broker_counters(const struct broker *broker, struct broker_counters *counters);
 
-/* One session, connected or not, of this node or of the state. Strings are borrowed during the call. */
+/* One session, connected or not, of this node or of the state. Strings are borrowed during the
+ * call. */
 struct broker_client {
-    const char *client_id, *username, *role, *address, *transport; /* "tcp" "tls" "unix" "websocket"; NULL when not connected */
+    const char *client_id, *username, *role, *address,
+        *transport; /* "tcp" "tls" "unix" "websocket"; NULL when not connected */
     bool is_connected, is_persistent, has_will;
     uint8_t version; /* 3, 4, 5 */
     uint16_t keep_alive_s, receive_maximum;
     uint32_t expiry_s, subscriptions, queued, in_flight;
-    uint64_t queued_bytes, connected_unix_ms, disconnected_expires_unix_ms, received, sent, dropped, pending_output_bytes;
+    uint64_t queued_bytes, connected_unix_ms, disconnected_expires_unix_ms, received, sent, dropped,
+        pending_output_bytes;
 };
-void broker_for_each_client(struct broker *broker, void (*fn)(void *owner, const struct broker_client *client), void *owner);
+void broker_for_each_client(struct broker *broker,
+                            void (*fn)(void *owner, const struct broker_client *client),
+                            void *owner);
 /* False when there is none of this id. */
-bool broker_find_client(struct broker *broker, struct bytes client_id, void (*fn)(void *owner, const struct broker_client *client), void *owner);
+bool broker_find_client(struct broker *broker, struct bytes client_id,
+                        void (*fn)(void *owner, const struct broker_client *client), void *owner);
 void broker_for_each_subscription(struct broker *broker, struct bytes client_id,
-                                  void (*fn)(void *owner, const char *filter, uint8_t qos, bool no_local, bool retain_as_published, uint32_t subscription_id), void *owner);
+                                  void (*fn)(void *owner, const char *filter, uint8_t qos,
+                                             bool no_local, bool retain_as_published,
+                                             uint32_t subscription_id),
+                                  void *owner);
 /* Disconnects with 0x98; with `purge` its session ends too. False when there is none. */
 bool broker_kick(struct broker *broker, struct bytes client_id, bool purge);
 
-/* Every packet from and to one client, decoded to a line ("-> PUBLISH q1 ..." as it sees it), until broker_trace_free. Also sees clients that connect later. */
+/* Every packet from and to one client, decoded to a line ("-> PUBLISH q1 ..." as it sees it), until
+ * broker_trace_free. Also sees clients that connect later. */
 struct broker_trace;
-struct broker_trace *broker_trace_new(struct broker *broker, struct bytes client_id, void (*fn)(void *owner, const char *line), void *owner);
+struct broker_trace *broker_trace_new(struct broker *broker, struct bytes client_id,
+                                      void (*fn)(void *owner, const char *line), void *owner);
 void broker_trace_free(struct broker_trace *trace);
 
-/* Publishes in the name of nobody (API). `fn` gets the MQTT reason code once it is delivered (QoS 0) or committed. Returns 0, -EAGAIN, or -EINVAL for a bad topic. */
+/* Publishes in the name of nobody (API). `fn` gets the MQTT reason code once it is delivered (QoS
+ * 0) or committed. Returns 0, -EAGAIN, or -EINVAL for a bad topic. */
 struct broker_publication {
     struct bytes topic, payload;
     uint8_t qos;
     bool retain;
     uint32_t expiry_s; /* 0 = never */
 };
-int broker_publish(struct broker *broker, const struct broker_publication *publication, void (*fn)(void *owner, uint8_t reason), void *owner);
+int broker_publish(struct broker *broker, const struct broker_publication *publication,
+                   void (*fn)(void *owner, uint8_t reason), void *owner);

@@ -1,16 +1,18 @@
 /* How a client gets in.
  *
- *   CONNECT -> checks that need nobody (version, client id, limits) -> who is it (at once for anonymous and trusted ones, else by the worker
- *   pool or SCRAM) -> may it have its will -> a client of the same id goes (takeover) -> the session opens -> CONNACK.
+ *   CONNECT -> checks that need nobody (version, client id, limits) -> who is it (at once for
+ * anonymous and trusted ones, else by the worker pool or SCRAM) -> may it have its will -> a client
+ * of the same id goes (takeover) -> the session opens -> CONNACK.
  *
- * A session opens in the replicated state when it outlives the connection, when there is a will to keep, or when the state already
- * holds something under this client id; CONNACK then waits for the commit. Any other opens in the live store at once. */
+ * A session opens in the replicated state when it outlives the connection, when there is a will to
+ * keep, or when the state already holds something under this client id; CONNACK then waits for the
+ * commit. Any other opens in the live store at once. */
 #include "mqtt/connect.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "loop/loop.h"
-#include "mqtt/auth.h"
 #include "mqtt/address.h"
+#include "mqtt/auth.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connect_request.h"
 #include "mqtt/durable.h"
@@ -57,7 +59,8 @@ static uint8_t check_will(struct connection *connection, const struct packet_wil
     if (!topic_name_is_valid(will->topic, settings->topic_levels_max)) {
         return REASON_TOPIC_NAME_INVALID;
     }
-    if (will->topic.length + will->payload.length + will->properties.raw.length > settings->will_bytes_max) {
+    if (will->topic.length + will->payload.length + will->properties.raw.length >
+        settings->will_bytes_max) {
         return REASON_QUOTA_EXCEEDED;
     }
     if (will->properties.payload_format == 1 && !utf8_is_valid(will->payload)) {
@@ -66,7 +69,8 @@ static uint8_t check_will(struct connection *connection, const struct packet_wil
     return 0;
 }
 
-static uint8_t check(struct connection *connection, const struct packet_connect *connect, const char **text)
+static uint8_t check(struct connection *connection, const struct packet_connect *connect,
+                     const char **text)
 {
     struct broker *broker = connection->broker;
     uint8_t reason = check_client_id(connection, connect);
@@ -102,8 +106,10 @@ static void on_login(void *owner, enum access_outcome outcome, struct identity *
     connection->ticket = NULL;
     if (outcome != ACCESS_GRANTED) {
         connection->broker->counters.logins_failed++;
-        connect_refuse(connection, outcome == ACCESS_DENIED ? REASON_NOT_AUTHORIZED : REASON_BAD_USERNAME_OR_PASSWORD,
-                       "user name or password is wrong, or anonymous clients are not let in from there");
+        connect_refuse(
+            connection,
+            outcome == ACCESS_DENIED ? REASON_NOT_AUTHORIZED : REASON_BAD_USERNAME_OR_PASSWORD,
+            "user name or password is wrong, or anonymous clients are not let in from there");
         return;
     }
     connection->identity = *identity;
@@ -134,7 +140,8 @@ static void log_in(struct connection *connection)
     struct identity identity = {0};
     int r = access_check_quick(connection->broker->access, &attempt, &identity);
     if (r == -EAGAIN) {
-        connection->ticket = access_check_login(connection->broker->access, &attempt, on_login, connection);
+        connection->ticket =
+            access_check_login(connection->broker->access, &attempt, on_login, connection);
         connection_update_reading(connection);
     } else {
         on_login(connection, r == 1 ? ACCESS_GRANTED : ACCESS_DENIED, &identity);
@@ -149,15 +156,18 @@ void connect_receive(struct connection *connection, const struct packet_frame *f
 
     if (reason != 0) {
         /* 3.1.2-1, -2: an unknown version is told; what is not CONNECT at all is not. */
-        connection->version = reason == REASON_UNSUPPORTED_VERSION && connect.version < PACKET_MQTT_5 ? PACKET_MQTT_3_1_1
-                              : connect.version >= PACKET_MQTT_5                                      ? PACKET_MQTT_5
-                                                                                                      : 0;
+        connection->version =
+            reason == REASON_UNSUPPORTED_VERSION && connect.version < PACKET_MQTT_5
+                ? PACKET_MQTT_3_1_1
+            : connect.version >= PACKET_MQTT_5 ? PACKET_MQTT_5
+                                               : 0;
         connect_refuse(connection, (uint8_t)reason, "malformed CONNECT");
         return;
     }
     connection->version = connect.version;
     connection->wants_problem_information =
-        !properties_has(&connect.properties, PROPERTY_REQUEST_PROBLEM) || connect.properties.request_problem;
+        !properties_has(&connect.properties, PROPERTY_REQUEST_PROBLEM) ||
+        connect.properties.request_problem;
     if (properties_has(&connect.properties, PROPERTY_MAXIMUM_PACKET)) {
         connection->packet_bytes_max = connect.properties.maximum_packet_bytes;
     }
@@ -179,12 +189,14 @@ void connect_receive(struct connection *connection, const struct packet_frame *f
 
 static void take_over(struct broker *broker, struct connection *connection)
 {
-    struct connection *other = g_hash_table_lookup(broker->by_client_id, connection->request->client_id);
+    struct connection *other =
+        g_hash_table_lookup(broker->by_client_id, connection->request->client_id);
 
     if (other && other != connection) {
         log_info("client id taken over", "client=%s", connection->request->client_id);
         broker->counters.takeovers++;
-        connection_end(other, REASON_SESSION_TAKEN_OVER, "another connection came with this client id");
+        connection_end(other, REASON_SESSION_TAKEN_OVER,
+                       "another connection came with this client id");
     }
 }
 
@@ -213,11 +225,12 @@ static void enter(struct connection *connection, bool session_present, struct by
     connection->needs_access_checks = access_needs_checks(broker->access, &connection->identity);
     connection->was_counted = true;
     broker->counters.clients_connected++;
-    broker->counters.clients_maximum = MAX(broker->counters.clients_maximum, broker->counters.clients_connected);
+    broker->counters.clients_maximum =
+        MAX(broker->counters.clients_maximum, broker->counters.clients_connected);
     trace_attach(connection);
     connack_send(connection, session_present, auth_data);
-    log_debug("client entered", "client=%s address=%s version=%u", session->client_id, connection->address->text,
-              connection->version);
+    log_debug("client entered", "client=%s address=%s version=%u", session->client_id,
+              connection->address->text, connection->version);
     connect_request_free(TAKE(connection->request));
     sender_attach(connection);
     connection_update_reading(connection);
@@ -227,7 +240,8 @@ static void open_live(struct connection *connection, struct bytes auth_data)
 {
     struct broker *broker = connection->broker;
     struct connect_request *request = connection->request;
-    struct session *session = session_store_add(broker->live, bytes_from_string(request->client_id));
+    struct session *session =
+        session_store_add(broker->live, bytes_from_string(request->client_id));
 
     session->username = g_strdup(connection->identity.username);
     session->created_unix_ms = clock_unix_ms();
@@ -263,16 +277,20 @@ static void on_opened(void *owner, uint64_t token, const struct state_result *re
     struct connection *connection = g_hash_table_lookup(broker->by_client_id, opening->client_id);
 
     opening_count(broker, opening->client_id, -1);
-    if (connection && connection->number == opening->connection_number && connection->state == CONNECTION_OPENING) {
-        struct bytes auth_data = {g_bytes_get_data(opening->auth_data, NULL), g_bytes_get_size(opening->auth_data)};
+    if (connection && connection->number == opening->connection_number &&
+        connection->state == CONNECTION_OPENING) {
+        struct bytes auth_data = {g_bytes_get_data(opening->auth_data, NULL),
+                                  g_bytes_get_size(opening->auth_data)};
         struct bytes id = bytes_from_string(opening->client_id);
         connection->session = session_store_find(broker->persistent, id);
         connection->is_persistent = connection->session != NULL;
         if (result->error != 0 || result->reason != 0) {
             connection->session = NULL;
             connection->is_persistent = connection->has_will = false;
-            connect_refuse(connection, result->reason != 0 ? result->reason : REASON_SERVER_UNAVAILABLE,
-                           result->error == -ENOSPC ? "no space to keep the session" : "the session could not be opened");
+            connect_refuse(connection,
+                           result->reason != 0 ? result->reason : REASON_SERVER_UNAVAILABLE,
+                           result->error == -ENOSPC ? "no space to keep the session"
+                                                    : "the session could not be opened");
         } else if (connection->is_persistent) {
             enter(connection, result->session_present, auth_data);
         } else {
@@ -307,7 +325,8 @@ static void open_in_state(struct connection *connection, struct bytes auth_data)
 
     struct state_completion completion = {on_opened, opening, 0};
     connection->state = CONNECTION_OPENING;
-    connection->is_persistent = true; /* until the result tells: should it end before, the state must know */
+    connection->is_persistent =
+        true; /* until the result tells: should it end before, the state must know */
     connection_update_reading(connection);
     if (!durable_has_closed(broker) || state_propose_open(broker->state, &open, &completion) < 0) {
         g_bytes_unref(opening->auth_data);
@@ -337,13 +356,15 @@ static void negotiate(struct connection *connection)
     connection->has_will = request->has_will;
 }
 
-/* A will that access does not allow is refused in MQTT 5; older clients would try again for ever, so it is dropped. */
+/* A will that access does not allow is refused in MQTT 5; older clients would try again for ever,
+ * so it is dropped. */
 static bool will_is_allowed(struct connection *connection)
 {
     struct connect_request *request = connection->request;
 
-    if (!request->has_will || access_may_publish(connection->broker->access, &connection->identity,
-                                                 bytes_from_string(request->client_id), request->will.topic)) {
+    if (!request->has_will ||
+        access_may_publish(connection->broker->access, &connection->identity,
+                           bytes_from_string(request->client_id), request->will.topic)) {
         return true;
     }
     log_warning("will refused", "client=%s", request->client_id);
@@ -375,7 +396,7 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
     connection->deadline_ms = connection->keep_alive_s * 1500ull;
     if (connection->deadline_ms != 0) {
         wheel_set(&broker->deadlines, &connection->deadline_link,
-                       loop_now_ms(broker->loop) + connection->deadline_ms);
+                  loop_now_ms(broker->loop) + connection->deadline_ms);
     }
     if (connection->expiry_s > 0 || connection->has_will || old || is_known ||
         wills_find(state_wills(broker->state), client_id)) {

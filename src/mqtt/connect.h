@@ -6,7 +6,8 @@
 struct connect_request;
 
 void connect_receive(struct connection *connection, const struct packet_frame *frame);
-/* The client has proved who it is (by password or by SCRAM): goes on with opening the session. `auth_data` goes into the CONNACK (server-final of SCRAM). */
+/* The client has proved who it is (by password or by SCRAM): goes on with opening the session.
+ * `auth_data` goes into the CONNACK (server-final of SCRAM). */
 void connect_granted(struct connection *connection, struct bytes auth_data);
 /* CONNACK with a reason, then the end. */
 void connect_refuse(struct connection *connection, uint8_t reason, const char *text);

@@ -1,5 +1,5 @@
-/* See connect_request.h: the request, then its answer, CONNACK, with what the server grants and where that differs from what was asked
- * (MQTT 5, 3.2). */
+/* See connect_request.h: the request, then its answer, CONNACK, with what the server grants and
+ * where that differs from what was asked (MQTT 5, 3.2). */
 #include "mqtt/connect_request.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connect.h"
@@ -28,7 +28,9 @@ static void copy_will(struct connect_request *request, const struct packet_will 
         .qos = will->qos,
         .retain = will->retain,
         .delay_s = will->properties.will_delay_s,
-        .expiry_s = properties_has(&will->properties, PROPERTY_MESSAGE_EXPIRY) ? will->properties.message_expiry_s : 0,
+        .expiry_s = properties_has(&will->properties, PROPERTY_MESSAGE_EXPIRY)
+                        ? will->properties.message_expiry_s
+                        : 0,
     };
     g_byte_array_unref(properties);
 }
@@ -53,16 +55,19 @@ struct connect_request *connect_request_new(const struct packet_connect *connect
     request->keep_alive_s = connect->keep_alive_s;
     request->receive_maximum = UINT16_MAX;
     if (is_5) {
-        request->expiry_s = properties_has(properties, PROPERTY_SESSION_EXPIRY) ? properties->session_expiry_s : 0;
+        request->expiry_s =
+            properties_has(properties, PROPERTY_SESSION_EXPIRY) ? properties->session_expiry_s : 0;
         if (properties_has(properties, PROPERTY_RECEIVE_MAXIMUM)) {
             request->receive_maximum = properties->receive_maximum;
         }
-        request->alias_maximum =
-            properties_has(properties, PROPERTY_TOPIC_ALIAS_MAXIMUM) ? properties->topic_alias_maximum : 0;
+        request->alias_maximum = properties_has(properties, PROPERTY_TOPIC_ALIAS_MAXIMUM)
+                                     ? properties->topic_alias_maximum
+                                     : 0;
         request->wants_response_information =
             properties_has(properties, PROPERTY_REQUEST_RESPONSE) && properties->request_response;
         if (properties_has(properties, PROPERTY_AUTH_METHOD)) {
-            request->auth_method = g_strndup((const char *)properties->auth_method.at, properties->auth_method.length);
+            request->auth_method =
+                g_strndup((const char *)properties->auth_method.at, properties->auth_method.length);
         }
     } else {
         request->expiry_s = connect->clean_start ? 0 : SESSION_NEVER_EXPIRES; /* 3.1.1, 3.1.2.4 */
@@ -125,11 +130,13 @@ static void add_limits(struct connection *connection, struct properties_builder 
     const struct settings *settings = connection->broker->settings;
 
     if (settings->receive_maximum < UINT16_MAX) {
-        properties_add_u16(properties, PROPERTY_RECEIVE_MAXIMUM, (uint16_t)settings->receive_maximum);
+        properties_add_u16(properties, PROPERTY_RECEIVE_MAXIMUM,
+                           (uint16_t)settings->receive_maximum);
     }
     properties_add_u32(properties, PROPERTY_MAXIMUM_PACKET, settings->max_packet_bytes);
     if (settings->topic_alias_max > 0) {
-        properties_add_u16(properties, PROPERTY_TOPIC_ALIAS_MAXIMUM, (uint16_t)settings->topic_alias_max);
+        properties_add_u16(properties, PROPERTY_TOPIC_ALIAS_MAXIMUM,
+                           (uint16_t)settings->topic_alias_max);
     }
 }
 
@@ -145,16 +152,20 @@ static void add_answers(struct connection *connection, struct properties_builder
         properties_add_u16(properties, PROPERTY_SERVER_KEEP_ALIVE, connection->keep_alive_s);
     }
     if (request->is_id_assigned) {
-        properties_add_bytes(properties, PROPERTY_ASSIGNED_CLIENT_ID, bytes_from_string(request->client_id));
+        properties_add_bytes(properties, PROPERTY_ASSIGNED_CLIENT_ID,
+                             bytes_from_string(request->client_id));
     }
-    if (request->wants_response_information && settings->response_information && settings->response_information[0]) {
-        properties_add_bytes(properties, PROPERTY_RESPONSE_INFO, bytes_from_string(settings->response_information));
+    if (request->wants_response_information && settings->response_information &&
+        settings->response_information[0]) {
+        properties_add_bytes(properties, PROPERTY_RESPONSE_INFO,
+                             bytes_from_string(settings->response_information));
     }
 }
 
 void connack_send(struct connection *connection, bool session_present, struct bytes auth_data)
 {
-    struct packet_connack connack = {.session_present = session_present && connection->version != PACKET_MQTT_3_1};
+    struct packet_connack connack = {.session_present =
+                                         session_present && connection->version != PACKET_MQTT_3_1};
     struct properties_builder properties;
 
     properties_builder_init(&properties);
@@ -162,7 +173,8 @@ void connack_send(struct connection *connection, bool session_present, struct by
         add_limits(connection, &properties);
         add_answers(connection, &properties);
         if (connection->request->auth_method) {
-            properties_add_bytes(&properties, PROPERTY_AUTH_METHOD, bytes_from_string(connection->request->auth_method));
+            properties_add_bytes(&properties, PROPERTY_AUTH_METHOD,
+                                 bytes_from_string(connection->request->auth_method));
             if (auth_data.length > 0) {
                 properties_add_bytes(&properties, PROPERTY_AUTH_DATA, auth_data);
             }
@@ -182,7 +194,8 @@ void connack_send_refusal(struct connection *connection, uint8_t reason, const c
         return; /* 3.1.1, 4.8: closed without an answer */
     }
     properties_builder_init(&properties);
-    if (is_5 && text && connection->wants_problem_information && 64 + strlen(text) < connection->packet_bytes_max) {
+    if (is_5 && text && connection->wants_problem_information &&
+        64 + strlen(text) < connection->packet_bytes_max) {
         properties_add_bytes(&properties, PROPERTY_REASON_STRING, bytes_from_string(text));
     }
     send(connection, &connack, &properties);

@@ -1,7 +1,8 @@
 /* From bytes to packets and back, and the life of a connection; see connection.h for the states.
  *
- * on_bytes finds frame after frame in what the stream presents and hands each to its handler. It stops in the middle of the
- * input when reading is to be held back (login under way, a slow subscriber, too many publishes waiting); the stream keeps the rest. */
+ * on_bytes finds frame after frame in what the stream presents and hands each to its handler. It
+ * stops in the middle of the input when reading is to be held back (login under way, a slow
+ * subscriber, too many publishes waiting); the stream keeps the rest. */
 #include "mqtt/connection.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -34,7 +35,8 @@ struct bytes connection_client_id(const struct connection *connection)
     if (connection->session) {
         return session_client_id(connection->session);
     }
-    return connection->request ? connect_request_client_id(connection->request) : (struct bytes){NULL, 0};
+    return connection->request ? connect_request_client_id(connection->request)
+                               : (struct bytes){NULL, 0};
 }
 
 /* ---- output ---- */
@@ -53,21 +55,25 @@ void connection_send(struct connection *connection, const void *packet, size_t l
     }
 }
 
-void connection_send_ack(struct connection *connection, uint8_t type, uint16_t packet_id, uint8_t reason)
+void connection_send_ack(struct connection *connection, uint8_t type, uint16_t packet_id,
+                         uint8_t reason)
 {
     uint8_t packet[PACKET_SMALL_BYTES_MAX];
 
-    connection_send(connection, packet, packet_ack_encode(type, packet_id, reason, connection->version, packet));
+    connection_send(connection, packet,
+                    packet_ack_encode(type, packet_id, reason, connection->version, packet));
 }
 
 static void send_disconnect(struct connection *connection, uint8_t reason, const char *text)
 {
-    if (connection->version != PACKET_MQTT_5 || connection->state != CONNECTION_ACTIVE || !connection->stream) {
+    if (connection->version != PACKET_MQTT_5 || connection->state != CONNECTION_ACTIVE ||
+        !connection->stream) {
         return;
     }
     struct properties_builder properties;
     properties_builder_init(&properties);
-    if (text && connection->wants_problem_information && 64 + strlen(text) < connection->packet_bytes_max) {
+    if (text && connection->wants_problem_information &&
+        64 + strlen(text) < connection->packet_bytes_max) {
         properties_add_bytes(&properties, PROPERTY_REASON_STRING, bytes_from_string(text));
     }
     GByteArray *packet = connection->broker->scratch;
@@ -87,9 +93,12 @@ static bool is_reading_wanted(const struct connection *connection)
     if (connection->state == CONNECTION_OPENING) {
         return false;
     }
-    /* A slow subscriber is always read: its acknowledgements are what others wait for, perhaps in a circle. */
-    bool is_held = !list_is_empty(&connection->held_link) && list_is_empty(&connection->congested_link);
-    return !is_held && connection->waiting_publishes < connection->broker->settings->receive_maximum;
+    /* A slow subscriber is always read: its acknowledgements are what others wait for, perhaps in a
+     * circle. */
+    bool is_held =
+        !list_is_empty(&connection->held_link) && list_is_empty(&connection->congested_link);
+    return !is_held &&
+           connection->waiting_publishes < connection->broker->settings->receive_maximum;
 }
 
 void connection_update_reading(struct connection *connection)
@@ -132,7 +141,8 @@ static void on_disconnect(struct connection *connection, const struct packet_fra
     if (properties_has(&disconnect.properties, PROPERTY_SESSION_EXPIRY)) {
         uint32_t expiry_s = disconnect.properties.session_expiry_s;
         if (connection->expiry_s == 0 && expiry_s != 0) { /* MQTT 5, 3.14.2.2.2 */
-            connection_fail(connection, REASON_PROTOCOL_ERROR, "session expiry may not be raised from 0");
+            connection_fail(connection, REASON_PROTOCOL_ERROR,
+                            "session expiry may not be raised from 0");
             return;
         }
         connection->has_end_expiry = true;
@@ -146,32 +156,35 @@ typedef void packet_handler(struct connection *connection, const struct packet_f
 
 /* What a client may send once it is in. */
 static packet_handler *const handlers[16] = {
-    [PACKET_PUBLISH] = publish_receive,     [PACKET_PUBACK] = sender_on_puback,
-    [PACKET_PUBREC] = sender_on_pubrec,     [PACKET_PUBREL] = publish_on_pubrel,
-    [PACKET_PUBCOMP] = sender_on_pubcomp,   [PACKET_SUBSCRIBE] = subscribe_receive,
+    [PACKET_PUBLISH] = publish_receive,         [PACKET_PUBACK] = sender_on_puback,
+    [PACKET_PUBREC] = sender_on_pubrec,         [PACKET_PUBREL] = publish_on_pubrel,
+    [PACKET_PUBCOMP] = sender_on_pubcomp,       [PACKET_SUBSCRIBE] = subscribe_receive,
     [PACKET_UNSUBSCRIBE] = unsubscribe_receive, [PACKET_PINGREQ] = on_pingreq,
-    [PACKET_DISCONNECT] = on_disconnect,    [PACKET_AUTH] = auth_receive,
+    [PACKET_DISCONNECT] = on_disconnect,        [PACKET_AUTH] = auth_receive,
 };
 
 static void dispatch(struct connection *connection, const struct packet_frame *frame)
 {
     if (connection->is_traced) {
         trace_packet(connection, TRACE_FROM_CLIENT,
-                     (struct bytes){frame->body.at + frame->body.length - frame->total_bytes, frame->total_bytes});
+                     (struct bytes){frame->body.at + frame->body.length - frame->total_bytes,
+                                    frame->total_bytes});
     }
     if (connection->state == CONNECTION_ACTIVE) {
         packet_handler *handler = handlers[frame->type];
         if (handler) {
             handler(connection, frame);
         } else {
-            connection_fail(connection, REASON_PROTOCOL_ERROR, "packet type not allowed from a client");
+            connection_fail(connection, REASON_PROTOCOL_ERROR,
+                            "packet type not allowed from a client");
         }
     } else if (connection->state == CONNECTION_WAITING && frame->type == PACKET_CONNECT) {
         connect_receive(connection, frame);
     } else if (connection->state == CONNECTION_AUTHENTICATING && frame->type == PACKET_AUTH) {
         auth_receive(connection, frame);
     } else {
-        connection_fail(connection, REASON_PROTOCOL_ERROR, "the first packet must be CONNECT"); /* 3.1.0-1 */
+        connection_fail(connection, REASON_PROTOCOL_ERROR,
+                        "the first packet must be CONNECT"); /* 3.1.0-1 */
     }
 }
 
@@ -189,7 +202,8 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
 
     while (consumed < length && !connection->is_paused && connection->state != CONNECTION_ENDED) {
         struct packet_frame frame;
-        int r = packet_frame_find((struct bytes){bytes + consumed, length - consumed}, packet_limit(connection), &frame);
+        int r = packet_frame_find((struct bytes){bytes + consumed, length - consumed},
+                                  packet_limit(connection), &frame);
         if (r == 0) {
             if (frame.total_bytes > length - consumed) {
                 stream_expect(connection->stream, frame.total_bytes);
@@ -197,7 +211,9 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
             break;
         }
         if (r < 0) {
-            connection_fail(connection, (uint8_t)-r, r == -REASON_PACKET_TOO_LARGE ? "packet too large" : "malformed header");
+            connection_fail(connection, (uint8_t)-r,
+                            r == -REASON_PACKET_TOO_LARGE ? "packet too large"
+                                                          : "malformed header");
             break;
         }
         consumed += frame.total_bytes;
@@ -230,7 +246,8 @@ static const struct stream_events stream_events = {on_bytes, on_drained, on_end}
 
 /* ---- life ---- */
 
-struct connection *connection_new(struct broker *broker, struct stream *stream, const char *trusted_name)
+struct connection *connection_new(struct broker *broker, struct stream *stream,
+                                  const char *trusted_name)
 {
     struct connection *connection = g_new0(struct connection, 1);
 
@@ -238,7 +255,8 @@ struct connection *connection_new(struct broker *broker, struct stream *stream, 
     connection->stream = stream;
     connection->trusted_name = g_strdup(trusted_name);
     connection->packet_bytes_max = UINT32_MAX;
-    connection->number = state_connection_number(broker->options.node_id, broker->options.epoch, ++broker->last_connection);
+    connection->number = state_connection_number(broker->options.node_id, broker->options.epoch,
+                                                 ++broker->last_connection);
     connection->last_packet_ms = loop_now_ms(broker->loop);
     list_append(&broker->connections, &connection->link);
     list_init(&connection->deadline_link);
@@ -249,7 +267,8 @@ struct connection *connection_new(struct broker *broker, struct stream *stream, 
     list_init(&connection->holding);
     broker->connection_count++;
     broker->counters.connections_total++;
-    connection->deadline_ms = connection->last_packet_ms + broker->settings->connect_timeout_s * 1000ull;
+    connection->deadline_ms =
+        connection->last_packet_ms + broker->settings->connect_timeout_s * 1000ull;
     wheel_set(&broker->deadlines, &connection->deadline_link, connection->deadline_ms);
     stream_start(stream, &stream_events, connection);
     return connection;
@@ -290,7 +309,8 @@ static void leave_session(struct connection *connection, bool was_open)
 {
     struct broker *broker = connection->broker;
 
-    outbox_propose_acknowledgements(connection); /* refused ones are lost: the client acknowledges the repetitions */
+    outbox_propose_acknowledgements(
+        connection); /* refused ones are lost: the client acknowledges the repetitions */
     list_remove(&connection->acknowledge_link);
     outbox_free(TAKE(connection->outbox));
     if (was_open && (connection->is_persistent || connection->has_will) && !broker->is_stopping) {
@@ -315,10 +335,12 @@ void connection_end(struct connection *connection, uint8_t reason, const char *t
     if (reason != 0) {
         send_disconnect(connection, reason, text);
     }
-    bool was_open = connection->state == CONNECTION_ACTIVE || connection->state == CONNECTION_OPENING;
+    bool was_open =
+        connection->state == CONNECTION_ACTIVE || connection->state == CONNECTION_OPENING;
     struct bytes client_id = connection_client_id(connection);
     if (client_id.length > 0 && was_open) {
-        log_debug("client left", "client=%.*s reason=%s", (int)client_id.length, client_id.at, reason_to_string(reason));
+        log_debug("client left", "client=%.*s reason=%s", (int)client_id.length, client_id.at,
+                  reason_to_string(reason));
     }
     if (connection->state != CONNECTION_WAITING) {
         connect_forget(connection);
@@ -339,8 +361,8 @@ void connection_fail(struct connection *connection, uint8_t reason, const char *
 {
     struct bytes client_id = connection_client_id(connection);
 
-    log_info("client broke the protocol", "client=%.*s reason=0x%02x error=\"%s\"", (int)client_id.length,
-             client_id.at ? (const char *)client_id.at : "", reason, text);
+    log_info("client broke the protocol", "client=%.*s reason=0x%02x error=\"%s\"",
+             (int)client_id.length, client_id.at ? (const char *)client_id.at : "", reason, text);
     if (connection->state == CONNECTION_AUTHENTICATING || connection->state == CONNECTION_WAITING) {
         connect_refuse(connection, reason, text);
         return;

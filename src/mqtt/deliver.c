@@ -1,13 +1,13 @@
-/* Routes to deliveries; see deliver.h. Share groups may have members in both stores: a member is drawn among all of them, connected ones
- * first, in proportion to how many each store has. */
+/* Routes to deliveries; see deliver.h. Share groups may have members in both stores: a member is
+ * drawn among all of them, connected ones first, in proportion to how many each store has. */
 #include "mqtt/deliver.h"
 #include "base/clock.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connection.h"
 #include "mqtt/flow.h"
-#include "session/route_cache.h"
 #include "mqtt/sender.h"
 #include "session/route.h"
+#include "session/route_cache.h"
 #include "topic/name.h"
 
 /* ---- share groups ---- */
@@ -35,8 +35,10 @@ static struct share *find_same(const struct route *route, const struct share *sh
     return NULL;
 }
 
-/* `first` and `second` are one group in the two stores; either may be NULL. An offline member is taken only for what is queued (QoS > 0). */
-static struct subscription *choose(struct broker *broker, struct share *first, struct share *second, uint8_t qos)
+/* `first` and `second` are one group in the two stores; either may be NULL. An offline member is
+ * taken only for what is queued (QoS > 0). */
+static struct subscription *choose(struct broker *broker, struct share *first, struct share *second,
+                                   uint8_t qos)
 {
     uint32_t first_count = first ? share_member_count(first) : 0;
     uint32_t all = first_count + (second ? share_member_count(second) : 0);
@@ -45,7 +47,8 @@ static struct subscription *choose(struct broker *broker, struct share *first, s
         first = second;
         second = swap;
     }
-    bool (*const preferences[])(void *, const struct subscription *) = {is_ready, is_connected, NULL};
+    bool (*const preferences[])(void *, const struct subscription *) = {is_ready, is_connected,
+                                                                        NULL};
     unsigned preference_count = qos > 0 ? 3 : 2;
 
     for (unsigned i = 0; i < preference_count; i++) {
@@ -67,7 +70,8 @@ static void add_choice(struct share_choices *choices, struct subscription *membe
     }
 }
 
-void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos, struct share_choices *choices)
+void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos,
+                           struct share_choices *choices)
 {
     choices->count = 0;
     for (uint32_t i = 0; i < routes->live.share_count; i++) {
@@ -82,8 +86,8 @@ void deliver_choose_shares(struct broker *broker, const struct routes *routes, u
     }
 }
 
-bool deliver_needs_log(struct broker *broker, const struct publication *publication, const struct routes *routes,
-                       const struct share_choices *choices)
+bool deliver_needs_log(struct broker *broker, const struct publication *publication,
+                       const struct routes *routes, const struct share_choices *choices)
 {
     if (publication->qos == 0) {
         return false;
@@ -102,7 +106,8 @@ bool deliver_needs_log(struct broker *broker, const struct publication *publicat
     return false;
 }
 
-struct state_share_target *deliver_share_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count)
+struct state_share_target *
+deliver_share_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count)
 {
     struct state_share_target *targets = NULL;
 
@@ -132,7 +137,8 @@ void deliver_free_targets(struct state_share_target *targets, uint32_t count)
 
 /* ---- delivering ---- */
 
-static void to_target(struct broker *broker, struct publication *publication, const struct route_target *target)
+static void to_target(struct broker *broker, struct publication *publication,
+                      const struct route_target *target)
 {
     struct connection *to = target->session->connection;
     uint8_t qos = MIN(publication->qos, target->qos);
@@ -142,10 +148,12 @@ static void to_target(struct broker *broker, struct publication *publication, co
     if (!to || (!is_live && qos > 0)) {
         return; /* offline, or it comes by way of the log */
     }
-    sender_deliver(to, publication, qos, publication->retain && target->retain_as_published, target->subscription_ids);
+    sender_deliver(to, publication, qos, publication->retain && target->retain_as_published,
+                   target->subscription_ids);
 }
 
-static void to_member(struct broker *broker, struct publication *publication, const struct subscription *member)
+static void to_member(struct broker *broker, struct publication *publication,
+                      const struct subscription *member)
 {
     uint32_t ids[2] = {1, member->options.subscription_id};
     struct route_target target = {
@@ -158,8 +166,8 @@ static void to_member(struct broker *broker, struct publication *publication, co
 }
 
 /* The publisher's own session: without those of its subscriptions that are no-local. */
-static void to_self(struct broker *broker, struct publication *publication, const struct route *route,
-                    const struct route_target *target)
+static void to_self(struct broker *broker, struct publication *publication,
+                    const struct route *route, const struct route_target *target)
 {
     struct route_target own;
 
@@ -169,11 +177,13 @@ static void to_self(struct broker *broker, struct publication *publication, cons
     }
 }
 
-static void to_route(struct broker *broker, struct publication *publication, const struct route *route)
+static void to_route(struct broker *broker, struct publication *publication,
+                     const struct route *route)
 {
     for (uint32_t i = 0; i < route->target_count; i++) {
         const struct route_target *target = &route->targets[i];
-        if (target->has_no_local && bytes_equal(session_client_id(target->session), publication->publisher)) {
+        if (target->has_no_local &&
+            bytes_equal(session_client_id(target->session), publication->publisher)) {
             to_self(broker, publication, route, target);
         } else {
             to_target(broker, publication, target);
@@ -181,8 +191,8 @@ static void to_route(struct broker *broker, struct publication *publication, con
     }
 }
 
-void deliver_now(struct broker *broker, struct publication *publication, const struct routes *routes,
-                 const struct share_choices *choices)
+void deliver_now(struct broker *broker, struct publication *publication,
+                 const struct routes *routes, const struct share_choices *choices)
 {
     to_route(broker, publication, &routes->live);
     to_route(broker, publication, &routes->persistent);
@@ -191,14 +201,16 @@ void deliver_now(struct broker *broker, struct publication *publication, const s
     }
 }
 
-static bool is_served(struct share *share, const struct state_share_target *targets, uint32_t target_count)
+static bool is_served(struct share *share, const struct state_share_target *targets,
+                      uint32_t target_count)
 {
     struct bytes name = share_name(share);
     struct bytes filter = share_filter(share);
 
     for (uint32_t i = 0; i < target_count; i++) {
         struct bytes target = targets[i].filter; /* $share/NAME/FILTER */
-        if (target.length == 7 + name.length + 1 + filter.length && memcmp(target.at + 7, name.at, name.length) == 0 &&
+        if (target.length == 7 + name.length + 1 + filter.length &&
+            memcmp(target.at + 7, name.at, name.length) == 0 &&
             memcmp(target.at + 7 + name.length + 1, filter.at, filter.length) == 0) {
             return true;
         }
@@ -206,8 +218,8 @@ static bool is_served(struct share *share, const struct state_share_target *targ
     return false;
 }
 
-void deliver_committed(struct broker *broker, struct publication *publication, const struct state_share_target *targets,
-                       uint32_t target_count)
+void deliver_committed(struct broker *broker, struct publication *publication,
+                       const struct state_share_target *targets, uint32_t target_count)
 {
     struct routes *routes = route_cache_find(&broker->routes, publication->topic, TOPIC_BYTES_MAX);
 
@@ -218,7 +230,8 @@ void deliver_committed(struct broker *broker, struct publication *publication, c
     to_route(broker, publication, &routes->persistent);
     for (uint32_t i = 0; i < routes->live.share_count; i++) {
         if (!is_served(routes->live.shares[i], targets, target_count)) {
-            struct subscription *member = choose(broker, routes->live.shares[i], NULL, publication->qos);
+            struct subscription *member =
+                choose(broker, routes->live.shares[i], NULL, publication->qos);
             if (member) {
                 to_member(broker, publication, member);
             }

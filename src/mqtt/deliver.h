@@ -1,4 +1,5 @@
-/* From a publication to its subscribers: the live ones at once, those in the replicated state as far as the log does not do it. */
+/* From a publication to its subscribers: the live ones at once, those in the replicated state as
+ * far as the log does not do it. */
 #pragma once
 
 #include "mqtt/publication.h"
@@ -7,24 +8,29 @@
 struct broker;
 struct routes;
 
-/* The member of each share group that gets this message (MQTT 5, 4.8.2): chosen once, before it is known whether the log is needed. */
+/* The member of each share group that gets this message (MQTT 5, 4.8.2): chosen once, before it is
+ * known whether the log is needed. */
 #define SHARE_CHOICES_MAX 64
 struct share_choices {
     struct subscription *members[SHARE_CHOICES_MAX];
     uint32_t count;
 };
-void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos, struct share_choices *choices);
-/* Those of them that the log serves, for the command: caller frees with deliver_free_targets. NULL and 0 when there are none. */
-struct state_share_target *deliver_share_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count);
+void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos,
+                           struct share_choices *choices);
+/* Those of them that the log serves, for the command: caller frees with deliver_free_targets. NULL
+ * and 0 when there are none. */
+struct state_share_target *
+deliver_share_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count);
 void deliver_free_targets(struct state_share_target *targets, uint32_t count);
 /* Is there a subscriber for whom this message must be kept in the log? */
-bool deliver_needs_log(struct broker *broker, const struct publication *publication, const struct routes *routes,
-                       const struct share_choices *choices);
+bool deliver_needs_log(struct broker *broker, const struct publication *publication,
+                       const struct routes *routes, const struct share_choices *choices);
 
-/* To everybody that does not get it by way of the log: live sessions, and connected persistent ones whose QoS comes to 0. Counts into
- * publication->matched and notes a congested subscriber. */
-void deliver_now(struct broker *broker, struct publication *publication, const struct routes *routes,
-                 const struct share_choices *choices);
-/* A committed publication: the same, with share groups that a persistent member already serves (`targets`) left out. */
-void deliver_committed(struct broker *broker, struct publication *publication, const struct state_share_target *targets,
-                       uint32_t target_count);
+/* To everybody that does not get it by way of the log: live sessions, and connected persistent ones
+ * whose QoS comes to 0. Counts into publication->matched and notes a congested subscriber. */
+void deliver_now(struct broker *broker, struct publication *publication,
+                 const struct routes *routes, const struct share_choices *choices);
+/* A committed publication: the same, with share groups that a persistent member already serves
+ * (`targets`) left out. */
+void deliver_committed(struct broker *broker, struct publication *publication,
+                       const struct state_share_target *targets, uint32_t target_count);

@@ -9,7 +9,7 @@
 #include "state/propose.h"
 #include <errno.h>
 
-#define RETRY_MS 5
+#define RETRY_MS         5
 #define RETRY_REFUSED_MS 1000
 
 /* ---- ends of connections ---- */
@@ -25,7 +25,8 @@ static void on_closed(void *owner, uint64_t token, const struct state_result *re
 {
     struct closing *closing = owner;
 
-    if (result->error == -ENOSPC) { /* the disk is full: it stays open in the state until there is room */
+    if (result->error ==
+        -ENOSPC) { /* the disk is full: it stays open in the state until there is room */
         list_append(&closing->broker->closings, &closing->link);
         timer_start(closing->broker->retry_timer, RETRY_REFUSED_MS);
         return;
@@ -98,15 +99,19 @@ static void on_acknowledged(void *owner, uint64_t token, const struct state_resu
 {
     struct acknowledgement *acknowledgement = owner;
     struct broker *broker = acknowledgement->broker;
-    struct connection *connection = g_hash_table_lookup(broker->by_client_id, acknowledgement->client_id);
-    bool is_here = connection && connection->number == acknowledgement->connection_number && connection_is_active(connection);
+    struct connection *connection =
+        g_hash_table_lookup(broker->by_client_id, acknowledgement->client_id);
+    bool is_here = connection && connection->number == acknowledgement->connection_number &&
+                   connection_is_active(connection);
 
     for (uint32_t i = 0; is_here && i < acknowledgement->count; i++) {
         if (result->error == -ENOSPC) {
-            outbox_acknowledge_later(connection, acknowledgement->kind, acknowledgement->packet_ids[i]);
+            outbox_acknowledge_later(connection, acknowledgement->kind,
+                                     acknowledgement->packet_ids[i]);
             timer_start(broker->retry_timer, RETRY_REFUSED_MS);
         } else if (acknowledgement->kind == SESSION_PUBREC && result->error == 0) {
-            connection_send_ack(connection, PACKET_PUBREL, acknowledgement->packet_ids[i], REASON_SUCCESS);
+            connection_send_ack(connection, PACKET_PUBREL, acknowledgement->packet_ids[i],
+                                REASON_SUCCESS);
         }
     }
     if (is_here && acknowledgement->kind != SESSION_PUBREC && result->error == 0) {
@@ -116,11 +121,13 @@ static void on_acknowledged(void *owner, uint64_t token, const struct state_resu
     g_free(acknowledgement);
 }
 
-int durable_acknowledge(struct connection *connection, enum session_ack kind, const uint16_t *packet_ids, uint32_t count)
+int durable_acknowledge(struct connection *connection, enum session_ack kind,
+                        const uint16_t *packet_ids, uint32_t count)
 {
     struct broker *broker = connection->broker;
     struct bytes id = session_client_id(connection->session);
-    struct acknowledgement *acknowledgement = g_malloc0(sizeof *acknowledgement + count * sizeof *packet_ids);
+    struct acknowledgement *acknowledgement =
+        g_malloc0(sizeof *acknowledgement + count * sizeof *packet_ids);
 
     acknowledgement->broker = broker;
     acknowledgement->connection_number = connection->number;
@@ -151,9 +158,9 @@ void durable_stall(struct broker *broker, struct list *stalled_link)
 
 static bool retry_acknowledgements(struct broker *broker)
 {
-    list_for_each_safe(link, &broker->acknowledging)
-    {
-        if (!outbox_propose_acknowledgements(list_entry(link, struct connection, acknowledge_link))) {
+    list_for_each_safe(link, &broker->acknowledging) {
+        if (!outbox_propose_acknowledgements(
+                list_entry(link, struct connection, acknowledge_link))) {
             return false;
         }
     }
@@ -163,7 +170,8 @@ static bool retry_acknowledgements(struct broker *broker)
 void durable_on_retry(void *owner)
 {
     struct broker *broker = owner;
-    bool is_done = retry_closings(broker) && retry_acknowledgements(broker) && ingest_retry_all(broker);
+    bool is_done =
+        retry_closings(broker) && retry_acknowledgements(broker) && ingest_retry_all(broker);
 
     if (!is_done && !timer_is_active(broker->retry_timer)) {
         timer_start(broker->retry_timer, RETRY_MS);

@@ -1,4 +1,5 @@
-/* Holding publishers back; see flow.h. `broker.congested` is in order of congested_since_ms, so one timer at its head is enough. */
+/* Holding publishers back; see flow.h. `broker.congested` is in order of congested_since_ms, so one
+ * timer at its head is enough. */
 #include "mqtt/flow.h"
 #include "base/log.h"
 #include "loop/loop.h"
@@ -14,20 +15,22 @@ static uint64_t waiting_deliveries(const struct connection *subscriber)
     return end > subscriber->next_sequence ? end - subscriber->next_sequence : 0;
 }
 
-/* A persistent session's queue may be shorter than what a live one may hold: publishers are held at half of it. */
+/* A persistent session's queue may be shorter than what a live one may hold: publishers are held at
+ * half of it. */
 static uint32_t waiting_max(const struct connection *subscriber)
 {
     const struct settings *settings = subscriber->broker->settings;
 
-    return subscriber->is_persistent ? MIN(settings->live_queue_messages_max, settings->queue_messages_max / 2 + 1)
-                                     : settings->live_queue_messages_max;
+    return subscriber->is_persistent
+               ? MIN(settings->live_queue_messages_max, settings->queue_messages_max / 2 + 1)
+               : settings->live_queue_messages_max;
 }
 
 static bool is_over(const struct connection *subscriber)
 {
     return waiting_deliveries(subscriber) >= waiting_max(subscriber) ||
-           (subscriber->session &&
-            subscriber->session->deliveries.bytes >= subscriber->broker->settings->live_queue_bytes_max);
+           (subscriber->session && subscriber->session->deliveries.bytes >=
+                                       subscriber->broker->settings->live_queue_bytes_max);
 }
 
 static void arm(struct broker *broker)
@@ -36,8 +39,10 @@ static void arm(struct broker *broker)
         timer_stop(broker->slow_timer);
         return;
     }
-    struct connection *first = list_entry(broker->congested.next, struct connection, congested_link);
-    uint64_t wait_ms = first->is_dropping ? broker->settings->slow_subscriber_ms : FLOW_QOS_0_HOLD_MS;
+    struct connection *first =
+        list_entry(broker->congested.next, struct connection, congested_link);
+    uint64_t wait_ms =
+        first->is_dropping ? broker->settings->slow_subscriber_ms : FLOW_QOS_0_HOLD_MS;
     uint64_t due_ms = first->congested_since_ms + wait_ms;
     uint64_t now_ms = loop_now_ms(broker->loop);
     timer_start(broker->slow_timer, due_ms > now_ms ? due_ms - now_ms : 1);
@@ -49,7 +54,8 @@ bool flow_is_congested(struct connection *subscriber)
         return true;
     }
     if (!subscriber->stream ||
-        (stream_pending_bytes(subscriber->stream) < STREAM_HIGH_WATER_BYTES && !is_over(subscriber))) {
+        (stream_pending_bytes(subscriber->stream) < STREAM_HIGH_WATER_BYTES &&
+         !is_over(subscriber))) {
         return false;
     }
     struct broker *broker = subscriber->broker;
@@ -64,7 +70,8 @@ bool flow_is_congested(struct connection *subscriber)
 
 void flow_hold(struct connection *publisher, struct connection *subscriber)
 {
-    if (publisher == subscriber || !list_is_empty(&publisher->held_link) || publisher->state == CONNECTION_ENDED) {
+    if (publisher == subscriber || !list_is_empty(&publisher->held_link) ||
+        publisher->state == CONNECTION_ENDED) {
         return; /* one that publishes to itself would wait for ever */
     }
     list_append(&subscriber->holding, &publisher->held_link);
@@ -75,7 +82,8 @@ void flow_hold(struct connection *publisher, struct connection *subscriber)
 static void release_all(struct connection *subscriber)
 {
     while (!list_is_empty(&subscriber->holding)) {
-        struct connection *publisher = list_entry(subscriber->holding.next, struct connection, held_link);
+        struct connection *publisher =
+            list_entry(subscriber->holding.next, struct connection, held_link);
         list_remove(&publisher->held_link);
         connection_update_reading(publisher);
     }
@@ -86,10 +94,12 @@ void flow_update(struct connection *subscriber)
     if (list_is_empty(&subscriber->congested_link)) {
         return;
     }
-    bool has_drained = (!subscriber->stream || stream_pending_bytes(subscriber->stream) < STREAM_LOW_WATER_BYTES) &&
-                       waiting_deliveries(subscriber) <= waiting_max(subscriber) / 2 &&
-                       (!subscriber->session ||
-                        subscriber->session->deliveries.bytes <= subscriber->broker->settings->live_queue_bytes_max / 2);
+    bool has_drained =
+        (!subscriber->stream ||
+         stream_pending_bytes(subscriber->stream) < STREAM_LOW_WATER_BYTES) &&
+        waiting_deliveries(subscriber) <= waiting_max(subscriber) / 2 &&
+        (!subscriber->session || subscriber->session->deliveries.bytes <=
+                                     subscriber->broker->settings->live_queue_bytes_max / 2);
     if (has_drained) {
         list_remove(&subscriber->congested_link);
         subscriber->is_dropping = false;
@@ -116,8 +126,8 @@ static void start_dropping(struct connection *subscriber)
 static void disconnect_slow(struct connection *subscriber)
 {
     subscriber->broker->counters.slow_disconnects++;
-    log_warning("subscriber too slow, disconnected", "client=%s waiting=%llu", subscriber->session->client_id,
-                (unsigned long long)waiting_deliveries(subscriber));
+    log_warning("subscriber too slow, disconnected", "client=%s waiting=%llu",
+                subscriber->session->client_id, (unsigned long long)waiting_deliveries(subscriber));
     connection_end(subscriber, REASON_QUOTA_EXCEEDED, "too slow: mqtt.slow_subscriber_ms");
 }
 
@@ -126,8 +136,7 @@ void flow_on_timer(void *owner)
     struct broker *broker = owner;
     uint64_t now_ms = loop_now_ms(broker->loop);
 
-    list_for_each_safe(link, &broker->congested)
-    {
+    list_for_each_safe(link, &broker->congested) {
         struct connection *subscriber = list_entry(link, struct connection, congested_link);
         uint64_t since_ms = now_ms - subscriber->congested_since_ms;
         if (!subscriber->is_dropping && since_ms >= FLOW_QOS_0_HOLD_MS) {

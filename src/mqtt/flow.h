@@ -1,8 +1,11 @@
-/* Backpressure: a subscriber that does not keep up holds its publishers back, for a while (design: MQTT, Backpressure).
+/* Backpressure: a subscriber that does not keep up holds its publishers back, for a while (design:
+ * MQTT, Backpressure).
  *
- * A subscriber is congested when its output buffer is above the high-water mark or too many of its deliveries wait. Its publishers are then not
- * read. After FLOW_QOS_0_HOLD_MS only QoS > 0 goes on holding: QoS 0 to it is dropped, and counted. After mqtt.slow_subscriber_ms, if deliveries still wait, it is
- * disconnected. So nothing that was acknowledged is lost to a live subscriber, and one bad client does not stop a house. */
+ * A subscriber is congested when its output buffer is above the high-water mark or too many of its
+ * deliveries wait. Its publishers are then not read. After FLOW_QOS_0_HOLD_MS only QoS > 0 goes on
+ * holding: QoS 0 to it is dropped, and counted. After mqtt.slow_subscriber_ms, if deliveries still
+ * wait, it is disconnected. So nothing that was acknowledged is lost to a live subscriber, and one
+ * bad client does not stop a house. */
 #pragma once
 
 #include "mqtt/connection.h"

@@ -4,7 +4,8 @@
  *    |                                              ^
  *    +-- needs no log: at the head of the line -----+
  *
- * When the log's backlog is full the item stays NEW, the line is `stalled`, and the retry timer comes back to it. */
+ * When the log's backlog is full the item stays NEW, the line is `stalled`, and the retry timer
+ * comes back to it. */
 #include "mqtt/ingest.h"
 #include "base/log.h"
 #include "mqtt/broker_private.h"
@@ -74,13 +75,12 @@ static struct ingest *ingest_of(struct connection *connection)
     return connection->ingest;
 }
 
-/* What was neither acknowledged nor proposed is forgotten with the connection: its client sends it again when it is back, and then it must not
- * come a second time, behind later ones. */
+/* What was neither acknowledged nor proposed is forgotten with the connection: its client sends it
+ * again when it is back, and then it must not come a second time, behind later ones. */
 void ingest_detach(struct ingest *ingest)
 {
     ingest->connection = NULL;
-    list_for_each_safe(link, &ingest->items)
-    {
+    list_for_each_safe(link, &ingest->items) {
         struct ingest_item *item = list_entry(link, struct ingest_item, link);
         if (item->state == ITEM_NEW && item->message->qos > 0) {
             item_free(item);
@@ -100,7 +100,8 @@ static void acknowledge(struct ingest_item *item, uint8_t reason)
     }
 }
 
-/* A refusal has words in MQTT 5 only: an older client gets no acknowledgement and will send it again. */
+/* A refusal has words in MQTT 5 only: an older client gets no acknowledgement and will send it
+ * again. */
 static void settle(struct ingest_item *item, uint8_t reason)
 {
     struct connection *connection = item->ingest->connection;
@@ -116,7 +117,8 @@ static void deliver_item(struct ingest_item *item)
     struct broker *broker = item->ingest->broker;
     struct publication publication;
 
-    publication_from_message(&publication, item->message, bytes_from_string(item->ingest->client_id));
+    publication_from_message(&publication, item->message,
+                             bytes_from_string(item->ingest->client_id));
     publish_deliver(broker, &publication);
     if (item->ingest->connection && publication.congested) {
         flow_hold(item->ingest->connection, publication.congested);
@@ -134,9 +136,11 @@ static void on_applied(void *owner, uint64_t token, const struct state_result *r
     uint8_t reason = result->reason;
 
     if (result->error != 0) {
-        log_warning("publish not kept", "client=%s error=\"%s\"", ingest->client_id, g_strerror(-result->error));
+        log_warning("publish not kept", "client=%s error=\"%s\"", ingest->client_id,
+                    g_strerror(-result->error));
         reason = REASON_QUOTA_EXCEEDED;
-    } else if (reason == REASON_SUCCESS && !result->duplicate && result->matched + ingest->broker->last_commit_matched == 0) {
+    } else if (reason == REASON_SUCCESS && !result->duplicate &&
+               result->matched + ingest->broker->last_commit_matched == 0) {
         reason = REASON_NO_MATCHING_SUBSCRIBERS;
     }
     settle(item, reason);
@@ -172,14 +176,14 @@ static void advance(struct ingest *ingest)
 {
     bool is_at_head = true;
 
-    list_for_each_safe(link, &ingest->items)
-    {
+    list_for_each_safe(link, &ingest->items) {
         struct ingest_item *item = list_entry(link, struct ingest_item, link);
         if (item->state == ITEM_PROPOSED) {
             is_at_head = false;
         } else if (item->needs_log) {
             int r = propose(item);
-            if (r == -EMSGSIZE || r == -ENOSPC) { /* never fits; or the disk is full: said at once */
+            if (r == -EMSGSIZE ||
+                r == -ENOSPC) { /* never fits; or the disk is full: said at once */
                 settle(item, r == -EMSGSIZE ? REASON_PACKET_TOO_LARGE : REASON_QUOTA_EXCEEDED);
                 continue;
             }
@@ -208,8 +212,8 @@ static struct ingest_item *add(struct connection *connection, struct publication
     return item;
 }
 
-void ingest_add(struct connection *connection, struct publication *publication, uint16_t packet_id, bool needs_log,
-                const struct share_choices *choices)
+void ingest_add(struct connection *connection, struct publication *publication, uint16_t packet_id,
+                bool needs_log, const struct share_choices *choices)
 {
     struct ingest_item *item = add(connection, publication);
 
@@ -252,8 +256,7 @@ void ingest_drop_all(struct broker *broker)
     while (!list_is_empty(&broker->stalled)) {
         struct ingest *ingest = list_entry(broker->stalled.next, struct ingest, stalled_link);
         list_remove(&ingest->stalled_link);
-        list_for_each_safe(link, &ingest->items)
-        {
+        list_for_each_safe(link, &ingest->items) {
             struct ingest_item *item = list_entry(link, struct ingest_item, link);
             if (item->state == ITEM_NEW) {
                 item_free(item);

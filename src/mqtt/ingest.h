@@ -1,5 +1,6 @@
-/* Publishes of one client that wait for the log, in the order in which they came. A publish that needs no log stands in line behind one that
- * does, so that a publisher's messages keep their order whichever path each takes. The line outlives its connection: what was received is delivered. */
+/* Publishes of one client that wait for the log, in the order in which they came. A publish that
+ * needs no log stands in line behind one that does, so that a publisher's messages keep their order
+ * whichever path each takes. The line outlives its connection: what was received is delivered. */
 #pragma once
 
 #include "base/list.h"
@@ -9,9 +10,10 @@ struct connection;
 struct ingest;
 struct share_choices;
 
-/* Takes over a publish that needs the log, or that stands behind one. `packet_id` is acknowledged when it is through. */
-void ingest_add(struct connection *connection, struct publication *publication, uint16_t packet_id, bool needs_log,
-                const struct share_choices *choices);
+/* Takes over a publish that needs the log, or that stands behind one. `packet_id` is acknowledged
+ * when it is through. */
+void ingest_add(struct connection *connection, struct publication *publication, uint16_t packet_id,
+                bool needs_log, const struct share_choices *choices);
 /* QoS 0 retained that was delivered already: only the retained table is to be changed. */
 void ingest_add_retained(struct connection *connection, struct publication *publication);
 /* The connection is gone; the line goes on without it. */

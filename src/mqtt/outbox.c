@@ -44,11 +44,13 @@ void outbox_free(struct outbox *outbox)
     g_free(outbox);
 }
 
-bool outbox_add_late(struct connection *connection, struct message *message, bool retain, const uint32_t *ids)
+bool outbox_add_late(struct connection *connection, struct message *message, bool retain,
+                     const uint32_t *ids)
 {
     struct outbox *outbox = outbox_of(connection);
 
-    if (g_queue_get_length(&outbox->late) >= connection->broker->settings->live_queue_messages_max) {
+    if (g_queue_get_length(&outbox->late) >=
+        connection->broker->settings->live_queue_messages_max) {
         return false;
     }
     struct late_message *late = g_new0(struct late_message, 1);
@@ -60,7 +62,8 @@ bool outbox_add_late(struct connection *connection, struct message *message, boo
     return true;
 }
 
-void outbox_add_batch(struct connection *connection, GPtrArray *messages, uint8_t qos, uint32_t subscription_id)
+void outbox_add_batch(struct connection *connection, GPtrArray *messages, uint8_t qos,
+                      uint32_t subscription_id)
 {
     struct retained_batch *batch = g_new0(struct retained_batch, 1);
 
@@ -70,7 +73,8 @@ void outbox_add_batch(struct connection *connection, GPtrArray *messages, uint8_
     list_append(&outbox_of(connection)->batches, &batch->link);
 }
 
-void outbox_acknowledge_later(struct connection *connection, enum session_ack kind, uint16_t packet_id)
+void outbox_acknowledge_later(struct connection *connection, enum session_ack kind,
+                              uint16_t packet_id)
 {
     struct outbox *outbox = outbox_of(connection);
 
@@ -98,7 +102,8 @@ bool outbox_propose_acknowledgements(struct connection *connection)
         if (!ids || ids->len == 0) {
             continue;
         }
-        if (durable_acknowledge(connection, (enum session_ack)kind, (const uint16_t *)(void *)ids->data, ids->len) < 0) {
+        if (durable_acknowledge(connection, (enum session_ack)kind,
+                                (const uint16_t *)(void *)ids->data, ids->len) < 0) {
             return false;
         }
         g_array_set_size(ids, 0);

@@ -1,5 +1,5 @@
-/* What a connection has to send beside the deliveries of its session, and what it has to tell the log; made when first needed. Bounded by
- * mqtt.live_queue_messages_max. */
+/* What a connection has to send beside the deliveries of its session, and what it has to tell the
+ * log; made when first needed. Bounded by mqtt.live_queue_messages_max. */
 #pragma once
 
 #include "mqtt/connection.h"
@@ -15,7 +15,7 @@ struct late_message {
 
 /* Retained messages for one new subscription. */
 struct retained_batch {
-    struct list link; /* in outbox.batches, owned */
+    struct list link;    /* in outbox.batches, owned */
     GPtrArray *messages; /* references */
     uint32_t next;
     uint32_t subscription_id;
@@ -23,22 +23,26 @@ struct retained_batch {
 };
 
 struct outbox {
-    GQueue late;         /* of late_message, owned */
-    struct list batches; /* of retained_batch.link */
-    uint32_t proposed;   /* retained deliveries on their way through the log */
-    GArray *acknowledgements[4]; /* by enum session_ack: uint16_t packet ids to propose; NULL for none */
+    GQueue late;                 /* of late_message, owned */
+    struct list batches;         /* of retained_batch.link */
+    uint32_t proposed;           /* retained deliveries on their way through the log */
+    GArray *acknowledgements[4]; /* by enum session_ack: uint16_t packet ids to propose; NULL for
+                                    none */
 };
 
 struct outbox *outbox_of(struct connection *connection);
 void outbox_free(struct outbox *outbox); /* takes NULL */
 
 /* False when it is full: then the caller drops. Takes a reference. */
-bool outbox_add_late(struct connection *connection, struct message *message, bool retain, const uint32_t *ids);
+bool outbox_add_late(struct connection *connection, struct message *message, bool retain,
+                     const uint32_t *ids);
 /* Takes the array. */
-void outbox_add_batch(struct connection *connection, GPtrArray *messages, uint8_t qos, uint32_t subscription_id);
+void outbox_add_batch(struct connection *connection, GPtrArray *messages, uint8_t qos,
+                      uint32_t subscription_id);
 /* An acknowledgement of a persistent session, proposed with others at the end of the turn. */
 void outbox_acknowledge(struct connection *connection, enum session_ack kind, uint16_t packet_id);
 /* The same, when the retry timer comes round: the log has refused it for now. */
-void outbox_acknowledge_later(struct connection *connection, enum session_ack kind, uint16_t packet_id);
+void outbox_acknowledge_later(struct connection *connection, enum session_ack kind,
+                              uint16_t packet_id);
 /* Hands them to the log. True when none is left over. */
 bool outbox_propose_acknowledgements(struct connection *connection);

@@ -1,10 +1,13 @@
 /* What a client publishes.
  *
- * PUBLISH -> topic (alias) -> may it -> where does it go -> no subscriber needs the log: delivered and acknowledged at once;
- *                                                       -> else into the client's line (ingest.c), acknowledged after commit.
+ * PUBLISH -> topic (alias) -> may it -> where does it go -> no subscriber needs the log: delivered
+ * and acknowledged at once;
+ *                                                       -> else into the client's line (ingest.c),
+ * acknowledged after commit.
  *
- * QoS 2 is delivered on PUBLISH and its packet id remembered until PUBREL (MQTT 5, 4.3.3, method B): in the live session, or in
- * the state together with the message when the publisher's session is persistent. */
+ * QoS 2 is delivered on PUBLISH and its packet id remembered until PUBREL (MQTT 5, 4.3.3, method
+ * B): in the live session, or in the state together with the message when the publisher's session
+ * is persistent. */
 #include "mqtt/publish.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,7 +20,8 @@
 #include "state/propose.h"
 #include "topic/name.h"
 
-/* One publish of this client waits no longer. After a reconnect there may be releases of publishes that this connection never counted. */
+/* One publish of this client waits no longer. After a reconnect there may be releases of publishes
+ * that this connection never counted. */
 static void settle(struct connection *connection)
 {
     if (connection->waiting_publishes > 0) {
@@ -26,12 +30,14 @@ static void settle(struct connection *connection)
     }
 }
 
-void publish_acknowledge(struct connection *connection, uint8_t qos, uint16_t packet_id, uint8_t reason)
+void publish_acknowledge(struct connection *connection, uint8_t qos, uint16_t packet_id,
+                         uint8_t reason)
 {
     if (qos == 1 || reason >= REASON_UNSPECIFIED) {
         settle(connection);
     }
-    if (qos == 2 && reason >= REASON_UNSPECIFIED && connection->session && !connection->is_persistent) {
+    if (qos == 2 && reason >= REASON_UNSPECIFIED && connection->session &&
+        !connection->is_persistent) {
         packet_id_set_remove(&connection->session->received, packet_id);
     }
     connection_send_ack(connection, qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, packet_id, reason);
@@ -39,7 +45,8 @@ void publish_acknowledge(struct connection *connection, uint8_t qos, uint16_t pa
 
 void publish_deliver(struct broker *broker, struct publication *publication)
 {
-    struct routes *routes = route_cache_find(&broker->routes, publication->topic, broker->settings->topic_levels_max);
+    struct routes *routes =
+        route_cache_find(&broker->routes, publication->topic, broker->settings->topic_levels_max);
     struct share_choices choices = {.count = 0};
 
     if (!routes) {
@@ -58,20 +65,25 @@ static bool resolve_alias(struct connection *connection, struct packet_publish *
 {
     const struct settings *settings = connection->broker->settings;
     if (properties_has(&publish->properties, PROPERTY_SUBSCRIPTION_ID)) { /* 3.3.4-6 */
-        connection_fail(connection, REASON_PROTOCOL_ERROR, "subscription identifier in a PUBLISH from a client");
+        connection_fail(connection, REASON_PROTOCOL_ERROR,
+                        "subscription identifier in a PUBLISH from a client");
         return false;
     }
-    uint16_t alias = properties_has(&publish->properties, PROPERTY_TOPIC_ALIAS) ? publish->properties.topic_alias : 0;
+    uint16_t alias = properties_has(&publish->properties, PROPERTY_TOPIC_ALIAS)
+                         ? publish->properties.topic_alias
+                         : 0;
 
     if (alias == 0) {
         if (publish->topic.length == 0) {
-            connection_fail(connection, REASON_PROTOCOL_ERROR, "PUBLISH without topic name and alias");
+            connection_fail(connection, REASON_PROTOCOL_ERROR,
+                            "PUBLISH without topic name and alias");
             return false;
         }
         return true;
     }
     if (alias > settings->topic_alias_max) {
-        connection_fail(connection, REASON_TOPIC_ALIAS_INVALID, "topic alias above mqtt.topic_alias_max");
+        connection_fail(connection, REASON_TOPIC_ALIAS_INVALID,
+                        "topic alias above mqtt.topic_alias_max");
         return false;
     }
     if (!aliases_resolve_incoming(connection, alias, &publish->topic)) {
@@ -96,7 +108,8 @@ static uint8_t check_content(struct connection *connection, const struct packet_
 {
     const struct settings *settings = connection->broker->settings;
 
-    if (publish->properties.has != 0 && properties_has(&publish->properties, PROPERTY_PAYLOAD_FORMAT) &&
+    if (publish->properties.has != 0 &&
+        properties_has(&publish->properties, PROPERTY_PAYLOAD_FORMAT) &&
         publish->properties.payload_format == 1 && !utf8_is_valid(publish->payload)) {
         return REASON_PAYLOAD_FORMAT_INVALID;
     }
@@ -110,28 +123,33 @@ static uint8_t check_content(struct connection *connection, const struct packet_
     if (publish->topic.at[0] == '$' && !connection->trusted_name) {
         return REASON_NOT_AUTHORIZED;
     }
-    if (connection->needs_access_checks && !access_may_publish(connection->broker->access, &connection->identity,
-                                                               session_client_id(connection->session), publish->topic)) {
+    if (connection->needs_access_checks &&
+        !access_may_publish(connection->broker->access, &connection->identity,
+                            session_client_id(connection->session), publish->topic)) {
         return REASON_NOT_AUTHORIZED;
     }
     return 0;
 }
 
-/* Not taken: MQTT 5 is told why; 3.1.1 cannot be, so it is acknowledged and dropped: closing would make devices loop. */
-static void refuse(struct connection *connection, const struct packet_publish *publish, uint8_t reason)
+/* Not taken: MQTT 5 is told why; 3.1.1 cannot be, so it is acknowledged and dropped: closing would
+ * make devices loop. */
+static void refuse(struct connection *connection, const struct packet_publish *publish,
+                   uint8_t reason)
 {
     struct broker *broker = connection->broker;
 
     broker->counters.denied_publishes++;
     log_debug("publish refused", "client=%s reason=0x%02x", connection->session->client_id, reason);
     if (publish->qos > 0) {
-        connection_send_ack(connection, publish->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, publish->packet_id,
+        connection_send_ack(connection, publish->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC,
+                            publish->packet_id,
                             connection->version == PACKET_MQTT_5 ? reason : REASON_SUCCESS);
     }
 }
 
-/* QoS 2: true when this packet id is on its way already, so that the message must not be delivered again. A repetition behind
- * publishes that wait for the log waits with them, so that PUBRECs keep their order (MQTT-4.6.0-3): the state knows it too. */
+/* QoS 2: true when this packet id is on its way already, so that the message must not be delivered
+ * again. A repetition behind publishes that wait for the log waits with them, so that PUBRECs keep
+ * their order (MQTT-4.6.0-3): the state knows it too. */
 static bool is_repeated(struct connection *connection, const struct packet_publish *publish)
 {
     struct session *session = connection->session;
@@ -140,14 +158,16 @@ static bool is_repeated(struct connection *connection, const struct packet_publi
         return false;
     }
     if (connection->ingest) {
-        return !connection->is_persistent; /* of this connection then, and its PUBREC is still to come */
+        return !connection
+                    ->is_persistent; /* of this connection then, and its PUBREC is still to come */
     }
     connection_send_ack(connection, PACKET_PUBREC, publish->packet_id, REASON_SUCCESS);
     return true;
 }
 
 /* Those received and not released; a repetition is none more. */
-static bool has_too_many_received(struct connection *connection, const struct packet_publish *publish)
+static bool has_too_many_received(struct connection *connection,
+                                  const struct packet_publish *publish)
 {
     const struct packet_id_set *received = &connection->session->received;
 
@@ -178,19 +198,22 @@ static void take_properties(struct connection *connection, const struct packet_p
     }
 }
 
-/* A QoS 0 packet without retain flag, alias and expiry goes out as it came in to everybody of the same version. */
+/* A QoS 0 packet without retain flag, alias and expiry goes out as it came in to everybody of the
+ * same version. */
 static void reuse_packet(const struct connection *connection, const struct packet_frame *frame,
                          const struct packet_publish *publish, struct publication *publication)
 {
     bool is_5 = connection->version == PACKET_MQTT_5;
 
-    if (publish->qos == 0 && !publish->retain && publication->properties.length == publish->properties.raw.length) {
-        publication->encoded[is_5] =
-            (struct bytes){frame->body.at + frame->body.length - frame->total_bytes, frame->total_bytes};
+    if (publish->qos == 0 && !publish->retain &&
+        publication->properties.length == publish->properties.raw.length) {
+        publication->encoded[is_5] = (struct bytes){
+            frame->body.at + frame->body.length - frame->total_bytes, frame->total_bytes};
     }
 }
 
-static void acknowledge_delivered(struct connection *connection, const struct packet_publish *publish, uint32_t matched)
+static void acknowledge_delivered(struct connection *connection,
+                                  const struct packet_publish *publish, uint32_t matched)
 {
     if (publish->qos == 2 && !connection->is_persistent) {
         packet_id_set_add(&connection->session->received, publish->packet_id);
@@ -201,8 +224,8 @@ static void acknowledge_delivered(struct connection *connection, const struct pa
     }
 }
 
-static void route(struct connection *connection, const struct packet_publish *publish, struct publication *publication,
-                  struct routes *routes)
+static void route(struct connection *connection, const struct packet_publish *publish,
+                  struct publication *publication, struct routes *routes)
 {
     struct broker *broker = connection->broker;
     struct share_choices choices = {.count = 0};
@@ -210,7 +233,8 @@ static void route(struct connection *connection, const struct packet_publish *pu
     if (routes->live.share_count + routes->persistent.share_count > 0) {
         deliver_choose_shares(broker, routes, publish->qos, &choices);
     }
-    bool needs_log = (publish->qos > 0 && publish->retain) || (publish->qos == 2 && connection->is_persistent) ||
+    bool needs_log = (publish->qos > 0 && publish->retain) ||
+                     (publish->qos == 2 && connection->is_persistent) ||
                      deliver_needs_log(broker, publication, routes, &choices);
     if (publish->qos > 0) {
         connection->waiting_publishes++;
@@ -220,7 +244,8 @@ static void route(struct connection *connection, const struct packet_publish *pu
             packet_id_set_add(&connection->session->received, publish->packet_id);
         }
         bool is_retained_only = publish->retain && publish->qos == 0;
-        ingest_add(connection, publication, publish->packet_id, needs_log || is_retained_only, &choices);
+        ingest_add(connection, publication, publish->packet_id, needs_log || is_retained_only,
+                   &choices);
         connection_update_reading(connection);
         return;
     }
@@ -247,9 +272,11 @@ void publish_receive(struct connection *connection, const struct packet_frame *f
     if (connection->version == PACKET_MQTT_5 && !resolve_alias(connection, &publish)) {
         return;
     }
-    struct routes *routes = route_cache_find(&broker->routes, publish.topic, broker->settings->topic_levels_max);
+    struct routes *routes =
+        route_cache_find(&broker->routes, publish.topic, broker->settings->topic_levels_max);
     if (!routes) {
-        connection_fail(connection, REASON_TOPIC_NAME_INVALID, "topic name is empty, has wildcards or too many levels");
+        connection_fail(connection, REASON_TOPIC_NAME_INVALID,
+                        "topic name is empty, has wildcards or too many levels");
         return;
     }
     broker->counters.publish_received++;
@@ -258,7 +285,8 @@ void publish_receive(struct connection *connection, const struct packet_frame *f
         return;
     }
     if (has_too_many_received(connection, &publish)) {
-        connection_fail(connection, REASON_RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 publishes than the receive maximum");
+        connection_fail(connection, REASON_RECEIVE_MAXIMUM_EXCEEDED,
+                        "more QoS 2 publishes than the receive maximum");
         return;
     }
     uint8_t refusal = check_content(connection, &publish);
@@ -294,16 +322,19 @@ static void complete(struct connection *connection, uint16_t packet_id, bool was
         settle(connection);
     }
     connection_send_ack(connection, PACKET_PUBCOMP, packet_id,
-                        was_there || connection->version != PACKET_MQTT_5 ? REASON_SUCCESS : REASON_PACKET_ID_NOT_FOUND);
+                        was_there || connection->version != PACKET_MQTT_5
+                            ? REASON_SUCCESS
+                            : REASON_PACKET_ID_NOT_FOUND);
 }
 
 static void on_released(void *owner, uint64_t token, const struct state_result *result)
 {
     struct release *release = owner;
-    struct connection *connection = g_hash_table_lookup(release->broker->by_client_id, release->client_id);
+    struct connection *connection =
+        g_hash_table_lookup(release->broker->by_client_id, release->client_id);
 
-    if (connection && connection->number == release->connection_number && connection_is_active(connection) &&
-        result->error == 0) {
+    if (connection && connection->number == release->connection_number &&
+        connection_is_active(connection) && result->error == 0) {
         complete(connection, release->packet_id, result->reason == REASON_SUCCESS);
     }
     g_free(release);
@@ -319,7 +350,8 @@ void publish_on_pubrel(struct connection *connection, const struct packet_frame 
         return;
     }
     if (!connection->is_persistent) {
-        complete(connection, pubrel.packet_id, packet_id_set_remove(&connection->session->received, pubrel.packet_id));
+        complete(connection, pubrel.packet_id,
+                 packet_id_set_remove(&connection->session->received, pubrel.packet_id));
         return;
     }
     struct bytes id = session_client_id(connection->session);
@@ -331,6 +363,7 @@ void publish_on_pubrel(struct connection *connection, const struct packet_frame 
     struct state_completion completion = {on_released, release, 0};
     if (state_propose_release(connection->broker->state, id, pubrel.packet_id, &completion) < 0) {
         g_free(release);
-        connection_end(connection, REASON_SERVER_BUSY, "the log is overloaded"); /* it will say PUBREL again */
+        connection_end(connection, REASON_SERVER_BUSY,
+                       "the log is overloaded"); /* it will say PUBREL again */
     }
 }

@@ -8,6 +8,7 @@ void publish_receive(struct connection *connection, const struct packet_frame *f
 void publish_on_pubrel(struct connection *connection, const struct packet_frame *frame);
 
 /* PUBACK or PUBREC for a publish of this client, which waits no longer. */
-void publish_acknowledge(struct connection *connection, uint8_t qos, uint16_t packet_id, uint8_t reason);
+void publish_acknowledge(struct connection *connection, uint8_t qos, uint16_t packet_id,
+                         uint8_t reason);
 /* Resolves and delivers a publication that needs no log (any more). */
 void publish_deliver(struct broker *broker, struct publication *publication);

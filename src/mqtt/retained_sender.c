@@ -1,6 +1,7 @@
-/* See retained_sender.h. A batch holds references, so a hundred thousand messages cost eight bytes each until they are sent. A message that
- * was replaced meanwhile is skipped: its successor was delivered live. To a persistent session QoS > 0 goes through the log (it must survive);
- * a bounded number is on its way at any time. */
+/* See retained_sender.h. A batch holds references, so a hundred thousand messages cost eight bytes
+ * each until they are sent. A message that was replaced meanwhile is skipped: its successor was
+ * delivered live. To a persistent session QoS > 0 goes through the log (it must survive); a bounded
+ * number is on its way at any time. */
 #include "mqtt/retained_sender.h"
 #include "base/clock.h"
 #include "mqtt/broker_private.h"
@@ -25,7 +26,8 @@ static void unref(void *message)
     message_unref(message);
 }
 
-void retained_sender_add(struct connection *connection, struct bytes filter, uint8_t qos, uint32_t subscription_id)
+void retained_sender_add(struct connection *connection, struct bytes filter, uint8_t qos,
+                         uint32_t subscription_id)
 {
     GPtrArray *messages = g_ptr_array_new_with_free_func(unref);
 
@@ -44,12 +46,13 @@ void retained_sender_add(struct connection *connection, struct bytes filter, uin
 static bool is_still_wanted(struct connection *connection, struct message *message)
 {
     if (message->topic_bytes > 0 && message->body[0] != '$' &&
-        retained_find(state_retained(connection->broker->state), message_topic(message)) != message) {
+        retained_find(state_retained(connection->broker->state), message_topic(message)) !=
+            message) {
         return false;
     }
     return !connection->needs_access_checks ||
-           access_may_receive(connection->broker->access, &connection->identity, session_client_id(connection->session),
-                              message_topic(message));
+           access_may_receive(connection->broker->access, &connection->identity,
+                              session_client_id(connection->session), message_topic(message));
 }
 
 struct proposed {
@@ -61,7 +64,8 @@ struct proposed {
 static void on_proposed(void *owner, uint64_t token, const struct state_result *result)
 {
     struct proposed *proposed = owner;
-    struct connection *connection = g_hash_table_lookup(proposed->broker->by_client_id, proposed->client_id);
+    struct connection *connection =
+        g_hash_table_lookup(proposed->broker->by_client_id, proposed->client_id);
 
     if (connection && connection->number == proposed->connection_number && connection->outbox) {
         connection->outbox->proposed--;
@@ -70,7 +74,8 @@ static void on_proposed(void *owner, uint64_t token, const struct state_result *
     g_free(proposed);
 }
 
-static bool propose(struct connection *connection, const struct retained_batch *batch, struct message *message, uint8_t qos)
+static bool propose(struct connection *connection, const struct retained_batch *batch,
+                    struct message *message, uint8_t qos)
 {
     struct bytes id = session_client_id(connection->session);
     struct proposed *proposed = g_malloc0(sizeof *proposed + id.length + 1);
@@ -79,8 +84,8 @@ static bool propose(struct connection *connection, const struct retained_batch *
     proposed->connection_number = connection->number;
     memcpy(proposed->client_id, id.at, id.length);
     struct state_completion completion = {on_proposed, proposed, 0};
-    if (state_propose_send_retained(connection->broker->state, id, message_topic(message), qos, batch->subscription_id,
-                                    &completion) < 0) {
+    if (state_propose_send_retained(connection->broker->state, id, message_topic(message), qos,
+                                    batch->subscription_id, &completion) < 0) {
         g_free(proposed);
         return false;
     }
@@ -88,7 +93,8 @@ static bool propose(struct connection *connection, const struct retained_batch *
     return true;
 }
 
-static bool send_live(struct connection *connection, const struct retained_batch *batch, struct message *message, uint8_t qos)
+static bool send_live(struct connection *connection, const struct retained_batch *batch,
+                      struct message *message, uint8_t qos)
 {
     uint32_t ids[2] = {1, batch->subscription_id};
     struct delivery_ring *ring = &connection->session->deliveries;
@@ -96,14 +102,16 @@ static bool send_live(struct connection *connection, const struct retained_batch
     struct publication publication;
 
     if (qos > 0) {
-        if (connection->next_sequence < delivery_ring_end(ring) || connection->in_flight >= connection->receive_maximum ||
+        if (connection->next_sequence < delivery_ring_end(ring) ||
+            connection->in_flight >= connection->receive_maximum ||
             delivery_ring_push(ring, NULL, qos, true, NULL, 0) < 0) {
             return false;
         }
         flags.packet_id = delivery_packet_id(connection->next_sequence++);
     }
     publication_from_message(&publication, message, (struct bytes){NULL, 0});
-    bool is_sent = writer_publish(connection, &publication, flags, batch->subscription_id != 0 ? ids : NULL);
+    bool is_sent =
+        writer_publish(connection, &publication, flags, batch->subscription_id != 0 ? ids : NULL);
     publication_deinit(&publication);
     if (qos > 0 && is_sent) {
         connection->in_flight++;
@@ -114,7 +122,8 @@ static bool send_live(struct connection *connection, const struct retained_batch
 }
 
 /* False when it has to wait. */
-static bool send_one(struct connection *connection, const struct retained_batch *batch, struct message *message)
+static bool send_one(struct connection *connection, const struct retained_batch *batch,
+                     struct message *message)
 {
     uint8_t qos = MIN(batch->qos, message->qos);
 
@@ -122,7 +131,8 @@ static bool send_one(struct connection *connection, const struct retained_batch 
         return true;
     }
     if (connection->is_persistent && qos > 0) {
-        return connection->outbox->proposed < PROPOSED_MAX && propose(connection, batch, message, qos);
+        return connection->outbox->proposed < PROPOSED_MAX &&
+               propose(connection, batch, message, qos);
     }
     return send_live(connection, batch, message, qos);
 }
@@ -144,7 +154,8 @@ void retained_sender_pump(struct connection *connection)
     struct outbox *outbox = connection->outbox;
 
     while (outbox && !list_is_empty(&outbox->batches)) {
-        struct retained_batch *batch = list_entry(outbox->batches.next, struct retained_batch, link);
+        struct retained_batch *batch =
+            list_entry(outbox->batches.next, struct retained_batch, link);
         if (!pump_batch(connection, batch)) {
             return;
         }

@@ -1,9 +1,11 @@
-/* See sender.h. The session's ring (session/delivery.h) holds what is queued and in flight; here is how far this connection has sent:
+/* See sender.h. The session's ring (session/delivery.h) holds what is queued and in flight; here is
+ * how far this connection has sent:
  *
  *     ring.first ........ next_sequence ........ end
  *       in flight or done      |     waiting
  *
- * A live session's delivery that can go out at once leaves only its packet id in the ring: it is never repeated. */
+ * A live session's delivery that can go out at once leaves only its packet id in the ring: it is
+ * never repeated. */
 #include "mqtt/sender.h"
 #include "base/clock.h"
 #include "mqtt/broker_private.h"
@@ -47,16 +49,19 @@ static void drop(struct connection *to)
     }
 }
 
-static void deliver_qos_0(struct connection *to, struct publication *publication, bool retain, const uint32_t *ids)
+static void deliver_qos_0(struct connection *to, struct publication *publication, bool retain,
+                          const uint32_t *ids)
 {
     struct publish_flags flags = {.retain = retain};
 
     if (has_waiting(to)) {
-        if (to->is_dropping || !outbox_add_late(to, publication_message(publication), retain, ids)) {
+        if (to->is_dropping ||
+            !outbox_add_late(to, publication_message(publication), retain, ids)) {
             drop(to);
         }
     } else if (stream_pending_bytes(to->stream) >= STREAM_HIGH_WATER_BYTES) {
-        if (to->is_dropping || stream_pending_bytes(to->stream) >= to->broker->settings->live_queue_bytes_max) {
+        if (to->is_dropping ||
+            stream_pending_bytes(to->stream) >= to->broker->settings->live_queue_bytes_max) {
             drop(to);
         } else {
             writer_publish(to, publication, flags, ids);
@@ -69,15 +74,16 @@ static void deliver_qos_0(struct connection *to, struct publication *publication
     }
 }
 
-static void deliver_live(struct connection *to, struct publication *publication, uint8_t qos, bool retain,
-                         const uint32_t *ids)
+static void deliver_live(struct connection *to, struct publication *publication, uint8_t qos,
+                         bool retain, const uint32_t *ids)
 {
     struct delivery_ring *ring = &to->session->deliveries;
     bool is_at_once = !has_waiting(to) && has_room(to);
     struct message *message = is_at_once ? NULL : publication_message(publication);
 
     bool keeps_ids = ids && !is_at_once;
-    if (delivery_ring_push(ring, message, qos, retain, keeps_ids ? ids + 1 : NULL, keeps_ids ? ids[0] : 0) < 0) {
+    if (delivery_ring_push(ring, message, qos, retain, keeps_ids ? ids + 1 : NULL,
+                           keeps_ids ? ids[0] : 0) < 0) {
         to->broker->counters.slow_disconnects++;
         connection_end(to, REASON_QUOTA_EXCEEDED, "too many deliveries wait");
         return;
@@ -98,11 +104,13 @@ static void deliver_live(struct connection *to, struct publication *publication,
     }
 }
 
-void sender_deliver(struct connection *to, struct publication *publication, uint8_t qos, bool retain, const uint32_t *ids)
+void sender_deliver(struct connection *to, struct publication *publication, uint8_t qos,
+                    bool retain, const uint32_t *ids)
 {
     if (!to->stream || !connection_is_active(to) ||
-        (to->needs_access_checks && !access_may_receive(to->broker->access, &to->identity, session_client_id(to->session),
-                                                        publication->topic))) {
+        (to->needs_access_checks &&
+         !access_may_receive(to->broker->access, &to->identity, session_client_id(to->session),
+                             publication->topic))) {
         return;
     }
     if (qos == 0) {
@@ -117,8 +125,8 @@ void sender_deliver(struct connection *to, struct publication *publication, uint
 static bool is_allowed(struct connection *connection, const struct message *message)
 {
     return !connection->needs_access_checks ||
-           access_may_receive(connection->broker->access, &connection->identity, session_client_id(connection->session),
-                              message_topic(message));
+           access_may_receive(connection->broker->access, &connection->identity,
+                              session_client_id(connection->session), message_topic(message));
 }
 
 /* Takes it out of the ring as if the client had acknowledged it. */
@@ -134,7 +142,8 @@ static void give_up(struct connection *connection, struct delivery *delivery, ui
     }
 }
 
-static void send_delivery(struct connection *connection, struct delivery *delivery, uint64_t sequence)
+static void send_delivery(struct connection *connection, struct delivery *delivery,
+                          uint64_t sequence)
 {
     struct publication publication;
     struct publish_flags flags = {delivery_packet_id(sequence), delivery->qos, delivery->retain,
@@ -162,7 +171,8 @@ static void send_late(struct connection *connection, uint64_t up_to)
     while (outbox && (late = g_queue_peek_head(&outbox->late)) && late->after_sequence <= up_to) {
         struct publication publication;
         publication_from_message(&publication, late->message, (struct bytes){NULL, 0});
-        writer_publish(connection, &publication, (struct publish_flags){.retain = late->retain}, late->subscription_ids);
+        writer_publish(connection, &publication, (struct publish_flags){.retain = late->retain},
+                       late->subscription_ids);
         publication_deinit(&publication);
         g_queue_pop_head(&outbox->late);
         message_unref(late->message);
@@ -180,7 +190,8 @@ static void send_one(struct connection *connection)
         return;
     }
     if (delivery->state == DELIVERY_RECEIVED) {
-        connection_send_ack(connection, PACKET_PUBREL, delivery_packet_id(sequence), REASON_SUCCESS);
+        connection_send_ack(connection, PACKET_PUBREL, delivery_packet_id(sequence),
+                            REASON_SUCCESS);
         connection->in_flight++;
         return;
     }
@@ -223,20 +234,23 @@ void sender_attach(struct connection *connection)
 
 /* ---- acknowledgements ---- */
 
-/* The delivery in flight that this packet speaks of, or NULL when there is none in a fitting state. */
-static struct delivery *in_flight(struct connection *connection, const struct packet_ack *ack, uint8_t qos, uint8_t state,
-                                  uint64_t *sequence)
+/* The delivery in flight that this packet speaks of, or NULL when there is none in a fitting state.
+ */
+static struct delivery *in_flight(struct connection *connection, const struct packet_ack *ack,
+                                  uint8_t qos, uint8_t state, uint64_t *sequence)
 {
-    struct delivery *delivery = delivery_ring_find(&connection->session->deliveries, ack->packet_id, sequence);
+    struct delivery *delivery =
+        delivery_ring_find(&connection->session->deliveries, ack->packet_id, sequence);
 
-    if (!delivery || *sequence >= connection->next_sequence || delivery->qos != qos || delivery->state != state ||
-        delivery->is_acknowledged) {
+    if (!delivery || *sequence >= connection->next_sequence || delivery->qos != qos ||
+        delivery->state != state || delivery->is_acknowledged) {
         return NULL;
     }
     return delivery;
 }
 
-static bool decode(struct connection *connection, const struct packet_frame *frame, struct packet_ack *ack)
+static bool decode(struct connection *connection, const struct packet_frame *frame,
+                   struct packet_ack *ack)
 {
     int reason = packet_ack_decode(frame, connection->version, ack);
 
@@ -255,9 +269,11 @@ void sender_committed(struct connection *connection, uint32_t count)
     flow_update(connection);
 }
 
-/* A persistent session's delivery is in flight until the log has its end: the state drops nothing within the window of the first that are
- * not done (session_enqueue), so nothing may be sent beyond it. */
-static void finish(struct connection *connection, struct delivery *delivery, uint64_t sequence, enum session_ack kind)
+/* A persistent session's delivery is in flight until the log has its end: the state drops nothing
+ * within the window of the first that are not done (session_enqueue), so nothing may be sent beyond
+ * it. */
+static void finish(struct connection *connection, struct delivery *delivery, uint64_t sequence,
+                   enum session_ack kind)
 {
     if (connection->is_persistent) {
         delivery->is_acknowledged = true;
@@ -296,7 +312,9 @@ void sender_on_pubrec(struct connection *connection, const struct packet_frame *
         bool is_known = in_flight(connection, &ack, 2, DELIVERY_RECEIVED, &sequence) != NULL;
         if (ack.reason < REASON_UNSPECIFIED) {
             connection_send_ack(connection, PACKET_PUBREL, ack.packet_id,
-                                is_known || connection->version != PACKET_MQTT_5 ? REASON_SUCCESS : REASON_PACKET_ID_NOT_FOUND);
+                                is_known || connection->version != PACKET_MQTT_5
+                                    ? REASON_SUCCESS
+                                    : REASON_PACKET_ID_NOT_FOUND);
         }
     } else if (ack.reason >= REASON_UNSPECIFIED) {
         finish(connection, delivery, sequence, SESSION_PUBREC_ERROR);

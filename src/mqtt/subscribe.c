@@ -1,5 +1,6 @@
-/* SUBSCRIBE: each filter is checked and granted by itself; SUBACK goes out when all are decided: at once for live sessions, after the commit for those
- * in the replicated state. Retained messages follow the SUBACK (MQTT 5, 3.3.1.3, 3.8.3.1). */
+/* SUBSCRIBE: each filter is checked and granted by itself; SUBACK goes out when all are decided: at
+ * once for live sessions, after the commit for those in the replicated state. Retained messages
+ * follow the SUBACK (MQTT 5, 3.3.1.3, 3.8.3.1). */
 #include "mqtt/subscribe.h"
 #include "base/log.h"
 #include "mqtt/broker_private.h"
@@ -25,7 +26,8 @@ struct request {
     } filters[];
 };
 
-static struct request *request_new(struct connection *connection, uint8_t answer_type, uint16_t packet_id, unsigned count)
+static struct request *request_new(struct connection *connection, uint8_t answer_type,
+                                   uint16_t packet_id, unsigned count)
 {
     struct request *request = g_malloc0(sizeof *request + count * sizeof request->filters[0]);
 
@@ -70,9 +72,11 @@ static void answer(struct connection *connection, struct request *request)
     for (unsigned i = 0; i < request->count; i++) {
         uint8_t reason = request->filters[i].reason;
         bool is_refused = reason >= REASON_UNSPECIFIED;
-        reasons[i] = is_refused && connection->version != PACKET_MQTT_5 ? REASON_UNSPECIFIED : reason; /* 3.1.1, 3.9.3 */
+        reasons[i] = is_refused && connection->version != PACKET_MQTT_5 ? REASON_UNSPECIFIED
+                                                                        : reason; /* 3.1.1, 3.9.3 */
     }
-    struct packet_suback suback = {.packet_id = request->packet_id, .reasons = {reasons, request->count}};
+    struct packet_suback suback = {.packet_id = request->packet_id,
+                                   .reasons = {reasons, request->count}};
     g_byte_array_set_size(packet, 0);
     packet_suback_encode(request->answer_type, &suback, connection->version, NULL, packet);
     connection_send(connection, packet->data, packet->len);
@@ -87,8 +91,10 @@ static void settle(struct request *request)
     if (--request->open > 0) {
         return;
     }
-    struct connection *connection = g_hash_table_lookup(request->broker->by_client_id, request->client_id);
-    if (connection && connection->number == request->connection_number && connection_is_active(connection)) {
+    struct connection *connection =
+        g_hash_table_lookup(request->broker->by_client_id, request->client_id);
+    if (connection && connection->number == request->connection_number &&
+        connection_is_active(connection)) {
         answer(connection, request);
     }
     request_free(request);
@@ -98,7 +104,9 @@ static void on_subscribed(void *owner, uint64_t token, const struct state_result
 {
     struct request_filter *filter = owner;
 
-    filter->reason = result->error != 0 ? REASON_QUOTA_EXCEEDED : result->reason != 0 ? result->reason : filter->options.qos;
+    filter->reason = result->error != 0    ? REASON_QUOTA_EXCEEDED
+                     : result->reason != 0 ? result->reason
+                                           : filter->options.qos;
     filter->is_granted = filter->reason < REASON_UNSPECIFIED;
     filter->is_new = !result->subscription_existed;
     settle(filter->request);
@@ -114,7 +122,8 @@ static void on_unsubscribed(void *owner, uint64_t token, const struct state_resu
 
 /* ---- one filter ---- */
 
-static uint8_t check_filter(struct connection *connection, const struct packet_subscription *subscription)
+static uint8_t check_filter(struct connection *connection,
+                            const struct packet_subscription *subscription)
 {
     struct broker *broker = connection->broker;
     struct bytes share, rest = subscription->filter;
@@ -128,7 +137,8 @@ static uint8_t check_filter(struct connection *connection, const struct packet_s
         return REASON_PROTOCOL_ERROR; /* 3.8.3-4 */
     }
     if (connection->needs_access_checks &&
-        !access_may_subscribe(broker->access, &connection->identity, session_client_id(connection->session), rest)) {
+        !access_may_subscribe(broker->access, &connection->identity,
+                              session_client_id(connection->session), rest)) {
         return REASON_NOT_AUTHORIZED;
     }
     return 0;
@@ -150,8 +160,8 @@ static void subscribe_in_state(struct connection *connection, struct request_fil
     struct state_completion completion = {on_subscribed, filter, 0};
     struct bytes text = bytes_from_string(filter->filter);
 
-    if (state_propose_subscribe(request->broker->state, session_client_id(connection->session), text, &filter->options,
-                                &completion) < 0) {
+    if (state_propose_subscribe(request->broker->state, session_client_id(connection->session),
+                                text, &filter->options, &completion) < 0) {
         filter->reason = REASON_QUOTA_EXCEEDED;
         return;
     }
@@ -179,7 +189,8 @@ static bool add_filter(struct connection *connection, struct request *request,
         return false;
     }
     if (filter->reason != 0) {
-        log_info("subscription refused", "client=%s reason=0x%02x", connection->session->client_id, filter->reason);
+        log_info("subscription refused", "client=%s reason=0x%02x", connection->session->client_id,
+                 filter->reason);
     } else if (connection->is_persistent) {
         subscribe_in_state(connection, filter);
     } else {
@@ -199,8 +210,11 @@ void subscribe_receive(struct connection *connection, const struct packet_frame 
         connection_fail(connection, (uint8_t)reason, "malformed SUBSCRIBE");
         return;
     }
-    uint32_t id = properties_has(&packet.properties, PROPERTY_SUBSCRIPTION_ID) ? packet.properties.subscription_id : 0;
-    struct request *request = request_new(connection, PACKET_SUBACK, packet.packet_id, packet.count);
+    uint32_t id = properties_has(&packet.properties, PROPERTY_SUBSCRIPTION_ID)
+                      ? packet.properties.subscription_id
+                      : 0;
+    struct request *request =
+        request_new(connection, PACKET_SUBACK, packet.packet_id, packet.count);
     while (packet_subscribe_next(&packet, connection->version, &subscription)) {
         if (!add_filter(connection, request, &subscription, id)) {
             break;
@@ -218,8 +232,11 @@ static void remove_filter(struct connection *connection, struct request *request
 
     filter->request = request;
     if (!connection->is_persistent) {
-        filter->reason = session_unsubscribe(connection->session, text) ? REASON_SUCCESS : REASON_NO_SUBSCRIPTION_EXISTED;
-    } else if (state_propose_unsubscribe(request->broker->state, session_client_id(connection->session), text,
+        filter->reason = session_unsubscribe(connection->session, text)
+                             ? REASON_SUCCESS
+                             : REASON_NO_SUBSCRIPTION_EXISTED;
+    } else if (state_propose_unsubscribe(request->broker->state,
+                                         session_client_id(connection->session), text,
                                          &completion) < 0) {
         filter->reason = REASON_UNSPECIFIED;
     } else {
@@ -237,7 +254,8 @@ void unsubscribe_receive(struct connection *connection, const struct packet_fram
         connection_fail(connection, (uint8_t)reason, "malformed UNSUBSCRIBE");
         return;
     }
-    struct request *request = request_new(connection, PACKET_UNSUBACK, packet.packet_id, packet.count);
+    struct request *request =
+        request_new(connection, PACKET_UNSUBACK, packet.packet_id, packet.count);
     while (packet_unsubscribe_next(&packet, &filter)) {
         remove_filter(connection, request, filter);
     }

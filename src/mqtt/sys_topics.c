@@ -1,5 +1,6 @@
-/* One table says topic and counter; another the load averages, which are moving averages over 1, 5 and 15 minutes of the counters' growth per
- * minute, decayed by the time that has really passed since they were last looked at. */
+/* One table says topic and counter; another the load averages, which are moving averages over 1, 5
+ * and 15 minutes of the counters' growth per minute, decayed by the time that has really passed
+ * since they were last looked at. */
 #include "mqtt/sys_topics.h"
 #include "base/clock.h"
 #include "loop/loop.h"
@@ -9,7 +10,8 @@
 #include <malloc.h>
 #include <math.h>
 
-#define COUNTER(member) offsetof(struct broker_counters, member), sizeof(((struct broker_counters *)0)->member)
+#define COUNTER(member)                                                                            \
+    offsetof(struct broker_counters, member), sizeof(((struct broker_counters *)0)->member)
 
 static const struct sys_counter {
     const char *topic;
@@ -47,10 +49,14 @@ static const struct sys_load {
     const char *name;
     size_t offset, size;
 } sys_loads[] = {
-    {"bytes/received", COUNTER(bytes_received)},          {"bytes/sent", COUNTER(bytes_sent)},
-    {"connections", COUNTER(connections_total)},          {"messages/received", COUNTER(messages_received)},
-    {"messages/sent", COUNTER(messages_sent)},            {"publish/dropped", COUNTER(publish_dropped)},
-    {"publish/received", COUNTER(publish_received)},      {"publish/sent", COUNTER(publish_sent)},
+    {"bytes/received", COUNTER(bytes_received)},
+    {"bytes/sent", COUNTER(bytes_sent)},
+    {"connections", COUNTER(connections_total)},
+    {"messages/received", COUNTER(messages_received)},
+    {"messages/sent", COUNTER(messages_sent)},
+    {"publish/dropped", COUNTER(publish_dropped)},
+    {"publish/received", COUNTER(publish_received)},
+    {"publish/sent", COUNTER(publish_sent)},
     {"sockets", COUNTER(connections_total)},
 };
 
@@ -69,7 +75,8 @@ static uint64_t value_of(const struct broker_counters *counters, size_t offset, 
 {
     const char *at = (const char *)counters + offset;
 
-    return size == sizeof(uint32_t) ? *(const uint32_t *)(const void *)at : *(const uint64_t *)(const void *)at;
+    return size == sizeof(uint32_t) ? *(const uint32_t *)(const void *)at
+                                    : *(const uint64_t *)(const void *)at;
 }
 
 static void sample(struct sys_topics *sys, const struct broker_counters *counters)
@@ -93,7 +100,8 @@ static void sample(struct sys_topics *sys, const struct broker_counters *counter
 }
 
 /* Calls `fn` with every topic and its value now. */
-static void for_each(struct sys_topics *sys, void (*fn)(void *owner, const char *topic, const char *value), void *owner)
+static void for_each(struct sys_topics *sys,
+                     void (*fn)(void *owner, const char *topic, const char *value), void *owner)
 {
     struct broker_counters counters;
     char topic[128], value[64];
@@ -102,21 +110,25 @@ static void for_each(struct sys_topics *sys, void (*fn)(void *owner, const char 
     sample(sys, &counters);
     g_snprintf(value, sizeof value, "microcloud version %s", sys->broker->options.version);
     fn(owner, "$SYS/broker/version", value);
-    g_snprintf(value, sizeof value, "%" G_GUINT64_FORMAT " seconds", (clock_unix_ms() - counters.started_unix_ms) / 1000);
+    g_snprintf(value, sizeof value, "%" G_GUINT64_FORMAT " seconds",
+               (clock_unix_ms() - counters.started_unix_ms) / 1000);
     fn(owner, "$SYS/broker/uptime", value);
-    g_snprintf(value, sizeof value, "%u", counters.clients_total - MIN(counters.clients_total, counters.clients_connected));
+    g_snprintf(value, sizeof value, "%u",
+               counters.clients_total - MIN(counters.clients_total, counters.clients_connected));
     fn(owner, "$SYS/broker/clients/inactive", value);
     fn(owner, "$SYS/broker/clients/disconnected", value);
     struct mallinfo2 heap = mallinfo2();
     g_snprintf(value, sizeof value, "%zu", heap.uordblks + heap.hblkhd);
     fn(owner, "$SYS/broker/heap/current", value);
     for (unsigned i = 0; i < G_N_ELEMENTS(sys_counters); i++) {
-        g_snprintf(value, sizeof value, "%" G_GUINT64_FORMAT, value_of(&counters, sys_counters[i].offset, sys_counters[i].size));
+        g_snprintf(value, sizeof value, "%" G_GUINT64_FORMAT,
+                   value_of(&counters, sys_counters[i].offset, sys_counters[i].size));
         fn(owner, sys_counters[i].topic, value);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(sys_loads); i++) {
         for (unsigned j = 0; j < G_N_ELEMENTS(load_minutes); j++) {
-            g_snprintf(topic, sizeof topic, "$SYS/broker/load/%s/%umin", sys_loads[i].name, load_minutes[j]);
+            g_snprintf(topic, sizeof topic, "$SYS/broker/load/%s/%umin", sys_loads[i].name,
+                       load_minutes[j]);
             g_snprintf(value, sizeof value, "%.2f", sys->averages[i][j]);
             fn(owner, topic, value);
         }
@@ -136,7 +148,8 @@ static void collect(void *owner, const char *topic, const char *value)
     struct bytes none = {NULL, 0};
 
     if (topic_filter_matches(collecting->filter, bytes_from_string(topic))) {
-        g_ptr_array_add(collecting->messages, message_new(bytes_from_string(topic), none, bytes_from_string(value), 0, true, 0));
+        g_ptr_array_add(collecting->messages, message_new(bytes_from_string(topic), none,
+                                                          bytes_from_string(value), 0, true, 0));
     }
 }
 
@@ -168,11 +181,14 @@ static void publish_value(void *owner, const char *topic, const char *value)
 {
     struct publishing *publishing = owner;
     struct sys_topics *sys = publishing->sys;
-    struct publication publication = {.topic = bytes_from_string(topic), .payload = bytes_from_string(value)};
-    struct routes *routes = route_cache_find(&sys->broker->routes, publication.topic, TOPIC_BYTES_MAX);
+    struct publication publication = {.topic = bytes_from_string(topic),
+                                      .payload = bytes_from_string(value)};
+    struct routes *routes =
+        route_cache_find(&sys->broker->routes, publication.topic, TOPIC_BYTES_MAX);
 
-    if (!routes || routes->live.target_count + routes->live.share_count + routes->persistent.target_count +
-                           routes->persistent.share_count == 0) {
+    if (!routes || routes->live.target_count + routes->live.share_count +
+                           routes->persistent.target_count + routes->persistent.share_count ==
+                       0) {
         return;
     }
     publishing->has_subscriber = true;
@@ -198,7 +214,8 @@ static void on_timer(void *owner)
 
 void sys_topics_on_subscribe(struct broker *broker, struct bytes filter)
 {
-    if (is_about_sys(filter) && !timer_is_active(broker->sys->timer) && broker->settings->sys_interval_s > 0) {
+    if (is_about_sys(filter) && !timer_is_active(broker->sys->timer) &&
+        broker->settings->sys_interval_s > 0) {
         timer_start(broker->sys->timer, broker->settings->sys_interval_s * 1000ull);
     }
 }

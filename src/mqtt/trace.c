@@ -1,4 +1,5 @@
-/* See trace.h and broker_trace_new in broker.h. A connection that nobody traces pays one test of a flag a packet. */
+/* See trace.h and broker_trace_new in broker.h. A connection that nobody traces pays one test of a
+ * flag a packet. */
 #include "mqtt/trace.h"
 #include "mqtt/broker_private.h"
 
@@ -10,7 +11,8 @@ struct broker_trace {
     char client_id[];
 };
 
-void trace_packet(struct connection *connection, enum trace_direction direction, struct bytes packet)
+void trace_packet(struct connection *connection, enum trace_direction direction,
+                  struct bytes packet)
 {
     struct packet_frame frame;
     struct bytes id = connection_client_id(connection);
@@ -20,8 +22,7 @@ void trace_packet(struct connection *connection, enum trace_direction direction,
     }
     g_autofree char *text = packet_frame_describe(&frame, connection->version);
     g_autofree char *line = g_strconcat(direction == TRACE_FROM_CLIENT ? "<- " : "-> ", text, NULL);
-    list_for_each_safe(link, &connection->broker->traces)
-    {
+    list_for_each_safe(link, &connection->broker->traces) {
         struct broker_trace *trace = list_entry(link, struct broker_trace, link);
         if (bytes_equal(bytes_from_string(trace->client_id), id)) {
             trace->fn(trace->owner, line);
@@ -34,9 +35,9 @@ void trace_attach(struct connection *connection)
     struct bytes id = connection_client_id(connection);
 
     connection->is_traced = false;
-    list_for_each(link, &connection->broker->traces)
-    {
-        connection->is_traced |= bytes_equal(bytes_from_string(list_entry(link, struct broker_trace, link)->client_id), id);
+    list_for_each(link, &connection->broker->traces) {
+        connection->is_traced |= bytes_equal(
+            bytes_from_string(list_entry(link, struct broker_trace, link)->client_id), id);
     }
 }
 

@@ -1,5 +1,6 @@
-/* One PUBLISH to one client. Three ways, the cheapest that fits: a QoS 0 packet that was encoded before (often the very one that came
- * in) is copied; a small one is encoded in place in the output; a large one has its head encoded and its payload sent by reference. */
+/* One PUBLISH to one client. Three ways, the cheapest that fits: a QoS 0 packet that was encoded
+ * before (often the very one that came in) is copied; a small one is encoded in place in the
+ * output; a large one has its head encoded and its payload sent by reference. */
 #include "mqtt/writer.h"
 #include "base/clock.h"
 #include "mqtt/aliases.h"
@@ -14,7 +15,8 @@ static void release_message(void *holder)
     message_unref(holder);
 }
 
-static void count(struct connection *to, const struct publication *publication, uint32_t packet_bytes)
+static void count(struct connection *to, const struct publication *publication,
+                  uint32_t packet_bytes)
 {
     struct broker_counters *counters = &to->broker->counters;
 
@@ -25,7 +27,8 @@ static void count(struct connection *to, const struct publication *publication, 
     counters->publish_bytes_sent += publication->payload.length;
 }
 
-static void write_traced(struct connection *to, const struct packet_publish_head *head, const struct publication *publication)
+static void write_traced(struct connection *to, const struct packet_publish_head *head,
+                         const struct publication *publication)
 {
     GByteArray *packet = g_byte_array_sized_new(packet_publish_size(head));
 
@@ -38,8 +41,8 @@ static void write_traced(struct connection *to, const struct packet_publish_head
     g_byte_array_unref(packet);
 }
 
-static void write_large(struct connection *to, const struct packet_publish_head *head, struct publication *publication,
-                        uint32_t size)
+static void write_large(struct connection *to, const struct packet_publish_head *head,
+                        struct publication *publication, uint32_t size)
 {
     uint32_t head_bytes = size - head->payload_bytes;
     GByteArray *scratch = to->broker->scratch;
@@ -49,7 +52,8 @@ static void write_large(struct connection *to, const struct packet_publish_head 
     stream_write(to->stream, scratch->data, head_bytes);
     if (head->payload_bytes >= BY_REFERENCE_BYTES) {
         struct message *message = message_ref(publication_message(publication));
-        stream_write_shared(to->stream, message_payload(message).at, head->payload_bytes, release_message, message);
+        stream_write_shared(to->stream, message_payload(message).at, head->payload_bytes,
+                            release_message, message);
     } else {
         stream_write(to->stream, publication->payload.at, head->payload_bytes);
     }
@@ -78,7 +82,8 @@ static void write_shared_encoding(struct connection *to, const struct packet_pub
             broker->encoded_capacity = 2 * STREAM_RESERVE_BYTES_MAX;
             broker->encoded = g_realloc(broker->encoded, broker->encoded_capacity);
         }
-        uint8_t *at = broker->encoded + (to->version == PACKET_MQTT_5 ? STREAM_RESERVE_BYTES_MAX : 0);
+        uint8_t *at =
+            broker->encoded + (to->version == PACKET_MQTT_5 ? STREAM_RESERVE_BYTES_MAX : 0);
         uint32_t head_bytes = packet_publish_encode(head, at);
         if (head->payload_bytes > 0) {
             memcpy(at + head_bytes, publication->payload.at, head->payload_bytes);
@@ -88,7 +93,8 @@ static void write_shared_encoding(struct connection *to, const struct packet_pub
     stream_write(to->stream, encoded->at, encoded->length);
 }
 
-static bool set_expiry(struct packet_publish_head *head, const struct publication *publication, bool is_begun)
+static bool set_expiry(struct packet_publish_head *head, const struct publication *publication,
+                       bool is_begun)
 {
     if (publication->expires_unix_ms == 0) {
         return true;
@@ -103,10 +109,12 @@ static bool set_expiry(struct packet_publish_head *head, const struct publicatio
     return true;
 }
 
-bool writer_publish(struct connection *to, struct publication *publication, struct publish_flags flags, const uint32_t *ids)
+bool writer_publish(struct connection *to, struct publication *publication,
+                    struct publish_flags flags, const uint32_t *ids)
 {
     bool is_5 = to->version == PACKET_MQTT_5;
-    bool is_plain = flags.qos == 0 && !flags.retain && !(is_5 && (ids || to->alias_maximum > 0 || publication->expires_unix_ms != 0));
+    bool is_plain = flags.qos == 0 && !flags.retain &&
+                    !(is_5 && (ids || to->alias_maximum > 0 || publication->expires_unix_ms != 0));
 
     if (is_plain && publication->encoded[is_5].length > 0 && !to->is_traced &&
         publication->encoded[is_5].length <= to->packet_bytes_max) {
@@ -139,7 +147,8 @@ bool writer_publish(struct connection *to, struct publication *publication, stru
         to->broker->counters.publish_dropped++;
         return false;
     }
-    if (is_5 && to->alias_maximum > 0 && aliases_assign_outgoing(to, publication->topic, &head.topic_alias, &head.topic)) {
+    if (is_5 && to->alias_maximum > 0 &&
+        aliases_assign_outgoing(to, publication->topic, &head.topic_alias, &head.topic)) {
         size = packet_publish_size(&head);
     }
     if (to->is_traced) {

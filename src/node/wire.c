@@ -1,7 +1,9 @@
-/* Joins what never includes each other: listeners and broker, bridges and broker, settings and bridges, the state's due times and the clock.
+/* Joins what never includes each other: listeners and broker, bridges and broker, settings and
+ * bridges, the state's due times and the clock.
  *
- *   wire: access, broker, bridges -> the connections of earlier lives are closed (state_propose_recover) -> the first user -> listeners, API
- *   unwire: listeners and bridges go, clients are told, then the log may stop */
+ *   wire: access, broker, bridges -> the connections of earlier lives are closed
+ * (state_propose_recover) -> the first user -> listeners, API unwire: listeners and bridges go,
+ * clients are told, then the log may stop */
 #include "node/wire.h"
 #include "access/access.h"
 #include "api/api.h"
@@ -24,7 +26,7 @@
 #include <unistd.h>
 
 #define STOP_LINGER_MS 500
-#define TICK_MS_MOST (24 * 3600 * 1000)
+#define TICK_MS_MOST   (24 * 3600 * 1000)
 
 /* ---- time ---- */
 
@@ -85,7 +87,8 @@ static void configure_bridges(struct node *node)
 {
     g_autoptr(GError) error = NULL;
 
-    if (node->is_serving && bridges_configure(node->bridges, state_settings(node->state)->bridges, &error) < 0) {
+    if (node->is_serving &&
+        bridges_configure(node->bridges, state_settings(node->state)->bridges, &error) < 0) {
         log_error("bridges not changed", "error=\"%s\"", error->message);
     }
 }
@@ -133,7 +136,8 @@ static bool listen_mqtt(struct node *node)
                                       .proxy_protocol = expects_proxy};
     struct listener_options local = {.unix_path = node->config.mqtt_socket, .unix_mode = 0660};
 
-    return (node->config.mqtt_port == 0 || listen_on(node, &plain)) && (node->config.mqtts_port == 0 || listen_on(node, &secure)) &&
+    return (node->config.mqtt_port == 0 || listen_on(node, &plain)) &&
+           (node->config.mqtts_port == 0 || listen_on(node, &secure)) &&
            (!node->config.mqtt_socket || listen_on(node, &local));
 }
 
@@ -141,13 +145,15 @@ static bool listen_mqtt(struct node *node)
 
 static char *certificate_file(const struct node *node)
 {
-    return node->config.tls_certificate ? g_strdup(node->config.tls_certificate)
-                                        : g_build_filename(node->config.data, "tls", "server.crt", NULL);
+    return node->config.tls_certificate
+               ? g_strdup(node->config.tls_certificate)
+               : g_build_filename(node->config.data, "tls", "server.crt", NULL);
 }
 
 static char *key_file(const struct node *node)
 {
-    return node->config.tls_key ? g_strdup(node->config.tls_key) : g_build_filename(node->config.data, "tls", "server.key", NULL);
+    return node->config.tls_key ? g_strdup(node->config.tls_key)
+                                : g_build_filename(node->config.data, "tls", "server.key", NULL);
 }
 
 static bool load_tls(struct node *node)
@@ -158,7 +164,8 @@ static bool load_tls(struct node *node)
     struct tls_options options = {.certificate_file = certificate,
                                   .key_file = key,
                                   .ca_file = node->config.tls_ca,
-                                  .require_client_certificate = node->config.require_client_certificate};
+                                  .require_client_certificate =
+                                      node->config.require_client_certificate};
 
     if (!node->config.tls_certificate && access(certificate, F_OK) != 0 &&
         tls_make_self_signed(certificate, key, node->identity.name, &error) < 0) {
@@ -261,7 +268,8 @@ static void serve(void *owner, const char *error)
     node->is_serving = true;
     configure_bridges(node);
     schedule_tick(node);
-    log_info("serving", "node=%s mqtt_port=%d http_port=%d", node->identity.name, node->config.mqtt_port, node->config.http_port);
+    log_info("serving", "node=%s mqtt_port=%d http_port=%d", node->identity.name,
+             node->config.mqtt_port, node->config.http_port);
     print_welcome(node);
     node_notify("READY=1");
 }

@@ -61,9 +61,9 @@ struct session {
     uint16_t receive_maximum; /* of the client; 65535 until it is set */
     uint8_t version;          /* protocol version of the last connection */
     /* Not part of the state: */
-    uint32_t route_at; /* scratch of route.c */
-    void *connection;  /* the shell's connection that is attached on this node, borrowed; NULL for
-                          none */
+    uint32_t route_at;  /* scratch of route.c */
+    void *connection;   /* the shell's connection that is attached on this node, borrowed; NULL for
+                           none */
     uint64_t sent_end;  /* deliveries before it may have been sent (DUP) */
     uint64_t begun_end; /* those before it were sent since this node started: they expire no more */
     uint64_t dropped_first; /* deliveries from here up to dropped_end are DONE: spares drop_oldest
