@@ -72,8 +72,8 @@ static void help_verbs(GString *to, const char *name)
         }
     }
     g_string_append_printf(to, "\n`microcloud %s VERB --help` tells more.\n\nExample:\n", name);
-    g_auto(GStrv) lines = g_strsplit(first->example, "\n", 2);
-    g_string_append_printf(to, "  %s\n", lines[0]);
+    const char *example = first ? first->example : "";
+    g_string_append_printf(to, "  %.*s\n", (int)strcspn(example, "\n"), example);
 }
 
 char *cli_help(const char *name, const char *verb)

@@ -68,10 +68,10 @@ char *websocket_accept_key(struct bytes key)
     }
     g_autofree char *text = g_strndup((const char *)key.at, key.length);
     gsize length;
-    g_autofree uint8_t *decoded = g_base64_decode(text, &length);
     uint8_t digest[20];
     gsize digest_bytes = sizeof digest;
 
+    g_free(g_base64_decode(text, &length)); /* only its length matters: a nonce of 16 bytes */
     if (length != 16) {
         return NULL;
     }

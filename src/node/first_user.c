@@ -71,7 +71,7 @@ void first_user_ensure(struct node *node, void (*fn)(void *owner, const char *er
     }
     g_autofree char *password = read_or_make(path, &error);
     if (!password) {
-        fn(node, error->message);
+        fn(node, error ? error->message : path);
         return;
     }
     g_autofree char *record = password_record_new(password);

@@ -32,6 +32,12 @@ static void many_on_packet(struct load_connection *connection, uint8_t head, con
     }
 }
 
+static void many_begin(struct load_engine *engine, struct many *many)
+{
+    *many = (struct many){0};
+    engine->on_packet = many_on_packet;
+}
+
 static struct load_connection *many_connections(struct load_engine *engine, struct many *many,
                                                 unsigned count)
 {
@@ -40,8 +46,7 @@ static struct load_connection *many_connections(struct load_engine *engine, stru
         list[i].fd = -1;
         list[i].owner = many;
     }
-    *many = (struct many){0};
-    engine->on_packet = many_on_packet;
+    many_begin(engine, many);
     return list;
 }
 
@@ -319,8 +324,9 @@ int load_retained_run(struct load_engine *engine, const struct load_options *opt
                       struct load_result *result)
 {
     struct many many;
-    g_autofree struct load_connection *none = many_connections(engine, &many, 1);
     uint64_t begin_ns = load_now_ns();
+
+    many_begin(engine, &many);
     int r = many_store(engine, options, &many, options->payload_bytes);
     result->steps = options->messages;
     result->stores_per_s = (double)options->messages / ((double)(load_now_ns() - begin_ns) * 1e-9);
