@@ -60,7 +60,7 @@ char *password_record_new(const char *password)
     g_autofree char *scram_salt_text = g_base64_encode(scram_salt, sizeof scram_salt);
     g_autofree char *stored_text = g_base64_encode(keys.stored, sizeof keys.stored);
     g_autofree char *server_text = g_base64_encode(keys.server, sizeof keys.server);
-    return g_strdup_printf("$7$%u$%s$%s scram:%u:%s:%s:%s", ITERATIONS, salt_text, hash_text,
+    return g_strdup_printf("$7$%d$%s$%s scram:%d:%s:%s:%s", ITERATIONS, salt_text, hash_text,
                            SCRAM_ITERATIONS, scram_salt_text, stored_text, server_text);
 }
 

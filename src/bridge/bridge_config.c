@@ -85,9 +85,9 @@ static int parse_direction(const struct text_value *value, uint8_t *direction, G
         [BRIDGE_OUT] = "out", [BRIDGE_IN] = "in", [BRIDGE_BOTH] = "both"};
     const char *text = text_string(value, "out");
 
-    for (uint8_t i = BRIDGE_OUT; i <= BRIDGE_BOTH; i++) {
+    for (int i = BRIDGE_OUT; i <= BRIDGE_BOTH; i++) {
         if (strcmp(names[i], text) == 0) {
-            *direction = i;
+            *direction = (uint8_t)i;
             return 0;
         }
     }

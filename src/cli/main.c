@@ -17,11 +17,11 @@ static bool cli_has_name(const char *name)
 }
 
 /* --help is asked for before "--" and, for commands whose -h is no host, as -h too. */
-static bool cli_wants_help(const struct cli_command *command, int argc, char **argv)
+static bool cli_wants_help(const struct cli_command *command, char **argv)
 {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 ||
-            (strcmp(argv[i], "-h") == 0 &&
+    for (char **at = argv + 1; *at && strcmp(*at, "--") != 0; at++) {
+        if (strcmp(*at, "--help") == 0 ||
+            (strcmp(*at, "-h") == 0 &&
              !(command && (command->takes_host_letter || command->speaks_mqtt)))) {
             return true;
         }
@@ -31,7 +31,7 @@ static bool cli_wants_help(const struct cli_command *command, int argc, char **a
 
 bool cli_is_run(int argc, char **argv)
 {
-    return argc > 1 && strcmp(argv[1], "run") == 0 && !cli_wants_help(NULL, argc - 1, argv + 1);
+    return argc > 1 && strcmp(argv[1], "run") == 0 && !cli_wants_help(NULL, argv + 1);
 }
 
 static int cli_print_help(const char *name, const char *verb)
@@ -116,7 +116,7 @@ static int cli_run_name(const char *name, int argc, char **argv)
     if (!command && verb && (command = cli_command_find(name, verb)) != NULL) {
         taken = 2;
     }
-    if (cli_wants_help(command, argc - taken, argv + taken)) {
+    if (cli_wants_help(command - taken, argv + taken)) {
         return cli_print_help(name, command ? command->verb : NULL);
     }
     return command ? cli_call_command(command, argc - taken, argv + taken)

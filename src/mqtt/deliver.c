@@ -145,8 +145,12 @@ static void to_target(struct broker *broker, struct publication *publication,
     bool is_live = target->session->store == broker->live;
 
     publication->matched++;
-    if (!to || (!is_live && qos > 0)) {
-        return; /* offline, or it comes by way of the log */
+    if (!to) {
+        return;
+    }
+    if (!is_live && qos > 0) { /* it comes by way of the log */
+        publication->congested = flow_is_congested(to) ? to : publication->congested;
+        return;
     }
     sender_deliver(to, publication, qos, publication->retain && target->retain_as_published,
                    target->subscription_ids);

@@ -3,9 +3,9 @@
 #include "base/log.h"
 #include "loop/loop.h"
 #include "mqtt/broker_private.h"
+#include "mqtt/flow.h"
 #include "mqtt/ingest.h"
 #include "mqtt/outbox.h"
-#include "mqtt/sender.h"
 #include "state/propose.h"
 #include <errno.h>
 
@@ -115,7 +115,7 @@ static void on_acknowledged(void *owner, uint64_t token, const struct state_resu
         }
     }
     if (is_here && acknowledgement->kind != SESSION_PUBREC && result->error == 0) {
-        sender_committed(connection, acknowledgement->count);
+        flow_update(connection);
     }
     g_free(acknowledgement->client_id);
     g_free(acknowledgement);

@@ -15,22 +15,31 @@ static uint64_t waiting_deliveries(const struct connection *subscriber)
     return end > subscriber->next_sequence ? end - subscriber->next_sequence : 0;
 }
 
-/* A persistent session's queue may be shorter than what a live one may hold: publishers are held at
- * half of it. */
-static uint32_t waiting_max(const struct connection *subscriber)
+/* A persistent session keeps its queue when its client goes, and then its limits are those of
+ * mqtt.queue_*: publishers are held at half of them, so that what is on its way still fits. */
+static uint64_t limit_of(const struct connection *subscriber, uint64_t live, uint64_t persistent)
+{
+    return subscriber->is_persistent ? MIN(live, persistent / 2 + 1) : live;
+}
+
+static uint64_t waiting_max(const struct connection *subscriber)
 {
     const struct settings *settings = subscriber->broker->settings;
 
-    return subscriber->is_persistent
-               ? MIN(settings->live_queue_messages_max, settings->queue_messages_max / 2 + 1)
-               : settings->live_queue_messages_max;
+    return limit_of(subscriber, settings->live_queue_messages_max, settings->queue_messages_max);
+}
+
+static uint64_t bytes_max(const struct connection *subscriber)
+{
+    const struct settings *settings = subscriber->broker->settings;
+
+    return limit_of(subscriber, settings->live_queue_bytes_max, settings->queue_bytes_max);
 }
 
 static bool is_over(const struct connection *subscriber)
 {
     return waiting_deliveries(subscriber) >= waiting_max(subscriber) ||
-           (subscriber->session && subscriber->session->deliveries.bytes >=
-                                       subscriber->broker->settings->live_queue_bytes_max);
+           (subscriber->session && subscriber->session->deliveries.bytes >= bytes_max(subscriber));
 }
 
 static void arm(struct broker *broker)
@@ -94,12 +103,11 @@ void flow_update(struct connection *subscriber)
     if (list_is_empty(&subscriber->congested_link)) {
         return;
     }
-    bool has_drained =
-        (!subscriber->stream ||
-         stream_pending_bytes(subscriber->stream) < STREAM_LOW_WATER_BYTES) &&
-        waiting_deliveries(subscriber) <= waiting_max(subscriber) / 2 &&
-        (!subscriber->session || subscriber->session->deliveries.bytes <=
-                                     subscriber->broker->settings->live_queue_bytes_max / 2);
+    bool has_drained = (!subscriber->stream ||
+                        stream_pending_bytes(subscriber->stream) < STREAM_LOW_WATER_BYTES) &&
+                       waiting_deliveries(subscriber) <= waiting_max(subscriber) / 2 &&
+                       (!subscriber->session ||
+                        subscriber->session->deliveries.bytes <= bytes_max(subscriber) / 2);
     if (has_drained) {
         list_remove(&subscriber->congested_link);
         subscriber->is_dropping = false;

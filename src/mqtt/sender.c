@@ -129,12 +129,11 @@ static bool is_allowed(struct connection *connection, const struct message *mess
                               session_client_id(connection->session), message_topic(message));
 }
 
-/* Takes it out of the ring as if the client had acknowledged it. */
+/* Takes it out of the ring as if the client had acknowledged it; it was not in flight. */
 static void give_up(struct connection *connection, struct delivery *delivery, uint64_t sequence)
 {
     if (connection->is_persistent) {
         delivery->is_acknowledged = true;
-        connection->in_flight++;
         outbox_acknowledge(connection, delivery->qos == 1 ? SESSION_PUBACK : SESSION_PUBREC_ERROR,
                            delivery_packet_id(sequence));
     } else {
@@ -260,28 +259,22 @@ static bool decode(struct connection *connection, const struct packet_frame *fra
     return reason == 0;
 }
 
-void sender_committed(struct connection *connection, uint32_t count)
-{
-    connection->in_flight -= count;
-    if (has_waiting(connection) || connection->outbox) {
-        sender_schedule(connection);
-    }
-    flow_update(connection);
-}
-
-/* A persistent session's delivery is in flight until the log has its end: the state drops nothing
- * within the window of the first that are not done (session_enqueue), so nothing may be sent beyond
- * it. */
+/* Of a persistent session the log learns it too; until then the delivery keeps its place and its
+ * packet id, but the client's window is free. */
 static void finish(struct connection *connection, struct delivery *delivery, uint64_t sequence,
                    enum session_ack kind)
 {
+    connection->in_flight--;
     if (connection->is_persistent) {
         delivery->is_acknowledged = true;
         outbox_acknowledge(connection, kind, delivery_packet_id(sequence));
     } else {
         delivery_ring_finish(&connection->session->deliveries, sequence);
-        sender_committed(connection, 1);
     }
+    if (has_waiting(connection) || connection->outbox) {
+        sender_schedule(connection);
+    }
+    flow_update(connection);
 }
 
 void sender_on_puback(struct connection *connection, const struct packet_frame *frame)

@@ -18,9 +18,6 @@ void sender_pump(struct connection *connection);
 /* Has it pumped at the end of this turn. */
 void sender_schedule(struct connection *connection);
 
-/* The ends of so many deliveries in flight are in the log: others may follow. */
-void sender_committed(struct connection *connection, uint32_t count);
-
 void sender_on_puback(struct connection *connection, const struct packet_frame *frame);
 void sender_on_pubrec(struct connection *connection, const struct packet_frame *frame);
 void sender_on_pubcomp(struct connection *connection, const struct packet_frame *frame);

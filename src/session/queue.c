@@ -1,17 +1,12 @@
-/* The queue of a session with its limits, and what the client says to it. Beyond a limit expired
- * messages go first; then either the newcomer is refused or, with drop_oldest, the oldest goes that
- * cannot be in flight: while a connection has the session the first `receive_maximum` that are not
- * DONE may be on their way, and must stay as they are (MQTT 5, 4.4, 4.9). */
+/* The queue of a session with its limits, and what the client says to it. While a connection has
+ * the session nothing is dropped: the shell holds the publishers back (mqtt/flow.h), and only the
+ * ring's own end refuses. Without one, beyond a limit expired messages go first; then either the
+ * newcomer is refused or, with drop_oldest, the oldest goes that the client has not received (MQTT
+ * 5, 4.4).
+ */
 #include "session/store_private.h"
 #include <assert.h>
 #include <errno.h>
-
-/* What must stay. */
-struct window {
-    uint64_t end;   /* the first delivery that cannot be in flight */
-    uint64_t bytes; /* of those before it */
-    uint32_t kept;  /* those before it, and what is RECEIVED behind */
-};
 
 /* Past what is known to have been dropped. */
 static uint64_t skip_dropped(const struct session *session, uint64_t sequence)
@@ -28,75 +23,45 @@ static void note_dropped(struct session *session, uint64_t sequence)
     session->dropped_end = sequence + 1;
 }
 
-static struct window window_of(const struct session *session)
-{
-    const struct delivery_ring *ring = &session->deliveries;
-    uint32_t size = session->connection_number != 0 ? session->receive_maximum : 0;
-    struct window window = {.end = ring->first, .kept = ring->received};
-    uint32_t count = 0;
-
-    while (count < size && window.end < delivery_ring_end(ring)) {
-        const struct delivery *delivery = delivery_ring_at(ring, window.end);
-        if (delivery->state == DELIVERY_DONE) {
-            window.end = MAX(skip_dropped(session, window.end), window.end + 1);
-            continue;
-        }
-        window.bytes += delivery->message ? message_bytes(delivery->message) : 0;
-        window.kept += delivery->state != DELIVERY_RECEIVED;
-        window.end++;
-        count++;
-    }
-    return window;
-}
-
-static bool is_over(const struct session_limits *limits, uint64_t messages, uint64_t bytes,
-                    const struct message *message)
-{
-    return messages + 1 > limits->queue_messages_max ||
-           bytes + message_bytes(message) > limits->queue_bytes_max;
-}
-
 static bool is_queue_over(const struct session *session, const struct message *message)
-{
-    return is_over(&session->store->limits, session->deliveries.waiting, session->deliveries.bytes,
-                   message);
-}
-
-bool session_is_full(const struct session *session, const struct message *message)
 {
     const struct session_limits *limits = &session->store->limits;
     const struct delivery_ring *ring = &session->deliveries;
 
-    if (ring->count >= DELIVERY_RING_MAX && session->connection_number != 0) {
-        return true;
+    if (session->connection_number != 0) {
+        return ring->count >= DELIVERY_RING_MAX;
     }
-    if (!is_queue_over(session, message)) {
-        return false;
-    }
-    if (limits->queue_refuse) {
-        return true;
-    }
-    struct window window = window_of(session);
-    return is_over(limits, window.kept, window.bytes, message);
+    return ring->waiting + 1 > limits->queue_messages_max ||
+           ring->bytes + message_bytes(message) > limits->queue_bytes_max;
 }
 
-/* Drops what has expired and cannot be in flight. `ring->expiry` spares most looks: none of those
- * beyond the window expires before. It was found with the window of one connection, so another
- * looks anew: what is dropped must not depend on when somebody looked. */
+/* What the client has received stays: its ids are taken, though no message is held any more. */
+static bool is_room_possible(const struct session *session, const struct message *message)
+{
+    const struct session_limits *limits = &session->store->limits;
+
+    return session->connection_number == 0 && !limits->queue_refuse &&
+           session->deliveries.received + 1 <= limits->queue_messages_max &&
+           message_bytes(message) <= limits->queue_bytes_max;
+}
+
+bool session_is_full(const struct session *session, const struct message *message)
+{
+    return is_queue_over(session, message) && !is_room_possible(session, message);
+}
+
+/* `ring->expiry` spares most looks: none that waits expires before. */
 static void drop_expired(struct session *session, uint64_t now_unix_ms)
 {
     struct delivery_ring *ring = &session->deliveries;
-    bool is_unknown =
-        session->expiry_connection != 0 && session->expiry_connection != session->connection_number;
 
-    if (!is_unknown && (ring->expiry == 0 || ring->expiry > now_unix_ms)) {
+    if (session->connection_number != 0 || ring->expiry == 0 || ring->expiry > now_unix_ms) {
         return;
     }
     uint64_t next = 0, end = delivery_ring_end(ring);
-    for (uint64_t i = window_of(session).end; i < end; i = MAX(skip_dropped(session, i), i + 1)) {
+    for (uint64_t i = ring->first; i < end; i = skip_dropped(session, MAX(i + 1, ring->first))) {
         const struct delivery *delivery = delivery_ring_at(ring, i);
-        if (!delivery || delivery->state != DELIVERY_WAITING || !delivery->message ||
-            delivery->message->expires_unix_ms == 0) {
+        if (delivery->state != DELIVERY_WAITING || delivery->message->expires_unix_ms == 0) {
             continue;
         }
         uint64_t expires_unix_ms = delivery->message->expires_unix_ms;
@@ -107,16 +72,16 @@ static void drop_expired(struct session *session, uint64_t now_unix_ms)
         }
     }
     ring->expiry = next;
-    session->expiry_connection = session->connection_number;
 }
 
 /* True when something was dropped. */
-static bool drop_oldest(struct session *session, uint64_t from, const struct message *message)
+static bool drop_oldest(struct session *session, const struct message *message)
 {
     struct delivery_ring *ring = &session->deliveries;
     uint64_t dropped = 0, end = delivery_ring_end(ring);
 
-    for (uint64_t i = skip_dropped(session, from); i < end && is_queue_over(session, message);
+    for (uint64_t i = skip_dropped(session, ring->first);
+         i < end && is_queue_over(session, message);
          i = skip_dropped(session, MAX(i + 1, ring->first))) {
         uint8_t state = delivery_ring_at(ring, i)->state;
         if (state == DELIVERY_WAITING) {
@@ -134,7 +99,6 @@ static bool drop_oldest(struct session *session, uint64_t from, const struct mes
 int session_enqueue(struct session *session, struct message *message, uint8_t qos, bool retain,
                     const uint32_t *ids, uint32_t id_count, uint64_t now_unix_ms)
 {
-    const struct session_limits *limits = &session->store->limits;
     struct delivery_ring *ring = &session->deliveries;
     bool has_dropped = false;
 
@@ -143,30 +107,20 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
         drop_expired(session, now_unix_ms);
     }
     if (is_queue_over(session, message)) {
-        struct window window = window_of(session);
-        if (limits->queue_refuse) {
+        if (!is_room_possible(session, message)) {
+            session->dropped_messages += !session->store->limits.queue_refuse;
             return -ENOBUFS;
         }
-        if (!is_over(limits, window.kept, window.bytes, message)) {
-            has_dropped = drop_oldest(session, window.end, message);
-        }
+        has_dropped = drop_oldest(session, message);
     }
-    if (is_queue_over(session, message)) { /* the rest may be in flight */
-        session->dropped_messages++;
-        return -ENOBUFS;
-    }
-    if (ring->count >= DELIVERY_RING_MAX && session->connection_number == 0) {
+    if (ring->count >= DELIVERY_RING_MAX) { /* offline, or it would be over */
         uint64_t from = delivery_ring_compact(ring);
         session->sent_end = MIN(session->sent_end, from);
         session->begun_end = MIN(session->begun_end, from);
         session->dropped_first = session->dropped_end = 0;
     }
     int r = delivery_ring_push(ring, message, qos, retain, ids, id_count);
-    if (r < 0) {
-        session->dropped_messages += !limits->queue_refuse;
-        return r;
-    }
-    return has_dropped;
+    return r < 0 ? r : has_dropped;
 }
 
 bool session_acknowledge(struct session *session, enum session_ack kind, uint16_t packet_id)

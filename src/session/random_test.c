@@ -356,38 +356,29 @@ static uint64_t model_bytes(const struct queue *queue)
 static bool model_fits(const struct queue *queue, uint64_t bytes)
 {
     const struct session_limits *limits = session_store_limits(queue->store);
-    return queue->model->len + 1 <= limits->queue_messages_max &&
-           model_bytes(queue) + bytes <= limits->queue_bytes_max;
-}
-
-static guint model_window(const struct queue *queue)
-{
-    return queue->session->connection_number
-               ? MIN(queue->session->receive_maximum, queue->model->len)
-               : 0;
+    return queue->session->connection_number != 0 ||
+           (queue->model->len + 1 <= limits->queue_messages_max &&
+            model_bytes(queue) + bytes <= limits->queue_bytes_max);
 }
 
 /* With expired ones and, unless it refuses, the oldest dropped where that is allowed; -ENOBUFS
  * leaves all but the expired. */
 static int model_enqueue(struct queue *queue, uint32_t bytes, uint64_t now_unix_ms)
 {
-    guint window = model_window(queue);
-
-    for (guint i = window; !model_fits(queue, bytes) && i < queue->model->len;) {
-        bool is_first = i == window;
-        for (guint j = queue->model->len; is_first && j-- > window;) {
-            const struct model_delivery *each = model_at(queue, j);
-            if (!each->is_received && each->expires != 0 && each->expires <= now_unix_ms) {
-                g_array_remove_index(queue->model, j);
-            }
+    if (model_fits(queue, bytes)) {
+        return 0;
+    }
+    for (guint i = queue->model->len; i-- > 0;) {
+        const struct model_delivery *each = model_at(queue, i);
+        if (!each->is_received && each->expires != 0 && each->expires <= now_unix_ms) {
+            g_array_remove_index(queue->model, i);
         }
-        break;
     }
     if (model_fits(queue, bytes)) {
         return 0;
     }
     g_autoptr(GArray) before = g_array_copy(queue->model);
-    for (guint i = window; !model_fits(queue, bytes) && i < queue->model->len;) {
+    for (guint i = 0; !model_fits(queue, bytes) && i < queue->model->len;) {
         if (model_at(queue, i)->is_received) {
             i++;
         } else {
@@ -466,13 +457,13 @@ static void queue_step(struct queue *queue, uint64_t now_unix_ms)
 {
     int what = below(queue->random, 200);
 
-    if (what == 0) {
-        queue->session->connection_number = below(queue->random, 2) ? now_unix_ms : 0;
-        queue->session->receive_maximum = (uint16_t)(1 + below(queue->random, 12));
+    if (what == 0 || queue->model->len > 60) { /* nothing bounds it while connected */
+        bool connects = what == 0 && below(queue->random, 2);
+        queue->session->connection_number = connects ? now_unix_ms : 0;
     } else if (what == 1) {
         struct session_limits limits = *session_store_limits(queue->store);
         limits.queue_messages_max = (uint32_t)(1 + below(queue->random, 20));
-        limits.queue_bytes_max = (uint64_t)(1 + below(queue->random, 800));
+        limits.queue_bytes_max = 1 + (uint64_t)below(queue->random, 800);
         limits.queue_refuse = below(queue->random, 4) == 0;
         session_store_set_limits(queue->store, &limits);
     } else if (what < 120) {

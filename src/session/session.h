@@ -58,7 +58,7 @@ struct session {
     uint64_t dropped_messages;  /* at the queue's limit */
     uint32_t subscription_count;
     uint32_t expiry_s;
-    uint16_t receive_maximum; /* of the client; 65535 until it is set */
+    uint16_t receive_maximum; /* of the last client; 65535 until it is set */
     uint8_t version;          /* protocol version of the last connection */
     /* Not part of the state: */
     uint32_t route_at;  /* scratch of route.c */
@@ -69,9 +69,7 @@ struct session {
     uint64_t dropped_first; /* deliveries from here up to dropped_end are DONE: spares drop_oldest
                                the walk */
     uint64_t dropped_end;
-    uint64_t expiry_connection; /* deliveries.expiry was found while this connection had the
-                                   session; 0 = holds for any */
-    char client_id[];           /* NUL-terminated */
+    char client_id[]; /* NUL-terminated */
 };
 
 struct bytes session_client_id(const struct session *session);

@@ -60,13 +60,13 @@ struct subscription *session_find_subscription(const struct session *session, st
 /* The filter as the client wrote it, `$share/NAME/` included; caller frees. */
 char *subscription_filter(const struct subscription *subscription);
 
-/* Puts a message at the end of the deliveries, with the limits of the store. `qos` is 1 or 2.
- * Beyond a limit expired messages are dropped first; then, with drop_oldest, the oldest that cannot
- * be in flight: while a connection has the session (connection_number), the first receive_maximum
- * that are not DONE may be, and what is RECEIVED always stays. Returns 0 = taken; 1 = taken, and at
+/* Puts a message at the end of the deliveries. `qos` is 1 or 2. While a connection has the session
+ * (connection_number) only DELIVERY_RING_MAX is the end: nothing is dropped, the shell holds
+ * publishers back. Without one the limits of the store hold: beyond them expired messages go first;
+ * then, with drop_oldest, the oldest that is not RECEIVED. Returns 0 = taken; 1 = taken, and at
  * least one that had not expired was dropped for it (dropped_messages counts each); -ENOBUFS = not
- * taken: mqtt.queue_full is refuse, or everything in the queue may be in flight (drop_oldest:
- * counts as dropped). */
+ * taken: mqtt.queue_full is refuse, or no dropping would make room (counts as dropped, unless the
+ * setting is refuse). */
 int session_enqueue(struct session *session, struct message *message, uint8_t qos, bool retain,
                     const uint32_t *ids, uint32_t id_count, uint64_t now_unix_ms);
 /* Would session_enqueue refuse, if nothing has expired? */

@@ -212,11 +212,11 @@ static bool is_refused(const struct apply *apply, const struct publication *publ
     if ((is_kept || recipients->count > 0) && apply_is_full(apply, message_bytes(message))) {
         return true;
     }
-    if (settings->queue_full != QUEUE_REFUSE) {
-        return false;
-    }
     for (uint32_t i = 0; i < recipients->count && !publication->is_will; i++) {
-        if (session_is_full(recipients->items[i].session, message)) {
+        const struct session *session = recipients->items[i].session;
+        bool is_kept_whole =
+            settings->queue_full == QUEUE_REFUSE || session->connection_number != 0;
+        if (is_kept_whole && session_is_full(session, message)) {
             return true;
         }
     }

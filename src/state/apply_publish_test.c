@@ -279,6 +279,8 @@ static void with_refuse_one_full_queue_refuses_the_publish_and_nothing_changes(v
     set(fixture, "mqtt.queue_full", "refuse");
     reader(fixture, "roomy", "other", 1);
     reader(fixture, "full", "a", 1);
+    close_session(fixture, "full", session_of(fixture, "full")->connection_number & UINT32_MAX,
+                  true);
     publish(fixture, "a", "1", 1, false);
     subscribe(fixture, "roomy", "a", 1);
     fixture_clear_events(fixture);
@@ -400,6 +402,8 @@ static void a_retained_message_is_put_into_the_queue_of_a_new_subscriber(void **
     assert_string_equal(fixture->events->str, "delivery x;");
     set(fixture, "mqtt.queue_messages_max", "1");
     set(fixture, "mqtt.queue_full", "refuse");
+    assert_int_equal(send_retained(fixture, "x", 1)->reason, 0);
+    close_session(fixture, "x", session_of(fixture, "x")->connection_number & UINT32_MAX, true);
     assert_int_equal(send_retained(fixture, "x", 1)->reason, 0x97);
 }
 

@@ -137,9 +137,9 @@ void topic_tree_scan(const struct topic_tree *tree, struct bytes filter,
     if (capacity > SCAN_LEVELS_INLINE) {
         scan.levels = g_new(struct level, capacity);
     }
-    while (at) {
+    do {
         level_next(&scan.levels[scan.count++], &at, end, &tree->key);
-    }
+    } while (at);
     if (level_is(&scan.levels[scan.count - 1], '#')) {
         scan.has_hash = true;
         scan.count--;

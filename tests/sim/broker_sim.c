@@ -137,11 +137,11 @@ static void step(struct simulation *simulation)
 
     act(simulation, client);
     if (client->stream && below(simulation, 3) > 0) {
-        client_read(client, (size_t)(1 + below(simulation, 300)));
+        client_read(client, 1 + (size_t)below(simulation, 300));
     }
     for (int i = below(simulation, 3); i > 0 && streams->len > 0; i--) {
         struct stream *stream = streams->pdata[below(simulation, (int)streams->len)];
-        virtual_stream_deliver(stream, (size_t)(1 + below(simulation, 200)));
+        virtual_stream_deliver(stream, 1 + (size_t)below(simulation, 200));
     }
     if (below(simulation, 3) == 0) {
         node_turn(&simulation->node, (unsigned)below(simulation, 4));

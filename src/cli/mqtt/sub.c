@@ -199,7 +199,7 @@ static void on_subscribed(void *owner, struct mqtt_link *link, uint64_t token, s
     struct sub *sub = owner;
     unsigned refused = 0;
     for (size_t i = 0; i < reasons.length && token == TOKEN_SUBSCRIBE; i++) {
-        if (reasons.at[i] >= REASON_UNSPECIFIED && i < sub->filters->len) {
+        if (i < sub->filters->len && reasons.at[i] >= REASON_UNSPECIFIED) {
             refused++;
             if (!sub->values->mqtt.quiet) {
                 fprintf(stderr, "microcloud: sub: %s: refused: %s\n",

@@ -81,7 +81,7 @@ void output_list(const struct text_value *list, const struct output_column *colu
     unsigned count = 0;
     glong widths[COLUMNS_MAX] = {0};
     char *headings[COLUMNS_MAX];
-    while (columns[count].key && count < COLUMNS_MAX) {
+    while (count < COLUMNS_MAX && columns[count].key) {
         headings[count] = g_ascii_strup(columns[count].heading, -1);
         widths[count] = g_utf8_strlen(headings[count], -1);
         count++;
