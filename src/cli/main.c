@@ -116,7 +116,7 @@ static int cli_run_name(const char *name, int argc, char **argv)
     if (!command && verb && (command = cli_command_find(name, verb)) != NULL) {
         taken = 2;
     }
-    if (cli_wants_help(command - taken, argv + taken)) {
+    if (cli_wants_help(command, argv + taken)) {
         return cli_print_help(name, command ? command->verb : NULL);
     }
     return command ? cli_call_command(command, argc - taken, argv + taken)
