@@ -109,17 +109,55 @@ static bool set_expiry(struct packet_publish_head *head, const struct publicatio
     return true;
 }
 
+/* A packet that is the same for everybody: nothing in it is this client's. */
+static bool is_plain(const struct connection *to, const struct publication *publication,
+                     struct publish_flags flags, const uint32_t *ids)
+{
+    return flags.qos == 0 && !flags.retain &&
+           (to->version != PACKET_MQTT_5 ||
+            (!ids && to->alias_maximum == 0 && publication->expires_unix_ms == 0));
+}
+
+static bool write_encoded(struct connection *to, const struct publication *publication)
+{
+    struct bytes encoded = publication->encoded[to->version == PACKET_MQTT_5];
+
+    if (encoded.length == 0 || to->is_traced || encoded.length > to->packet_bytes_max) {
+        return false;
+    }
+    stream_write(to->stream, encoded.at, encoded.length);
+    count(to, publication, (uint32_t)encoded.length);
+    return true;
+}
+
+static void set_properties(const struct connection *to, const struct publication *publication,
+                           const uint32_t *ids, struct packet_publish_head *head)
+{
+    if (to->version != PACKET_MQTT_5) {
+        head->has_expiry = false;
+        return;
+    }
+    head->forwarded = publication->properties;
+    head->subscription_ids = ids ? ids + 1 : NULL;
+    head->subscription_id_count = ids ? ids[0] : 0;
+}
+
+/* An alias in place of the topic where the client takes them; the size changes then. */
+static uint32_t set_alias(struct connection *to, const struct publication *publication,
+                          struct packet_publish_head *head, uint32_t size)
+{
+    bool is_set = to->version == PACKET_MQTT_5 && to->alias_maximum > 0 &&
+                  aliases_assign_outgoing(to, publication->topic, &head->topic_alias, &head->topic);
+
+    return is_set ? packet_publish_size(head) : size;
+}
+
 bool writer_publish(struct connection *to, struct publication *publication,
                     struct publish_flags flags, const uint32_t *ids)
 {
-    bool is_5 = to->version == PACKET_MQTT_5;
-    bool is_plain = flags.qos == 0 && !flags.retain &&
-                    !(is_5 && (ids || to->alias_maximum > 0 || publication->expires_unix_ms != 0));
+    bool is_shared = is_plain(to, publication, flags, ids);
 
-    if (is_plain && publication->encoded[is_5].length > 0 && !to->is_traced &&
-        publication->encoded[is_5].length <= to->packet_bytes_max) {
-        stream_write(to->stream, publication->encoded[is_5].at, publication->encoded[is_5].length);
-        count(to, publication, (uint32_t)publication->encoded[is_5].length);
+    if (is_shared && write_encoded(to, publication)) {
         return true;
     }
     struct packet_publish_head head = {
@@ -135,28 +173,19 @@ bool writer_publish(struct connection *to, struct publication *publication,
         to->broker->counters.expired_messages++;
         return false;
     }
-    if (is_5) {
-        head.forwarded = publication->properties;
-        head.subscription_ids = ids ? ids + 1 : NULL;
-        head.subscription_id_count = ids ? ids[0] : 0;
-    } else {
-        head.has_expiry = false;
-    }
+    set_properties(to, publication, ids, &head);
     uint32_t size = packet_publish_size(&head);
     if (size > to->packet_bytes_max) {
         to->broker->counters.publish_dropped++;
         return false;
     }
-    if (is_5 && to->alias_maximum > 0 &&
-        aliases_assign_outgoing(to, publication->topic, &head.topic_alias, &head.topic)) {
-        size = packet_publish_size(&head);
-    }
+    size = set_alias(to, publication, &head, size);
     if (to->is_traced) {
         write_traced(to, &head, publication);
     }
     if (size > STREAM_RESERVE_BYTES_MAX) {
         write_large(to, &head, publication, size);
-    } else if (is_plain) {
+    } else if (is_shared) {
         write_shared_encoding(to, &head, publication, size);
     } else {
         write_small(to, &head, publication, size);
