@@ -6,11 +6,11 @@
 #include "base/log.h"
 #include "client.h"
 #include "loop/loop.h"
-#include "node.h"
+#include "mqtt/test_node.h"
+#include "mqtt/test_virtual_loop.h"
 #include "session/store.h"
 #include "state/propose.h"
 #include "state/state.h"
-#include "virtual_loop.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -2,10 +2,10 @@
 #include "client.h"
 #include "loop/loop.h"
 #include "mqtt/broker.h"
-#include "node.h"
+#include "mqtt/test_node.h"
+#include "mqtt/test_virtual_loop.h"
 #include "packet/packet.h"
 #include "talk.h"
-#include "virtual_loop.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 /* See talk.h and client.h. */
 #include "talk.h"
 #include "loop/loop.h"
+#include "mqtt/test_virtual_loop.h"
 #include "packet/packet.h"
-#include "virtual_loop.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,13 +1,13 @@
-/* See node.h. A group is filled until the turn ends, as with consensus; at most GROUPS_MAX are on
- * their way, then it goes on filling. */
-#include "node.h"
+/* See test_node.h. A group is filled until the turn ends, as with consensus; at most GROUPS_MAX are
+ * on their way, then it goes on filling. */
+#include "mqtt/test_node.h"
 #include "access/access.h"
 #include "base/clock.h"
 #include "mqtt/broker.h"
+#include "mqtt/test_virtual_loop.h"
 #include "state/propose.h"
 #include "state/snapshot.h"
 #include "state/state.h"
-#include "virtual_loop.h"
 #include <assert.h>
 #include <errno.h>
 
@@ -31,6 +31,12 @@ static uint8_t *on_append(void *owner, size_t length)
     guint at = node->filling->len;
     g_byte_array_set_size(node->filling, at + (guint)length);
     return node->filling->data + at;
+}
+
+static int on_append_error(void *owner)
+{
+    const struct node *node = owner;
+    return node->append_error != 0 ? node->append_error : -EAGAIN;
 }
 
 static void unref(void *bytes)
@@ -138,12 +144,13 @@ static struct state *state_from_disk(struct node *node, uint64_t node_id,
 
 static void start(struct node *node)
 {
-    struct state_log log = {.append = on_append, .owner = node};
+    struct state_log log = {on_append, node, on_append_error};
     bool is_recovered = false;
 
     node->epoch++;
     node->is_dead = node->is_ticking = false;
     node->refusals = 0;
+    node->append_error = 0;
     node->state = state_from_disk(node, NODE_ID, &log);
     node->access = access_new(node->loop, node->state);
     node->broker = broker_new(&(struct broker_options){.loop = node->loop,
@@ -207,6 +214,14 @@ void node_crash(struct node *node)
     }
     stop(node);
     start(node);
+}
+
+void node_fail(struct node *node, int error)
+{
+    assert(g_queue_is_empty(&node->groups));
+    g_byte_array_set_size(node->filling, 0);
+    state_group_failed(node->state, 0, error);
+    virtual_loop_end_turn(node->loop);
 }
 
 static GBytes *snapshot_of(struct state *state)

@@ -1,6 +1,7 @@
-/* One node of the simulation: the real broker and state over a log in memory. What the log has
- * committed survives a crash; what is under way is lost, as with a real one. A second state follows
- * the log, and now and then is made anew from a snapshot: it must always be the same. */
+/* One node of the simulation and of the tests here: the real broker and state over a log in memory.
+ * What the log has committed survives a crash; what is under way is lost, as with a real one. A
+ * second state follows the log, and now and then is made anew from a snapshot: it must always be
+ * the same. */
 #pragma once
 
 #include <glib.h>
@@ -25,7 +26,8 @@ struct node {
     GPtrArray *entries;  /* GBytes, applied since the snapshot */
     uint64_t index;      /* of the last entry */
     uint64_t epoch;
-    uint64_t refusals; /* appends to refuse: the backlog is full */
+    uint64_t refusals; /* appends to refuse */
+    int append_error;  /* with which; 0 = -EAGAIN, the backlog is full */
     bool is_dead, is_ticking;
 };
 
@@ -36,6 +38,8 @@ void node_crash(struct node *node);
 /* Ends the turn: the group goes on its way, and up to `groups` arrive on disk and are applied. True
  * when something happened. */
 bool node_turn(struct node *node, unsigned groups);
+/* What was asked and is not on its way to disk yet ends with this error. */
+void node_fail(struct node *node, int error);
 /* The follower is the same; then it is made anew from a snapshot, and the log is cut there. */
 void node_compare(struct node *node);
 /* Everything that was asked of the log has been answered. */

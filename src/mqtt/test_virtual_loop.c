@@ -1,6 +1,6 @@
-/* See virtual_loop.h. Timers fire in order of their time, those of the same in the order of being
- * started. */
-#include "virtual_loop.h"
+/* See test_virtual_loop.h. Timers fire in order of their time, those of the same in the order of
+ * being started. */
+#include "mqtt/test_virtual_loop.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "loop/deferred.h"
@@ -165,9 +165,29 @@ void virtual_loop_end_turn(struct loop *loop)
     }
 }
 
-/* Nothing here hashes passwords: nobody logs in with one. */
-void work_submit(struct loop *loop, void (*work)(void *owner), void (*done)(void *owner),
-                 void *owner)
+/* ---- the pool: there is none, it is done at the end of the turn ---- */
+
+struct work {
+    struct deferred deferred;
+    void (*fn)(void *owner);
+    void (*done)(void *owner);
+    void *owner;
+};
+
+static void run_work(void *owner)
 {
-    assert(!"work off the loop");
+    struct work *work = owner;
+
+    work->fn(work->owner);
+    work->done(work->owner);
+    g_free(work);
+}
+
+void work_submit(struct loop *loop, void (*fn)(void *owner), void (*done)(void *owner), void *owner)
+{
+    struct work *work = g_new0(struct work, 1);
+
+    *work = (struct work){.fn = fn, .done = done, .owner = owner};
+    deferred_init(&work->deferred, run_work, work);
+    deferred_schedule(loop, &work->deferred);
 }

@@ -1,6 +1,6 @@
 /* A loop whose time stands still until it is moved: stands in for loop/, base/clock.c and the
- * socket side of net/ when the broker is linked into the simulation. One world a process, because
- * the clocks of base/ know no owner. */
+ * socket side of net/ when the broker is linked into the simulation or a test. One world a process,
+ * because the clocks of base/ know no owner. */
 #pragma once
 
 #include "base/bytes.h"
@@ -10,10 +10,11 @@
 
 struct loop;
 struct stream;
+struct stream_peer;
 
 struct loop *virtual_loop_new(uint64_t unix_ms);
 void virtual_loop_free(struct loop *loop);
-/* Runs the work at the end of the turn until nothing is left. */
+/* Runs the work at the end of the turn, and what was given to the pool, until nothing is left. */
 void virtual_loop_end_turn(struct loop *loop);
 /* Moves the time and fires what is due, each with the end of its turn. */
 void virtual_loop_advance(struct loop *loop, uint64_t ms);
@@ -22,6 +23,8 @@ void virtual_loop_advance(struct loop *loop, uint64_t ms);
 
 /* `moved` counts bytes that went anywhere, so that the simulation sees when all is quiet. */
 struct stream *virtual_stream_new(struct loop *loop, uint64_t *moved);
+/* Who the client is; strings are borrowed. TCP from 127.0.0.1 else. */
+void virtual_stream_set_peer(struct stream *stream, const struct stream_peer *peer);
 void virtual_stream_send(struct stream *stream, const void *bytes, size_t length);
 /* Takes up to `most` bytes of what the broker wrote. */
 size_t virtual_stream_receive(struct stream *stream, GByteArray *to, size_t most);

@@ -1,8 +1,8 @@
 /* Streams without sockets: two byte queues, and the rules of net/stream.h kept to the letter: no
  * callback from inside a call of its owner, leftovers presented again, the end told once. */
 #include "loop/loop.h"
+#include "mqtt/test_virtual_loop.h"
 #include "net/stream.h"
-#include "virtual_loop.h"
 #include <assert.h>
 #include <errno.h>
 
@@ -14,6 +14,7 @@ struct stream {
     uint64_t *moved;
     uint64_t closed_ms; /* 0 = is open */
     GByteArray *to_broker, *to_client;
+    struct stream_peer peer;
     bool is_paused, is_held, is_closed, is_finished, is_cut, is_released, was_high;
     int calls; /* of the owner, under way */
 };
@@ -26,6 +27,8 @@ struct stream *virtual_stream_new(struct loop *loop, uint64_t *moved)
     stream->moved = moved;
     stream->to_broker = g_byte_array_new();
     stream->to_client = g_byte_array_new();
+    stream->peer = (struct stream_peer){
+        .kind = STREAM_TCP, .is_loopback = true, .address = "127.0.0.1", .port = 1};
     return stream;
 }
 
@@ -48,8 +51,7 @@ void stream_start(struct stream *stream, const struct stream_events *events, voi
 
 void stream_peer(const struct stream *stream, struct stream_peer *peer)
 {
-    *peer = (struct stream_peer){
-        .kind = STREAM_TCP, .is_loopback = true, .address = "127.0.0.1", .port = 1};
+    *peer = stream->peer;
 }
 
 uint8_t *stream_reserve(struct stream *stream, size_t length)
@@ -111,6 +113,11 @@ void stream_reset(struct stream *stream)
 }
 
 /* ---- the client's side ---- */
+
+void virtual_stream_set_peer(struct stream *stream, const struct stream_peer *peer)
+{
+    stream->peer = *peer;
+}
 
 void virtual_stream_send(struct stream *stream, const void *bytes, size_t length)
 {
