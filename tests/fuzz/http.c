@@ -28,7 +28,7 @@ static void use_frames(struct bytes input)
         g_assert(frame.head_bytes <= input.length);
         input = (struct bytes){input.at + frame.head_bytes, input.length - frame.head_bytes};
         size_t length = (size_t)MIN(frame.payload_bytes, (uint64_t)input.length);
-        g_autofree uint8_t *payload = g_malloc(length);
+        g_autofree uint8_t *payload = g_malloc(length + 1);
         memcpy(payload, input.at, length);
         websocket_unmask(payload, length, frame.mask, 0);
         input = (struct bytes){input.at + length, input.length - length};
