@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "loop/loop.h"
 #include "mqtt/address.h"
+#include "mqtt/ahead.h"
 #include "mqtt/aliases.h"
 #include "mqtt/auth.h"
 #include "mqtt/broker_private.h"
@@ -198,10 +199,14 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
 {
     struct connection *connection = owner;
     struct broker *broker = connection->broker;
-    size_t consumed = 0;
+    size_t consumed = 0, looked = route_cache_is_large(&broker->routes) ? 0 : SIZE_MAX;
 
     while (consumed < length && !connection->is_paused && connection->state != CONNECTION_ENDED) {
         struct packet_frame frame;
+        if (consumed >= looked) {
+            looked =
+                consumed + ahead_look(broker, (struct bytes){bytes + consumed, length - consumed});
+        }
         int r = packet_frame_find((struct bytes){bytes + consumed, length - consumed},
                                   packet_limit(connection), &frame);
         if (r == 0) {

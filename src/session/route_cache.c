@@ -1,6 +1,7 @@
 /* See route_cache.h. A hit costs one hash and one comparison of the topic; a miss validates the
  * name and walks both trees. */
 #include "session/route_cache.h"
+#include "session/store_private.h"
 #include "topic/name.h"
 #include <glib.h>
 
@@ -74,4 +75,22 @@ struct routes *route_cache_find(struct route_cache *cache, struct bytes topic, u
     }
     routes->hash = hash;
     return routes;
+}
+
+bool route_cache_is_large(const struct route_cache *cache)
+{
+    return topic_tree_is_large(cache->live->filters) ||
+           topic_tree_is_large(cache->persistent->filters);
+}
+
+void route_cache_prefetch(const struct route_cache *cache, const struct bytes *topics,
+                          unsigned count)
+{
+    const struct topic_tree *trees[] = {cache->live->filters, cache->persistent->filters};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(trees); i++) {
+        if (topic_tree_is_large(trees[i])) {
+            topic_tree_prefetch(trees[i], topics, count);
+        }
+    }
 }

@@ -25,5 +25,10 @@ void route_cache_deinit(struct route_cache *cache);
 /* Valid until the next call or change of a filter. NULL when the topic is no valid topic name of at
  * most `levels_max` levels. */
 struct routes *route_cache_find(struct route_cache *cache, struct bytes topic, unsigned levels_max);
+/* Are there so many filters that looking ahead is worth its time? */
+bool route_cache_is_large(const struct route_cache *cache);
+/* Brings near what finding the first TOPIC_PREFETCH_MAX of these topics will touch. */
+void route_cache_prefetch(const struct route_cache *cache, const struct bytes *topics,
+                          unsigned count);
 /* Forgets everything (a session was freed: routes borrow sessions). */
 void route_cache_drop(struct route_cache *cache);

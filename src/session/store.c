@@ -30,6 +30,7 @@ struct session_store *session_store_new(void)
     store->shares = g_hash_table_new(share_key_hash, share_key_equal);
     store->expiry = g_sequence_new(NULL);
     store->filters = topic_tree_new();
+    store->subscriptions = pool_new(sizeof(struct subscription));
     store->hash_key = client_key_seed();
     store->generation = 1;
     store->limits = (struct session_limits){.queue_messages_max = DELIVERY_RING_MAX,
@@ -49,6 +50,7 @@ void session_store_free(struct session_store *store)
     g_hash_table_destroy(store->shares);
     g_sequence_free(store->expiry);
     topic_tree_free(store->filters);
+    pool_free(store->subscriptions);
     g_free(store);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/hash.h"
+#include "base/pool.h"
 #include "session/members.h"
 #include "session/route.h"
 #include "session/store.h"
@@ -33,6 +34,7 @@ struct session_store {
     GSequence
         *expiry; /* of sessions that have an end, borrowed, earliest first, ties by client id */
     struct topic_tree *filters;
+    struct pool *subscriptions; /* their memory */
     struct hash_key hash_key;
     struct session_limits limits;
     struct delivery_totals totals;

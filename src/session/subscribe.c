@@ -233,7 +233,7 @@ enum subscribe_result session_subscribe(struct session *session, struct bytes fi
     }
     struct bytes name = {0};
     bool is_shared = topic_filter_split_shared(filter, &name, &filter);
-    subscription = g_new0(struct subscription, 1);
+    subscription = pool_take(store->subscriptions);
     subscription->session = session;
     subscription->options = *options;
     subscription->node = topic_tree_add(store->filters, filter);
@@ -249,14 +249,15 @@ enum subscribe_result session_subscribe(struct session *session, struct bytes fi
 void subscription_free(struct subscription *subscription)
 {
     struct session *session = subscription->session;
+    struct session_store *store = session->store;
 
     unlink_subscription(subscription);
     list_remove(&subscription->session_link);
     session->subscription_count--;
-    session->store->subscription_count--;
-    session->store->generation++;
-    session->store->bytes -= sizeof *subscription + ALLOCATION_BYTES;
-    g_free(subscription);
+    store->subscription_count--;
+    store->generation++;
+    store->bytes -= sizeof *subscription + ALLOCATION_BYTES;
+    pool_give(store->subscriptions, subscription);
 }
 
 bool session_unsubscribe(struct session *session, struct bytes filter)

@@ -110,6 +110,24 @@ void index_prefetch(const struct topic_tree *tree, uint32_t parent, const struct
         &tree->index.slots[(uint32_t)mix(tree, level->hash, parent) & tree->index.mask]);
 }
 
+/* The first entry on the way with the tag that is wanted: mostly it is the one. */
+void index_prefetch_node(const struct topic_tree *tree, uint32_t parent, const struct level *level)
+{
+    const struct key key = key_of_level(tree, parent, level);
+    uint32_t wanted = slot_of(&key, 0);
+
+    for (uint32_t i = (uint32_t)key.hash;; i++) {
+        uint32_t slot = tree->index.slots[i & tree->index.mask];
+        if (slot == 0) {
+            return;
+        }
+        if ((slot & ~TREE_ID_MASK) == wanted && slot != INDEX_REMOVED) {
+            __builtin_prefetch(tree_node(tree, slot & TREE_ID_MASK));
+            return;
+        }
+    }
+}
+
 /* ---- changes ---- */
 
 static void put(struct index *index, const struct key *key, uint32_t node)
@@ -133,12 +151,29 @@ static uint32_t slots_for(uint32_t entries)
     return slots;
 }
 
-/* Memory that the system hands out zeroed and page by page: making a large table costs nothing at
- * once. */
+static bool is_large(uint32_t count)
+{
+    return count * sizeof(uint32_t) >= POOL_CHUNK_BYTES;
+}
+
+/* A large table is memory that the system hands out zeroed when it is touched: making one costs
+ * nothing at once. */
 static struct index index_new(uint32_t entries)
 {
     uint32_t count = slots_for(entries);
-    return (struct index){.slots = g_new0(uint32_t, count), .mask = count - 1};
+    uint32_t *slots =
+        is_large(count) ? pages_new(count * sizeof *slots, true) : g_new0(uint32_t, count);
+    return (struct index){.slots = slots, .mask = count - 1};
+}
+
+static void index_free(struct index *index)
+{
+    if (is_large(index->mask + 1)) {
+        pages_free(index->slots, (index->mask + 1) * sizeof *index->slots);
+    } else {
+        g_free(index->slots);
+    }
+    index->slots = NULL;
 }
 
 static void move_one(struct topic_tree *tree, uint32_t *slot)
@@ -167,7 +202,7 @@ static void move_some(struct topic_tree *tree, uint32_t count)
             move_one(tree, slot);
         }
         if (tree->moved++ == tree->old.mask) {
-            g_clear_pointer(&tree->old.slots, g_free);
+            index_free(&tree->old);
         }
     }
 }
@@ -263,8 +298,8 @@ void index_init(struct topic_tree *tree)
 
 void index_deinit(struct topic_tree *tree)
 {
-    g_free(tree->index.slots);
-    g_free(tree->old.slots);
+    index_free(&tree->index);
+    index_free(&tree->old);
 }
 
 void index_clear(struct topic_tree *tree)

@@ -8,24 +8,23 @@
 #include <assert.h>
 #include <sys/random.h>
 
-/* Aligned so that no node lies across two cache lines. */
+/* Only from so many chunks on huge pages are worth what they may waste. */
+#define HUGE_FROM_CHUNKS 3
+
 static void chunk_add(struct topic_tree *tree)
 {
     if (tree->chunk_count == tree->chunk_capacity) {
         tree->chunk_capacity = tree->chunk_capacity ? tree->chunk_capacity * 2 : 4;
         tree->chunks = g_renew(struct node *, tree->chunks, tree->chunk_capacity);
     }
-    struct node *chunk = aligned_alloc(64, TREE_CHUNK_NODES * sizeof *chunk);
-    if (!chunk) {
-        g_error("topic tree: no memory for %u nodes", TREE_CHUNK_NODES);
-    }
-    tree->chunks[tree->chunk_count++] = chunk;
+    bool is_huge = tree->chunk_count >= HUGE_FROM_CHUNKS;
+    tree->chunks[tree->chunk_count++] = pages_new(POOL_CHUNK_BYTES, is_huge);
 }
 
 static void chunks_trim(struct topic_tree *tree, uint32_t count)
 {
     while (tree->chunk_count > count) {
-        free(tree->chunks[--tree->chunk_count]);
+        pages_free(tree->chunks[--tree->chunk_count], POOL_CHUNK_BYTES);
     }
 }
 
@@ -299,8 +298,7 @@ uint32_t topic_tree_count(const struct topic_tree *tree)
 size_t topic_tree_bytes(const struct topic_tree *tree)
 {
     return sizeof *tree + tree->chunk_capacity * sizeof *tree->chunks +
-           (size_t)tree->chunk_count * TREE_CHUNK_NODES * sizeof(struct node) + index_bytes(tree) +
-           tree->long_bytes;
+           (size_t)tree->node_limit * sizeof(struct node) + index_bytes(tree) + tree->long_bytes;
 }
 
 uint64_t topic_tree_generation(const struct topic_tree *tree)

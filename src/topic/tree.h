@@ -42,6 +42,11 @@ uint64_t topic_tree_generation(const struct topic_tree *tree);
  * change the tree. */
 void topic_tree_match(const struct topic_tree *tree, struct bytes name,
                       void (*fn)(void *owner, void *value), void *owner);
+/* Is it too large for the processor's caches? Then topic_tree_prefetch is worth its time. */
+bool topic_tree_is_large(const struct topic_tree *tree);
+/* Brings near what matching the first TOPIC_PREFETCH_MAX of these names will touch. */
+#define TOPIC_PREFETCH_MAX 8
+void topic_tree_prefetch(const struct topic_tree *tree, const struct bytes *names, unsigned count);
 /* Calls `fn` with each value whose path, read as name, is matched by the filter, until it returns
  * false. Siblings come in the order in which they were added. `fn` must not change the tree. */
 void topic_tree_scan(const struct topic_tree *tree, struct bytes filter,

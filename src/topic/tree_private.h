@@ -5,12 +5,13 @@
  * topic_tree_add and the next change (`fresh`). Private to topic. */
 #pragma once
 
+#include "base/pool.h"
 #include "topic/level.h"
 #include "topic/tree.h"
 #include <glib.h>
 
 #define TREE_ROOT        1u
-#define TREE_CHUNK_NODES 1024u
+#define TREE_CHUNK_NODES (POOL_CHUNK_BYTES / 32)
 #define TREE_ID_BITS     26
 #define TREE_ID_MASK     ((1u << TREE_ID_BITS) - 1)
 
@@ -24,7 +25,7 @@ struct node {
     uint32_t flags : 6;
     uint32_t next, previous; /* the ring of siblings; of a free node the next free one */
 };
-_Static_assert(sizeof(struct node) <= 32, "a node is two to a cache line");
+_Static_assert(sizeof(struct node) == 32, "a node is two to a cache line");
 
 struct long_text {
     uint32_t length;
@@ -99,6 +100,8 @@ uint32_t index_find(const struct topic_tree *tree, uint32_t parent, const struct
 uint32_t index_head(const struct topic_tree *tree, uint32_t parent);
 /* Brings the cache line of a lookup near. */
 void index_prefetch(const struct topic_tree *tree, uint32_t parent, const struct level *level);
+/* The same for the node that the lookup will look at, once the line is near. */
+void index_prefetch_node(const struct topic_tree *tree, uint32_t parent, const struct level *level);
 void index_add(struct topic_tree *tree, uint32_t node, const struct level *level);
 void index_add_head(struct topic_tree *tree, uint32_t node);
 /* The node is still whole. */

@@ -618,6 +618,43 @@ static void scanning_agrees_with_the_model(void **state)
     run_model(4, false);
 }
 
+static void count_match(void *owner, void *value)
+{
+    ++*(unsigned *)owner;
+}
+
+/* Nothing but time may depend on it: not on names that are there, not on any others. */
+static void looking_ahead_in_a_large_tree_changes_nothing(void **state)
+{
+    struct topic_tree *tree = topic_tree_new();
+    const char *const names[] = {
+        "home7/device9", "home7/x/device10", "home7/device11/a/b", "", "/", "home7",
+        "other",         "home7//",          "beyond the eighth"};
+    struct bytes ahead[G_N_ELEMENTS(names)];
+
+    assert_false(topic_tree_is_large(tree));
+    for (unsigned i = 0; i < 40000; i++) {
+        const char *room = i / 400 % 3 == 1 ? "/+" : "", *rest = i / 400 % 3 == 2 ? "/#" : "";
+        g_autofree char *filter =
+            g_strdup_printf("home%u%s/device%u%s", i % 400, room, i / 400, rest);
+        topic_tree_set_value(tree, topic_tree_add(tree, bytes_from_string(filter)), tree);
+    }
+    assert_true(topic_tree_is_large(tree));
+    size_t bytes = topic_tree_bytes(tree);
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        ahead[i] = bytes_from_string(names[i]);
+    }
+    topic_tree_prefetch(tree, ahead, 0);
+    topic_tree_prefetch(tree, ahead, G_N_ELEMENTS(names));
+    unsigned matches = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        topic_tree_match(tree, ahead[i], count_match, &matches);
+    }
+    assert_int_equal(matches, 3);
+    assert_int_equal(topic_tree_bytes(tree), bytes);
+    topic_tree_free(tree);
+}
+
 static void note_order(void *owner, void *value)
 {
     char **last = owner;
@@ -693,6 +730,7 @@ int main(void)
         cmocka_unit_test(a_full_tree_takes_no_more_paths),
         cmocka_unit_test(matching_agrees_with_the_model),
         cmocka_unit_test(scanning_agrees_with_the_model),
+        cmocka_unit_test(looking_ahead_in_a_large_tree_changes_nothing),
         cmocka_unit_test(for_each_is_sorted_whatever_is_in_the_tree),
         cmocka_unit_test(nothing_is_lost_while_the_table_grows_and_shrinks),
     };

@@ -7,7 +7,7 @@
 #define FILTERS_A_PACKET 100u
 #define TOPICS_PREBUILT  131072u
 #define BATCH_MESSAGES   512u
-#define WINDOW_MESSAGES  8192u /* published and not yet delivered, over the subscriptions */
+#define WINDOW_MESSAGES  32768u /* published and not yet delivered, over the subscriptions */
 #define STORE_IN_FLIGHT  1000u
 
 /* What the packets of these shapes are counted in; owner of all their connections. */
@@ -207,11 +207,11 @@ static int many_publish(struct load_engine *engine, const struct load_options *o
     uint64_t broker_ns = options->pid > 0 ? usage_cpu_ns(options->pid) : 0;
     struct timespec own;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
-    uint64_t sent = 0;
+    uint64_t sent = 0; /* as much as the connection takes, as long as so much is under way */
     uint64_t end_ns = begin_ns + (uint64_t)(options->seconds * 1e9);
     while (r == 0 && load_now_ns() < end_ns) {
         bool may = sent - many->delivered < WINDOW_MESSAGES && load_connection_is_idle(&publisher);
-        if (may) {
+        while (sent - many->delivered < WINDOW_MESSAGES && load_connection_is_idle(&publisher)) {
             unsigned first = (unsigned)(sent % TOPICS_PREBUILT);
             load_connection_write(&publisher, packets->data + offsets[first],
                                   offsets[first + BATCH_MESSAGES] - offsets[first]);
