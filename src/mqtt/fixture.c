@@ -1,5 +1,6 @@
 /* See fixture.h. */
 #include "mqtt/fixture.h"
+#include "access/access.h"
 #include "base/log.h"
 #include "mqtt/broker.h"
 #include "mqtt/connection.h"
@@ -60,8 +61,10 @@ struct connection *connection_of(const struct fixture *fixture, const char *clie
     return g_hash_table_lookup(broker_of(fixture)->by_client_id, client_id);
 }
 
-static void take(struct peer *peer)
+static void take(void *pointer, void *unused)
 {
+    struct peer *peer = pointer;
+
     if (!peer->is_deaf) {
         virtual_stream_receive(peer->stream, peer->input, SIZE_MAX);
     }
@@ -69,20 +72,18 @@ static void take(struct peer *peer)
 
 void run(struct fixture *fixture)
 {
-    bool has_done;
-
-    do {
+    for (int quiet = 0; quiet < 2; quiet++) {
         uint64_t before = fixture->moved;
-        has_done = false;
+        bool has_done = false;
         for (guint i = 0; i < fixture->peers->len; i++) {
             struct peer *peer = fixture->peers->pdata[i];
             has_done |= virtual_stream_deliver(peer->stream, SIZE_MAX);
-            take(peer);
         }
         has_done |= node_turn(&fixture->node, 8);
-        virtual_loop_end_turn(fixture->loop);
-        has_done |= before != fixture->moved;
-    } while (has_done);
+        virtual_loop_advance(fixture->loop, 0);
+        g_ptr_array_foreach(fixture->peers, take, NULL);
+        quiet = has_done || before != fixture->moved ? -1 : quiet;
+    }
 }
 
 void pass(struct fixture *fixture, uint64_t ms)
@@ -98,6 +99,35 @@ void set(struct fixture *fixture, const char *key, const char *value)
     run(fixture);
     g_autofree char *now = settings_get(state_settings(fixture->node.state), settings_find(key));
     assert_string_equal(now, value);
+}
+
+static void on_added(void *owner, uint64_t token, const struct state_result *result)
+{
+    *(bool *)owner = result->error == 0 && !result->message;
+}
+
+void add_rule(struct fixture *fixture, const char *subject, const char *action, const char *filter,
+              bool allow)
+{
+    bool is_added = false;
+    struct state_completion completion = {on_added, &is_added, 0};
+
+    assert_int_equal(
+        state_propose_acl_add(fixture->node.state, subject, action, filter, allow, &completion), 0);
+    run(fixture);
+    assert_true(is_added);
+}
+
+void add_user(struct fixture *fixture, const char *name, const char *role, const char *password)
+{
+    g_autofree char *record = password_record_new(password);
+    bool is_added = false;
+    struct state_completion completion = {on_added, &is_added, 0};
+
+    assert_int_equal(state_propose_user_put(fixture->node.state, name, role, record, &completion),
+                     0);
+    run(fixture);
+    assert_true(is_added);
 }
 
 void crash(struct fixture *fixture)
@@ -392,7 +422,7 @@ char *heard(struct peer *peer)
     struct packet_frame frame;
     guint at = 0;
 
-    take(peer);
+    take(peer, NULL);
     while (packet_frame_find((struct bytes){peer->input->data + at, peer->input->len - at},
                              UINT32_MAX, &frame) == 1) {
         g_string_append(line, line->len > 0 ? "; " : "");

@@ -45,6 +45,10 @@ struct connection *connection_of(const struct fixture *fixture, const char *clie
 void run(struct fixture *fixture);
 void pass(struct fixture *fixture, uint64_t ms);
 void set(struct fixture *fixture, const char *key, const char *value);
+/* As in docs/: "*", "user:x"; "read", "write", "readwrite", "subscribe". */
+void add_rule(struct fixture *fixture, const char *subject, const char *action, const char *filter,
+              bool allow);
+void add_user(struct fixture *fixture, const char *name, const char *role, const char *password);
 /* The node dies and comes back; whoever was connected is not any more. */
 void crash(struct fixture *fixture);
 
