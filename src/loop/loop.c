@@ -106,6 +106,7 @@ void loop_free(struct loop *loop)
         return;
     }
     run_deferred(loop);
+    watches_free(loop);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);

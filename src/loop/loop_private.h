@@ -5,11 +5,17 @@
 #include "loop/loop.h"
 #include <uv.h>
 
+struct watches;
+
+/* watch.c */
+void watches_free(struct loop *loop);
+
 struct loop {
     uv_loop_t uv;
     uv_check_t check;               /* after the poll: the end of a turn */
     uv_prepare_t prepare;           /* before the poll: for what timers and others left */
     uint8_t *read_buffer;           /* made with the first read */
+    struct watches *watches;        /* made with the first one */
     struct list deferred;           /* of deferred.link */
     void *blocks[LOOP_BLOCKS_KEPT]; /* free ones */
     unsigned block_count;

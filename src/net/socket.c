@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "loop/loop.h"
+#include "loop/watch.h"
 #include "net/transport.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,7 +24,6 @@
 #include <openssl/x509.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
 
 #define VECTORS_MAX          64
 #define READS_PER_TURN       4
@@ -47,13 +47,11 @@ struct tls_side {
 
 struct socket_stream {
     struct stream stream;
-    uv_poll_t poll;
+    struct watch watch;
     struct tls_side *tls; /* NULL for plain ones */
-    char *address;        /* owned */
-    int fd;
+    char *address;        /* a GRefString: many connections have the same */
     uint16_t port;
     bool is_loopback, is_reading, is_unix;
-    uint8_t events; /* that uv polls for now */
 };
 
 static struct socket_stream *socket_of(const struct stream *stream)
@@ -61,18 +59,12 @@ static struct socket_stream *socket_of(const struct stream *stream)
     return container_of(stream, struct socket_stream, stream);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events);
-
-static void set_events(struct socket_stream *socket, int events)
+static void set_events(struct socket_stream *socket, unsigned events)
 {
-    if (socket->events == events || uv_is_closing((uv_handle_t *)&socket->poll)) {
-        return;
-    }
-    socket->events = (uint8_t)events;
-    if (events == 0) {
-        uv_poll_stop(&socket->poll);
-    } else {
-        uv_poll_start(&socket->poll, events, on_poll);
+    int r = watch_set(socket->stream.loop, &socket->watch, events);
+
+    if (r < 0) { /* the kernel's memory has run out: like a lost connection */
+        stream_input_end(&socket->stream, r);
     }
 }
 
@@ -86,7 +78,9 @@ static void update_events(struct socket_stream *socket)
         wants_write = (wants_write && !tls->wants_read) || tls->wants_write;
         wants_read |= tls->wants_read;
     }
-    set_events(socket, (wants_read ? UV_READABLE : 0) | (wants_write ? UV_WRITABLE : 0));
+    if (socket->stream.state != STREAM_CLOSED) {
+        set_events(socket, (wants_read ? WATCH_READABLE : 0) | (wants_write ? WATCH_WRITABLE : 0));
+    }
 }
 
 /* ---- TLS ---- */
@@ -222,7 +216,7 @@ static ssize_t read_some(struct socket_stream *socket, uint8_t *to, size_t lengt
     if (socket->tls) {
         return tls_read(socket, to, length);
     }
-    ssize_t n = recv(socket->fd, to, length, 0);
+    ssize_t n = recv(socket->watch.fd, to, length, 0);
     return n < 0 ? -errno : n;
 }
 
@@ -293,18 +287,18 @@ static void on_writable(struct socket_stream *socket)
     stream_turn(&socket->stream);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events)
+static void on_events(struct watch *watch, unsigned events)
 {
-    struct socket_stream *socket = poll->data;
+    struct socket_stream *socket = container_of(watch, struct socket_stream, watch);
     struct tls_side *tls = socket->tls;
-    bool may_write = (events & UV_WRITABLE) != 0, may_read = (events & UV_READABLE) != 0;
+    bool may_write = (events & WATCH_WRITABLE) != 0, may_read = (events & WATCH_READABLE) != 0;
 
     if (tls && !tls->is_through && socket->stream.state == STREAM_NEW) {
         drive_handshake(socket);
         return;
     }
-    if (status < 0) {
-        socket->events = 0; /* libuv has stopped */
+    if (events & WATCH_ERROR) {
+        set_events(socket, 0); /* it would come again and again */
         read_to_end(socket);
         return;
     }
@@ -335,7 +329,7 @@ static ssize_t write_some(struct socket_stream *socket, const struct iovec *vect
         return tls_write(socket, vectors, count);
     }
     struct msghdr message = {.msg_iov = (struct iovec *)vectors, .msg_iovlen = (size_t)count};
-    ssize_t n = sendmsg(socket->fd, &message, MSG_NOSIGNAL);
+    ssize_t n = sendmsg(socket->watch.fd, &message, MSG_NOSIGNAL);
     return n < 0 ? -errno : n;
 }
 
@@ -429,12 +423,12 @@ static void peer(const struct stream *stream, struct stream_peer *out)
     };
 }
 
-static void on_closed(uv_handle_t *handle)
+static void free_socket(void *owner)
 {
-    struct socket_stream *socket = handle->data;
+    struct socket_stream *socket = owner;
 
     stream_deinit(&socket->stream);
-    g_free(socket->address);
+    g_ref_string_release(socket->address);
     g_free(socket);
 }
 
@@ -445,7 +439,8 @@ static void discard_input(struct socket_stream *socket)
     size_t length;
     uint8_t *buffer = loop_read_buffer(socket->stream.loop, &length);
 
-    for (unsigned i = 0; i < DISCARDS_AT_CLOSE && recv(socket->fd, buffer, length, 0) > 0; i++) {
+    for (unsigned i = 0; i < DISCARDS_AT_CLOSE && recv(socket->watch.fd, buffer, length, 0) > 0;
+         i++) {
     }
 }
 
@@ -465,13 +460,17 @@ static void close_socket(struct stream *stream)
     }
     if (stream->is_reset) {
         struct linger linger = {.l_onoff = 1};
-        setsockopt(socket->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+        setsockopt(socket->watch.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     }
-    uv_close((uv_handle_t *)&socket->poll, on_closed); /* stops polling at once */
+    set_events(socket, 0);
     if (!stream->has_ended && !stream->is_reset) {
         discard_input(socket);
     }
-    close(socket->fd);
+    close(socket->watch.fd);
+    /* Callers further up may still look at it: its memory goes at the end of the turn. */
+    deferred_deinit(&stream->turn);
+    deferred_init(&stream->turn, free_socket, socket);
+    deferred_schedule(stream->loop, &stream->turn);
 }
 
 static const struct transport socket_transport = {flush, set_reading, peer, close_socket};
@@ -482,7 +481,7 @@ static void identify(struct socket_stream *socket)
     socklen_t length = sizeof storage;
     char text[INET6_ADDRSTRLEN] = "unix";
 
-    getpeername(socket->fd, (struct sockaddr *)&storage, &length);
+    getpeername(socket->watch.fd, (struct sockaddr *)&storage, &length);
     if (storage.ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)&storage;
         inet_ntop(AF_INET, &in->sin_addr, text, sizeof text);
@@ -500,7 +499,7 @@ static void identify(struct socket_stream *socket)
     } else {
         socket->is_unix = socket->is_loopback = true;
     }
-    socket->address = g_strdup(text);
+    socket->address = g_ref_string_new_intern(text);
 }
 
 size_t socket_stream_bytes(void)
@@ -520,11 +519,11 @@ struct stream *socket_stream_new(struct loop *loop, int fd, SSL *ssl, const char
     int on = 1;
 
     stream_init(&socket->stream, loop, &socket_transport);
-    socket->fd = fd;
+    watch_init(&socket->watch, fd, on_events);
     identify(socket);
     if (address) {
-        g_free(socket->address);
-        socket->address = g_strdup(address);
+        g_ref_string_release(socket->address);
+        socket->address = g_ref_string_new_intern(address);
         socket->port = port;
         socket->is_loopback = is_loopback_text(address);
     }
@@ -538,8 +537,6 @@ struct stream *socket_stream_new(struct loop *loop, int fd, SSL *ssl, const char
         socket->tls->timer = timer_new(loop, on_handshake_timeout, socket);
         timer_start(socket->tls->timer, HANDSHAKE_TIMEOUT_MS);
     }
-    uv_poll_init(loop_native(loop), &socket->poll, fd);
-    socket->poll.data = socket;
     return &socket->stream;
 }
 
