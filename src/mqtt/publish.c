@@ -20,22 +20,12 @@
 #include "state/propose.h"
 #include "topic/name.h"
 
-/* One publish of this client waits no longer. After a reconnect there may be releases of publishes
- * that this connection never counted. */
-static void settle(struct connection *connection)
-{
-    if (connection->waiting_publishes > 0) {
-        connection->waiting_publishes--;
-        connection_update_reading(connection);
-    }
-}
-
 void publish_acknowledge(struct connection *connection, uint8_t qos, uint16_t packet_id,
                          uint8_t reason)
 {
-    if (qos == 1 || reason >= REASON_UNSPECIFIED) {
-        settle(connection);
-    }
+    /* Of QoS 2 too: PUBREL must be read. How many are not released is limited by itself. */
+    connection->waiting_publishes--;
+    connection_update_reading(connection);
     if (qos == 2 && reason >= REASON_UNSPECIFIED && connection->session &&
         !connection->is_persistent) {
         packet_id_set_remove(&connection->session->received, packet_id);
@@ -318,9 +308,6 @@ struct release {
 
 static void complete(struct connection *connection, uint16_t packet_id, bool was_there)
 {
-    if (was_there) {
-        settle(connection);
-    }
     connection_send_ack(connection, PACKET_PUBCOMP, packet_id,
                         was_there || connection->version != PACKET_MQTT_5
                             ? REASON_SUCCESS
