@@ -41,7 +41,7 @@ static void what_no_client_may_send_ends_the_connection(void **state)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(firsts); i++) {
         peer = enter(fixture, "a");
-        say(peer, firsts[i], "0000");
+        say(peer, firsts[i], firsts[i] == 0xd0 ? "" : "0000");
         assert_heard(peer, "disconnect 0x82; end");
     }
     peer = enter(fixture, "a");
