@@ -209,8 +209,11 @@ int http_head_parse(struct bytes input, struct http_head *head)
     if (r == 0 && (rest.length != 0 || line.length != 0)) {
         r = -400;
     }
+    if (r != 0) {
+        return r;
+    }
     bool is_1_0 = !head->keeps_alive; /* so far it says the version only */
-    r = r == 0 ? check_host(head, is_1_0) : r;
+    r = check_host(head, is_1_0);
     r = r == 0 ? parse_length(head) : r;
     if (r != 0) {
         return r;
