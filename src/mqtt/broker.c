@@ -306,6 +306,8 @@ void broker_counters(const struct broker *broker, struct broker_counters *counte
         session_store_count(broker->live) + session_store_count(broker->persistent);
     counters->subscriptions = session_store_subscription_count(broker->live) +
                               session_store_subscription_count(broker->persistent);
+    counters->shared_subscriptions = session_store_shared_count(broker->live) +
+                                     session_store_shared_count(broker->persistent);
     counters->retained_messages = retained_count(state_retained(broker->state));
     counters->retained_bytes = retained_bytes(state_retained(broker->state));
     counters->queued_messages =

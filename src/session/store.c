@@ -107,6 +107,11 @@ uint32_t session_store_subscription_count(const struct session_store *store)
     return store->subscription_count;
 }
 
+uint32_t session_store_shared_count(const struct session_store *store)
+{
+    return store->shared_subscription_count;
+}
+
 uint64_t session_store_bytes(const struct session_store *store)
 {
     return store->bytes + store->totals.bytes + store->totals.memory +

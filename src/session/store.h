@@ -26,6 +26,8 @@ struct session *session_store_add(struct session_store *store, struct bytes clie
 void session_store_remove(struct session_store *store, struct session *session);
 uint32_t session_store_count(const struct session_store *store);
 uint32_t session_store_subscription_count(const struct session_store *store);
+/* Those of them that are shared. */
+uint32_t session_store_shared_count(const struct session_store *store);
 /* Bytes of memory that sessions, subscriptions and queues take (estimate that limits are held
  * against). */
 uint64_t session_store_bytes(const struct session_store *store);

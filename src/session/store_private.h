@@ -40,7 +40,7 @@ struct session_store {
     struct delivery_totals totals;
     uint64_t generation; /* of the filters and their subscriptions, from 1 */
     uint64_t bytes;      /* of sessions, subscriptions, entries and shares */
-    uint32_t subscription_count;
+    uint32_t subscription_count, shared_subscription_count;
 };
 
 static inline struct subscription *filter_value_single(void *value)

@@ -186,6 +186,7 @@ static void link_subscription(struct subscription *subscription, struct bytes na
             subscription->share = share_new(store, entry, node, name);
         }
         members_add(&subscription->share->members, subscription);
+        store->shared_subscription_count++;
     } else if (topic_tree_value(store->filters, node)) {
         members_add(&widen(store, node)->members, subscription);
     } else {
@@ -206,6 +207,7 @@ static void unlink_subscription(struct subscription *subscription)
     struct filter_entry *entry = value;
     if (subscription->share) {
         members_remove(&subscription->share->members, subscription);
+        store->shared_subscription_count--;
         if (subscription->share->members.count == 0) {
             share_free(subscription->share);
         }
