@@ -79,7 +79,7 @@ static void on_end_of_turn(void *owner)
     pump_all(broker);
     list_for_each_safe(link, &broker->acknowledging) {
         if (!outbox_propose_acknowledgements(
-                list_entry(link, struct connection, acknowledge_link))) {
+                list_entry(link, struct outbox, acknowledge_link)->connection)) {
             timer_start(broker->retry_timer, 5);
             break;
         }

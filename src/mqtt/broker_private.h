@@ -26,11 +26,11 @@ struct broker {
     struct list connections; /* of connection.link, owned */
     struct list ended;       /* of connection.link: freed at the end of the turn */
     struct list
-        acknowledging;     /* of connection.acknowledge_link: have acknowledgements to propose */
+        acknowledging;     /* of outbox.acknowledge_link: have acknowledgements to propose */
     struct list pumping;   /* of connection.pump_link: may have something to send */
     struct list stalled;   /* of ingest.stalled_link: the log could not take them yet */
     struct list closings;  /* of closing.link: the same for ends of connections, owned */
-    struct list congested; /* of connection.congested_link: slow subscribers, oldest first */
+    struct list congested; /* of flow.congested_link: slow subscribers, oldest first */
     struct deferred end_of_turn;
     struct timer *slow_timer;
     struct timer *retry_timer; /* proposals that the log could not take */

@@ -112,6 +112,7 @@ static void on_login(void *owner, enum access_outcome outcome, struct identity *
             "user name or password is wrong, or anonymous clients are not let in from there");
         return;
     }
+    identity_clear(&connection->identity);
     connection->identity = *identity;
     *identity = (struct identity){0};
     connect_granted(connection, (struct bytes){NULL, 0});
@@ -124,8 +125,8 @@ static void log_in(struct connection *connection)
     stream_peer(connection->stream, &peer);
 
     struct access_attempt attempt = {
-        .username = bytes_from_string(connection->trusted_name),
-        .is_trusted = connection->trusted_name != NULL,
+        .username = bytes_from_string(connection->identity.username),
+        .is_trusted = connection->is_trusted,
         .is_loopback = peer.is_loopback,
         .address = peer.address,
         .certificate_cn = peer.certificate_cn,
@@ -393,10 +394,9 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
     g_hash_table_replace(broker->by_client_id, request->client_id, connection);
 
     wheel_remove(&broker->deadlines, &connection->deadline_link);
-    connection->deadline_ms = connection->keep_alive_s * 1500ull;
-    if (connection->deadline_ms != 0) {
+    if (connection->keep_alive_s != 0) {
         wheel_set(&broker->deadlines, &connection->deadline_link,
-                  loop_now_ms(broker->loop) + connection->deadline_ms);
+                  loop_now_ms(broker->loop) + connection->keep_alive_s * 1500ull);
     }
     if (connection->expiry_s > 0 || connection->has_will || old || is_known ||
         wills_find(state_wills(broker->state), client_id)) {

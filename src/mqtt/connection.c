@@ -96,8 +96,7 @@ static bool is_reading_wanted(const struct connection *connection)
     }
     /* A slow subscriber is always read: its acknowledgements are what others wait for, perhaps in a
      * circle. */
-    bool is_held =
-        !list_is_empty(&connection->held_link) && list_is_empty(&connection->congested_link);
+    bool is_held = flow_is_held(connection) && !flow_was_congested(connection);
     return !is_held &&
            connection->waiting_publishes < connection->broker->settings->receive_maximum;
 }
@@ -258,7 +257,8 @@ struct connection *connection_new(struct broker *broker, struct stream *stream,
 
     connection->broker = broker;
     connection->stream = stream;
-    connection->trusted_name = g_strdup(trusted_name);
+    connection->identity.username = g_strdup(trusted_name);
+    connection->is_trusted = trusted_name != NULL;
     connection->packet_bytes_max = UINT32_MAX;
     connection->number = state_connection_number(broker->options.node_id, broker->options.epoch,
                                                  ++broker->last_connection);
@@ -266,15 +266,10 @@ struct connection *connection_new(struct broker *broker, struct stream *stream,
     list_append(&broker->connections, &connection->link);
     list_init(&connection->deadline_link);
     list_init(&connection->pump_link);
-    list_init(&connection->acknowledge_link);
-    list_init(&connection->congested_link);
-    list_init(&connection->held_link);
-    list_init(&connection->holding);
     broker->connection_count++;
     broker->counters.connections_total++;
-    connection->deadline_ms =
-        connection->last_packet_ms + broker->settings->connect_timeout_s * 1000ull;
-    wheel_set(&broker->deadlines, &connection->deadline_link, connection->deadline_ms);
+    wheel_set(&broker->deadlines, &connection->deadline_link,
+              connection->last_packet_ms + broker->settings->connect_timeout_s * 1000ull);
     stream_start(stream, &stream_events, connection);
     return connection;
 }
@@ -285,7 +280,6 @@ void connection_free(struct connection *connection)
     aliases_free(connection->aliases);
     address_leave(connection->broker, connection->address);
     identity_clear(&connection->identity);
-    g_free(connection->trusted_name);
     g_free(connection);
 }
 
@@ -316,7 +310,6 @@ static void leave_session(struct connection *connection, bool was_open)
 
     outbox_propose_acknowledgements(
         connection); /* refused ones are lost: the client acknowledges the repetitions */
-    list_remove(&connection->acknowledge_link);
     outbox_free(TAKE(connection->outbox));
     if (was_open && (connection->is_persistent || connection->has_will) && !broker->is_stopping) {
         durable_close(connection);

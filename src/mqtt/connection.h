@@ -36,13 +36,8 @@ enum connection_state {
 
 struct connection {
     struct list link;
-    struct list deadline_link;    /* in a slot of broker.deadlines */
-    struct list pump_link;        /* in broker.pumping */
-    struct list acknowledge_link; /* in broker.acknowledging */
-    struct list congested_link;   /* in broker.congested */
-    struct list
-        held_link; /* in the `holding` list of the subscriber that holds this publisher back */
-    struct list holding; /* publishers that wait for this subscriber */
+    struct list deadline_link; /* in a slot of broker.deadlines */
+    struct list pump_link;     /* in broker.pumping */
     struct broker *broker;
     struct stream *stream;           /* NULL once given up */
     struct session *session;         /* borrowed from its store; NULL while none is attached */
@@ -50,24 +45,22 @@ struct connection {
     struct ingest *ingest; /* publishes that wait for the log, in order; NULL when none do */
     struct outbox *outbox; /* retained messages, late QoS 0 messages, acknowledgements to propose;
                               NULL when none */
+    struct flow *flow;     /* NULL as long as nobody was held; see flow.h */
     struct topic_aliases *aliases; /* NULL when none are in use */
     struct address *address;       /* shared with others from there; counted */
     struct access_ticket *ticket;
     struct scram *scram;
-    char *trusted_name; /* owned; in-process clients */
     struct identity identity;
     uint64_t number;        /* connection_number */
     uint64_t next_sequence; /* next delivery to send */
     uint64_t connected_unix_ms;
-    uint64_t received, sent;     /* packets */
-    uint64_t last_packet_ms;     /* loop time */
-    uint64_t congested_since_ms; /* 0 = is not congested */
-    uint64_t deadline_ms;        /* keep alive or connect timeout, loop time; 0 = none */
-    uint32_t expiry_s;           /* as granted */
-    uint32_t packet_bytes_max;   /* of the client; UINT32_MAX = no limit */
-    uint32_t in_flight;          /* deliveries sent and not acknowledged */
-    uint32_t waiting_publishes;  /* QoS > 0 from this client and not acknowledged yet */
-    uint16_t receive_maximum;    /* of the client, with our own limit */
+    uint64_t received, sent;    /* packets */
+    uint64_t last_packet_ms;    /* loop time */
+    uint32_t expiry_s;          /* as granted */
+    uint32_t packet_bytes_max;  /* of the client; UINT32_MAX = no limit */
+    uint32_t in_flight;         /* deliveries sent and not acknowledged */
+    uint32_t waiting_publishes; /* QoS > 0 from this client and not acknowledged yet */
+    uint16_t receive_maximum;   /* of the client, with our own limit */
     uint16_t keep_alive_s;
     uint16_t alias_maximum; /* of the client */
     uint8_t state;          /* enum connection_state */
@@ -77,6 +70,7 @@ struct connection {
     bool is_clean_end : 1; /* DISCONNECT 0x00 came */
     bool is_paused : 1;    /* we do not read on purpose */
     bool is_dropping : 1;  /* QoS 0 to it is dropped until it has drained */
+    bool is_trusted : 1;   /* in-process, under the name of its identity */
     bool is_traced : 1;
     bool wants_problem_information : 1;
     bool has_auth_method : 1; /* CONNECT named one: AUTH packets may come */

@@ -16,7 +16,7 @@ static bool is_ready(void *owner, const struct subscription *subscription)
 {
     const struct connection *connection = subscription->session->connection;
 
-    return connection && list_is_empty(&connection->congested_link);
+    return connection && !flow_was_congested(connection);
 }
 
 static bool is_connected(void *owner, const struct subscription *subscription)

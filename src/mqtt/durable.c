@@ -160,7 +160,7 @@ static bool retry_acknowledgements(struct broker *broker)
 {
     list_for_each_safe(link, &broker->acknowledging) {
         if (!outbox_propose_acknowledgements(
-                list_entry(link, struct connection, acknowledge_link))) {
+                list_entry(link, struct outbox, acknowledge_link)->connection)) {
             return false;
         }
     }

@@ -42,16 +42,38 @@ static bool is_over(const struct connection *subscriber)
            (subscriber->session && subscriber->session->deliveries.bytes >= bytes_max(subscriber));
 }
 
+static struct flow *flow_of(struct connection *connection)
+{
+    if (!connection->flow) {
+        struct flow *flow = g_new0(struct flow, 1);
+        flow->connection = connection;
+        list_init(&flow->congested_link);
+        list_init(&flow->held_link);
+        list_init(&flow->holding);
+        connection->flow = flow;
+    }
+    return connection->flow;
+}
+
+bool flow_was_congested(const struct connection *subscriber)
+{
+    return subscriber->flow && !list_is_empty(&subscriber->flow->congested_link);
+}
+
+bool flow_is_held(const struct connection *publisher)
+{
+    return publisher->flow && !list_is_empty(&publisher->flow->held_link);
+}
+
 static void arm(struct broker *broker)
 {
     if (list_is_empty(&broker->congested)) {
         timer_stop(broker->slow_timer);
         return;
     }
-    struct connection *first =
-        list_entry(broker->congested.next, struct connection, congested_link);
+    const struct flow *first = list_entry(broker->congested.next, struct flow, congested_link);
     uint64_t wait_ms =
-        first->is_dropping ? broker->settings->slow_subscriber_ms : FLOW_QOS_0_HOLD_MS;
+        first->connection->is_dropping ? broker->settings->slow_subscriber_ms : FLOW_QOS_0_HOLD_MS;
     uint64_t due_ms = first->congested_since_ms + wait_ms;
     uint64_t now_ms = loop_now_ms(broker->loop);
     timer_start(broker->slow_timer, due_ms > now_ms ? due_ms - now_ms : 1);
@@ -59,7 +81,7 @@ static void arm(struct broker *broker)
 
 bool flow_is_congested(struct connection *subscriber)
 {
-    if (!list_is_empty(&subscriber->congested_link)) {
+    if (flow_was_congested(subscriber)) {
         return true;
     }
     if (!subscriber->stream ||
@@ -68,8 +90,9 @@ bool flow_is_congested(struct connection *subscriber)
         return false;
     }
     struct broker *broker = subscriber->broker;
-    subscriber->congested_since_ms = loop_now_ms(broker->loop);
-    list_append(&broker->congested, &subscriber->congested_link);
+    struct flow *flow = flow_of(subscriber);
+    flow->congested_since_ms = loop_now_ms(broker->loop);
+    list_append(&broker->congested, &flow->congested_link);
     connection_update_reading(subscriber);
     if (!timer_is_active(broker->slow_timer)) {
         arm(broker);
@@ -79,28 +102,27 @@ bool flow_is_congested(struct connection *subscriber)
 
 void flow_hold(struct connection *publisher, struct connection *subscriber)
 {
-    if (publisher == subscriber || !list_is_empty(&publisher->held_link) ||
+    if (publisher == subscriber || flow_is_held(publisher) ||
         publisher->state == CONNECTION_ENDED) {
         return; /* one that publishes to itself would wait for ever */
     }
-    list_append(&subscriber->holding, &publisher->held_link);
+    list_append(&flow_of(subscriber)->holding, &flow_of(publisher)->held_link);
     publisher->broker->counters.publishers_held++;
     connection_update_reading(publisher);
 }
 
 static void release_all(struct connection *subscriber)
 {
-    while (!list_is_empty(&subscriber->holding)) {
-        struct connection *publisher =
-            list_entry(subscriber->holding.next, struct connection, held_link);
-        list_remove(&publisher->held_link);
-        connection_update_reading(publisher);
+    while (!list_is_empty(&subscriber->flow->holding)) {
+        struct flow *held = list_entry(subscriber->flow->holding.next, struct flow, held_link);
+        list_remove(&held->held_link);
+        connection_update_reading(held->connection);
     }
 }
 
 void flow_update(struct connection *subscriber)
 {
-    if (list_is_empty(&subscriber->congested_link)) {
+    if (!flow_was_congested(subscriber)) {
         return;
     }
     bool has_drained = (!subscriber->stream ||
@@ -109,9 +131,8 @@ void flow_update(struct connection *subscriber)
                        (!subscriber->session ||
                         subscriber->session->deliveries.bytes <= bytes_max(subscriber) / 2);
     if (has_drained) {
-        list_remove(&subscriber->congested_link);
+        list_remove(&subscriber->flow->congested_link);
         subscriber->is_dropping = false;
-        subscriber->congested_since_ms = 0;
         release_all(subscriber);
         connection_update_reading(subscriber);
     }
@@ -119,9 +140,12 @@ void flow_update(struct connection *subscriber)
 
 void flow_forget(struct connection *connection)
 {
-    list_remove(&connection->congested_link);
-    list_remove(&connection->held_link);
-    release_all(connection);
+    if (connection->flow) {
+        list_remove(&connection->flow->congested_link);
+        list_remove(&connection->flow->held_link);
+        release_all(connection);
+        g_clear_pointer(&connection->flow, g_free);
+    }
 }
 
 /* QoS 0 waits no longer for it. */
@@ -145,8 +169,9 @@ void flow_on_timer(void *owner)
     uint64_t now_ms = loop_now_ms(broker->loop);
 
     list_for_each_safe(link, &broker->congested) {
-        struct connection *subscriber = list_entry(link, struct connection, congested_link);
-        uint64_t since_ms = now_ms - subscriber->congested_since_ms;
+        struct flow *flow = list_entry(link, struct flow, congested_link);
+        struct connection *subscriber = flow->connection;
+        uint64_t since_ms = now_ms - flow->congested_since_ms;
         if (!subscriber->is_dropping && since_ms >= FLOW_QOS_0_HOLD_MS) {
             start_dropping(subscriber);
         }
@@ -155,9 +180,9 @@ void flow_on_timer(void *owner)
                 disconnect_slow(subscriber);
             } else {
                 /* Only QoS 0 suffers: dropped as it comes; looked at again a round later. */
-                subscriber->congested_since_ms = now_ms;
-                list_remove(&subscriber->congested_link);
-                list_append(&broker->congested, &subscriber->congested_link);
+                flow->congested_since_ms = now_ms;
+                list_remove(&flow->congested_link);
+                list_append(&broker->congested, &flow->congested_link);
             }
         }
     }

@@ -12,13 +12,26 @@
 
 #define FLOW_QOS_0_HOLD_MS 100
 
+/* Made when a connection is first congested, held, or holds others; lives as long as it does. */
+struct flow {
+    struct connection *connection;
+    struct list congested_link; /* in broker.congested */
+    struct list
+        held_link; /* in the `holding` list of the subscriber that holds this publisher back */
+    struct list holding;         /* publishers that wait for this subscriber: of flow.held_link */
+    uint64_t congested_since_ms; /* loop time */
+};
+
+/* Was it, when it was last looked at? */
+bool flow_was_congested(const struct connection *subscriber);
+bool flow_is_held(const struct connection *publisher);
 /* Is it congested now? Marks it when it becomes so. */
 bool flow_is_congested(struct connection *subscriber);
 /* Stops reading from `publisher` until `subscriber` has drained. */
 void flow_hold(struct connection *publisher, struct connection *subscriber);
 /* Something drained: lets publishers go on when the subscriber has recovered. */
 void flow_update(struct connection *subscriber);
-/* It ends: lets all go that it holds, and leaves who holds it. */
+/* It ends: lets all go that it holds, leaves who holds it, frees its flow. */
 void flow_forget(struct connection *connection);
 /* The timer for slow subscribers. */
 void flow_on_timer(void *owner /* broker */);

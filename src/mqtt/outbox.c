@@ -9,6 +9,8 @@ struct outbox *outbox_of(struct connection *connection)
         connection->outbox = g_new0(struct outbox, 1);
         g_queue_init(&connection->outbox->late);
         list_init(&connection->outbox->batches);
+        list_init(&connection->outbox->acknowledge_link);
+        connection->outbox->connection = connection;
     }
     return connection->outbox;
 }
@@ -34,6 +36,7 @@ void outbox_free(struct outbox *outbox)
     if (!outbox) {
         return;
     }
+    list_remove(&outbox->acknowledge_link);
     g_queue_clear_full(&outbox->late, late_free);
     while (!list_is_empty(&outbox->batches)) {
         batch_free(list_entry(outbox->batches.next, struct retained_batch, link));
@@ -82,8 +85,8 @@ void outbox_acknowledge_later(struct connection *connection, enum session_ack ki
         outbox->acknowledgements[kind] = g_array_new(false, false, sizeof packet_id);
     }
     g_array_append_val(outbox->acknowledgements[kind], packet_id);
-    if (list_is_empty(&connection->acknowledge_link)) {
-        list_append(&connection->broker->acknowledging, &connection->acknowledge_link);
+    if (list_is_empty(&outbox->acknowledge_link)) {
+        list_append(&connection->broker->acknowledging, &outbox->acknowledge_link);
     }
 }
 
@@ -108,6 +111,8 @@ bool outbox_propose_acknowledgements(struct connection *connection)
         }
         g_array_set_size(ids, 0);
     }
-    list_remove(&connection->acknowledge_link);
+    if (outbox) {
+        list_remove(&outbox->acknowledge_link);
+    }
     return true;
 }

@@ -23,11 +23,13 @@ struct retained_batch {
 };
 
 struct outbox {
-    GQueue late;                 /* of late_message, owned */
-    struct list batches;         /* of retained_batch.link */
-    uint32_t proposed;           /* retained deliveries on their way through the log */
-    GArray *acknowledgements[4]; /* by enum session_ack: uint16_t packet ids to propose; NULL for
-                                    none */
+    struct connection *connection;
+    struct list acknowledge_link; /* in broker.acknowledging */
+    GQueue late;                  /* of late_message, owned */
+    struct list batches;          /* of retained_batch.link */
+    uint32_t proposed;            /* retained deliveries on their way through the log */
+    GArray *acknowledgements[4];  /* by enum session_ack: uint16_t packet ids to propose; NULL for
+                                     none */
 };
 
 struct outbox *outbox_of(struct connection *connection);

@@ -110,7 +110,7 @@ static uint8_t check_content(struct connection *connection, const struct packet_
     if (publish->retain && publish->payload.length > settings->retained_payload_bytes_max) {
         return REASON_QUOTA_EXCEEDED;
     }
-    if (publish->topic.at[0] == '$' && !connection->trusted_name) {
+    if (publish->topic.at[0] == '$' && !connection->is_trusted) {
         return REASON_NOT_AUTHORIZED;
     }
     if (connection->needs_access_checks &&

@@ -1,18 +1,17 @@
 /* See delivery.h. A ring of a power of two slots: a sequence number is a place, so finding by
- * packet id is arithmetic and pushing or finishing moves nothing. One slot lies in the ring itself,
- * for the many clients that have one message in flight at a time; beyond it the ring doubles, and
- * gives everything back when it is empty. */
+ * packet id is arithmetic and pushing or finishing moves nothing. It doubles when it is full; empty,
+ * it keeps only the first few slots, for the many clients that have one message in flight at a
+ * time. */
 #include "session/delivery.h"
 #include <assert.h>
 #include <errno.h>
 #include <glib.h>
 
-#define CAPACITY_FIRST 16 /* when the slot inside is not enough */
+#define CAPACITY_FIRST 4
 
 static struct delivery *slot(const struct delivery_ring *ring, uint64_t sequence)
 {
-    struct delivery *items = ring->items ? ring->items : (struct delivery *)&ring->single;
-    return &items[ring->items ? sequence & (ring->capacity - 1) : 0];
+    return &ring->items[sequence & (ring->capacity - 1)];
 }
 
 void delivery_ring_init(struct delivery_ring *ring)
@@ -50,12 +49,13 @@ void delivery_ring_deinit(struct delivery_ring *ring)
     while (ring->count > 0) {
         delivery_ring_finish(ring, ring->first);
     }
-    assert(!ring->items && ring->waiting == 0 && ring->bytes == 0);
+    assert(ring->waiting == 0 && ring->bytes == 0);
+    give_back(ring);
 }
 
 static void grow(struct delivery_ring *ring)
 {
-    uint32_t capacity = ring->items ? ring->capacity * 2 : CAPACITY_FIRST;
+    uint32_t capacity = MAX(ring->capacity * 2, CAPACITY_FIRST);
     struct delivery *items = g_new(struct delivery, capacity);
 
     for (uint64_t i = ring->first; i < delivery_ring_end(ring); i++) {
@@ -76,7 +76,7 @@ static struct delivery *extend(struct delivery_ring *ring, enum delivery_state s
     if (ring->count >= DELIVERY_RING_MAX) {
         return NULL;
     }
-    if (ring->count >= MAX(ring->capacity, 1)) {
+    if (ring->count >= ring->capacity) {
         grow(ring);
     }
     struct delivery *delivery = slot(ring, delivery_ring_end(ring));
@@ -184,7 +184,9 @@ void delivery_ring_finish(struct delivery_ring *ring, uint64_t sequence)
         ring->count--;
     }
     if (ring->count == 0) {
-        give_back(ring);
+        if (ring->capacity > CAPACITY_FIRST) {
+            give_back(ring);
+        }
         ring->expiry = 0;
     }
 }

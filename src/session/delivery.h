@@ -39,8 +39,7 @@ struct delivery_totals {
 };
 
 struct delivery_ring {
-    struct delivery *items; /* NULL while `single` is enough, else of `capacity`, a power of two */
-    struct delivery single;
+    struct delivery *items; /* of `capacity`, a power of two; NULL before the first */
     struct delivery_totals *totals; /* borrowed; NULL for none */
     uint32_t capacity;
     uint32_t count;  /* from oldest to newest, DONE ones in between included */
