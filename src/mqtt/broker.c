@@ -88,6 +88,19 @@ static void on_end_of_turn(void *owner)
     stop_when_empty(broker);
 }
 
+struct connection *broker_find(const struct broker *broker, const char *client_id)
+{
+    struct connection *entering = g_hash_table_lookup(broker->entering, client_id);
+    const struct session *session = NULL;
+
+    if (!entering) {
+        struct bytes id = bytes_from_string(client_id);
+        session = session_store_find(broker->live, id);
+        session = session ? session : session_store_find(broker->persistent, id);
+    }
+    return session ? session->connection : entering;
+}
+
 /* ---- what the state tells ---- */
 
 static void on_publish(void *owner, struct message *message, struct bytes publisher,
@@ -101,7 +114,7 @@ static void on_publish(void *owner, struct message *message, struct bytes publis
     broker->last_commit_matched = publication.matched;
     if (publication.congested && publisher.length > 0) {
         g_autofree char *id = g_strndup((const char *)publisher.at, publisher.length);
-        struct connection *connection = g_hash_table_lookup(broker->by_client_id, id);
+        struct connection *connection = broker_find(broker, id);
         if (connection && connection_is_active(connection)) {
             flow_hold(connection, publication.congested);
         }
@@ -122,14 +135,10 @@ static void on_delivery(void *owner, struct session *session)
 /* It goes while a client is on it (purged): the client goes too, at the end of the turn. */
 static void on_session_end(void *owner, struct session *session)
 {
-    struct broker *broker = owner;
     struct connection *connection = session->connection;
 
     if (!connection) {
         return;
-    }
-    if (g_hash_table_lookup(broker->by_client_id, session->client_id) == connection) {
-        g_hash_table_remove(broker->by_client_id, session->client_id);
     }
     session->connection = NULL;
     connection->session = NULL;
@@ -219,7 +228,7 @@ struct broker *broker_new(const struct broker_options *options)
     deferred_init(&broker->end_of_turn, on_end_of_turn, broker);
     broker->slow_timer = timer_new(broker->loop, flow_on_timer, broker);
     broker->retry_timer = timer_new(broker->loop, durable_on_retry, broker);
-    broker->by_client_id = g_hash_table_new(g_str_hash, g_str_equal);
+    broker->entering = g_hash_table_new(g_str_hash, g_str_equal);
     broker->opening = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     broker->per_address = g_hash_table_new(g_str_hash, g_str_equal);
     wheel_init(&broker->deadlines, broker->loop, on_due);
@@ -289,7 +298,7 @@ void broker_free(struct broker *broker)
     route_cache_deinit(&broker->routes);
     wheel_deinit(&broker->deadlines);
     session_store_free(broker->live);
-    g_hash_table_unref(broker->by_client_id);
+    g_hash_table_unref(broker->entering);
     g_hash_table_unref(broker->opening);
     g_hash_table_unref(broker->per_address);
     g_byte_array_unref(broker->scratch);
@@ -306,8 +315,8 @@ void broker_counters(const struct broker *broker, struct broker_counters *counte
         session_store_count(broker->live) + session_store_count(broker->persistent);
     counters->subscriptions = session_store_subscription_count(broker->live) +
                               session_store_subscription_count(broker->persistent);
-    counters->shared_subscriptions = session_store_shared_count(broker->live) +
-                                     session_store_shared_count(broker->persistent);
+    counters->shared_subscriptions =
+        session_store_shared_count(broker->live) + session_store_shared_count(broker->persistent);
     counters->retained_messages = retained_count(state_retained(broker->state));
     counters->retained_bytes = retained_bytes(state_retained(broker->state));
     counters->queued_messages =

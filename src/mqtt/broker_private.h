@@ -23,20 +23,20 @@ struct broker {
     struct session_store *live;       /* sessions that end with their connection */
     struct session_store *persistent; /* the state's */
     struct state_watch watch;
-    struct list connections; /* of connection.link, owned */
-    struct list ended;       /* of connection.link: freed at the end of the turn */
-    struct list
-        acknowledging;     /* of outbox.acknowledge_link: have acknowledgements to propose */
-    struct list pumping;   /* of connection.pump_link: may have something to send */
-    struct list stalled;   /* of ingest.stalled_link: the log could not take them yet */
-    struct list closings;  /* of closing.link: the same for ends of connections, owned */
-    struct list congested; /* of flow.congested_link: slow subscribers, oldest first */
+    struct list connections;   /* of connection.link, owned */
+    struct list ended;         /* of connection.link: freed at the end of the turn */
+    struct list acknowledging; /* of outbox.acknowledge_link: have acknowledgements to propose */
+    struct list pumping;       /* of connection.pump_link: may have something to send */
+    struct list stalled;       /* of ingest.stalled_link: the log could not take them yet */
+    struct list closings;      /* of closing.link: the same for ends of connections, owned */
+    struct list congested;     /* of flow.congested_link: slow subscribers, oldest first */
     struct deferred end_of_turn;
     struct timer *slow_timer;
     struct timer *retry_timer; /* proposals that the log could not take */
-    GHashTable *by_client_id;  /* client id -> connection that has it (borrowed both) */
-    GHashTable *opening;       /* client id (owned) -> number of opens and closes under way */
-    GHashTable *per_address;   /* address (owned) -> number of connections */
+    GHashTable *entering; /* client id -> connection that is in CONNECTION_OPENING with it (borrowed
+                             both) */
+    GHashTable *opening;  /* client id (owned) -> number of opens and closes under way */
+    GHashTable *per_address; /* address (owned) -> number of connections */
     struct wheel deadlines;
     struct route_cache routes;
     struct sys_topics *sys;
@@ -57,5 +57,7 @@ struct broker {
 };
 
 uint32_t broker_random(struct broker *broker);
+/* The connection that has this client id, or is entering with it; NULL when none. */
+struct connection *broker_find(const struct broker *broker, const char *client_id);
 /* Runs the end-of-turn work (pumping, acknowledgements, freeing) when this turn ends. */
 void broker_touch(struct broker *broker);

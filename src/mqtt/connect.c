@@ -190,8 +190,7 @@ void connect_receive(struct connection *connection, const struct packet_frame *f
 
 static void take_over(struct broker *broker, struct connection *connection)
 {
-    struct connection *other =
-        g_hash_table_lookup(broker->by_client_id, connection->request->client_id);
+    struct connection *other = broker_find(broker, connection->request->client_id);
 
     if (other && other != connection) {
         log_info("client id taken over", "client=%s", connection->request->client_id);
@@ -204,11 +203,10 @@ static void take_over(struct broker *broker, struct connection *connection)
 void connect_forget(struct connection *connection)
 {
     struct broker *broker = connection->broker;
-    struct bytes id = connection_client_id(connection);
 
-    /* Client ids are NUL-terminated where they are kept. */
-    if (id.length > 0 && g_hash_table_lookup(broker->by_client_id, id.at) == connection) {
-        g_hash_table_remove(broker->by_client_id, id.at);
+    if (connection->request &&
+        g_hash_table_lookup(broker->entering, connection->request->client_id) == connection) {
+        g_hash_table_remove(broker->entering, connection->request->client_id);
     }
 }
 
@@ -221,8 +219,7 @@ static void enter(struct connection *connection, bool session_present, struct by
     connection->connected_unix_ms = clock_unix_ms();
     session->connection = connection;
     session->version = connection->version;
-    /* The table's key must live as long as the connection: the session's copy does. */
-    g_hash_table_replace(broker->by_client_id, session->client_id, connection);
+    connect_forget(connection);
     connection->needs_access_checks = access_needs_checks(broker->access, &connection->identity);
     connection->was_counted = true;
     broker->counters.clients_connected++;
@@ -275,7 +272,7 @@ static void on_opened(void *owner, uint64_t token, const struct state_result *re
 {
     struct opening *opening = owner;
     struct broker *broker = opening->broker;
-    struct connection *connection = g_hash_table_lookup(broker->by_client_id, opening->client_id);
+    struct connection *connection = broker_find(broker, opening->client_id);
 
     opening_count(broker, opening->client_id, -1);
     if (connection && connection->number == opening->connection_number &&
@@ -391,7 +388,7 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
 
     struct session *old = session_store_find(broker->persistent, client_id);
     bool is_known = g_hash_table_contains(broker->opening, request->client_id);
-    g_hash_table_replace(broker->by_client_id, request->client_id, connection);
+    g_hash_table_replace(broker->entering, request->client_id, connection);
 
     wheel_remove(&broker->deadlines, &connection->deadline_link);
     if (connection->keep_alive_s != 0) {

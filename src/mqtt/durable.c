@@ -99,8 +99,7 @@ static void on_acknowledged(void *owner, uint64_t token, const struct state_resu
 {
     struct acknowledgement *acknowledgement = owner;
     struct broker *broker = acknowledgement->broker;
-    struct connection *connection =
-        g_hash_table_lookup(broker->by_client_id, acknowledgement->client_id);
+    struct connection *connection = broker_find(broker, acknowledgement->client_id);
     bool is_here = connection && connection->number == acknowledgement->connection_number &&
                    connection_is_active(connection);
 

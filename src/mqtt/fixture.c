@@ -58,7 +58,7 @@ struct broker *broker_of(const struct fixture *fixture)
 
 struct connection *connection_of(const struct fixture *fixture, const char *client_id)
 {
-    return g_hash_table_lookup(broker_of(fixture)->by_client_id, client_id);
+    return broker_find(broker_of(fixture), client_id);
 }
 
 static void take(void *pointer, void *unused)

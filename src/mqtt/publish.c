@@ -317,8 +317,7 @@ static void complete(struct connection *connection, uint16_t packet_id, bool was
 static void on_released(void *owner, uint64_t token, const struct state_result *result)
 {
     struct release *release = owner;
-    struct connection *connection =
-        g_hash_table_lookup(release->broker->by_client_id, release->client_id);
+    struct connection *connection = broker_find(release->broker, release->client_id);
 
     if (connection && connection->number == release->connection_number &&
         connection_is_active(connection) && result->error == 0) {

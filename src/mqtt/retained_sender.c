@@ -64,8 +64,7 @@ struct proposed {
 static void on_proposed(void *owner, uint64_t token, const struct state_result *result)
 {
     struct proposed *proposed = owner;
-    struct connection *connection =
-        g_hash_table_lookup(proposed->broker->by_client_id, proposed->client_id);
+    struct connection *connection = broker_find(proposed->broker, proposed->client_id);
 
     if (connection && connection->number == proposed->connection_number && connection->outbox) {
         connection->outbox->proposed--;

@@ -91,8 +91,7 @@ static void settle(struct request *request)
     if (--request->open > 0) {
         return;
     }
-    struct connection *connection =
-        g_hash_table_lookup(request->broker->by_client_id, request->client_id);
+    struct connection *connection = broker_find(request->broker, request->client_id);
     if (connection && connection->number == request->connection_number &&
         connection_is_active(connection)) {
         answer(connection, request);

@@ -43,7 +43,7 @@ void trace_attach(struct connection *connection)
 
 static void attach_again(struct broker *broker, const char *client_id)
 {
-    struct connection *connection = g_hash_table_lookup(broker->by_client_id, client_id);
+    struct connection *connection = broker_find(broker, client_id);
 
     if (connection && connection_is_active(connection)) {
         trace_attach(connection);
