@@ -205,7 +205,7 @@ static void init_lists(struct broker *broker)
 {
     struct list *const lists[] = {&broker->connections, &broker->ended,     &broker->acknowledging,
                                   &broker->pumping,     &broker->congested, &broker->stalled,
-                                  &broker->closings,    &broker->traces};
+                                  &broker->closings,    &broker->traces,    &broker->refused};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         list_init(lists[i]);

@@ -28,6 +28,7 @@ struct broker {
     struct list acknowledging; /* of outbox.acknowledge_link: have acknowledgements to propose */
     struct list pumping;       /* of connection.pump_link: may have something to send */
     struct list stalled;       /* of ingest.stalled_link: the log could not take them yet */
+    struct list refused;       /* of outbox.refused_link: the log did not take what is retained */
     struct list closings;      /* of closing.link: the same for ends of connections, owned */
     struct list congested;     /* of flow.congested_link: slow subscribers, oldest first */
     struct deferred end_of_turn;

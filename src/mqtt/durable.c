@@ -6,6 +6,7 @@
 #include "mqtt/flow.h"
 #include "mqtt/ingest.h"
 #include "mqtt/outbox.h"
+#include "mqtt/sender.h"
 #include "state/propose.h"
 #include <errno.h>
 
@@ -145,13 +146,34 @@ int durable_acknowledge(struct connection *connection, enum session_ack kind,
 
 /* ---- coming back ---- */
 
-void durable_stall(struct broker *broker, struct list *stalled_link)
+static void wait_in(struct broker *broker, struct list *line, struct list *link)
 {
-    if (list_is_empty(stalled_link)) {
-        list_append(&broker->stalled, stalled_link);
+    if (list_is_empty(link)) {
+        list_append(line, link);
     }
     if (!timer_is_active(broker->retry_timer)) {
         timer_start(broker->retry_timer, RETRY_MS);
+    }
+}
+
+void durable_stall(struct broker *broker, struct list *stalled_link)
+{
+    wait_in(broker, &broker->stalled, stalled_link);
+}
+
+void durable_pump_later(struct connection *connection)
+{
+    struct broker *broker = connection->broker;
+
+    wait_in(broker, &broker->refused, &outbox_of(connection)->refused_link);
+}
+
+static void retry_pumping(struct broker *broker)
+{
+    while (!list_is_empty(&broker->refused)) {
+        struct list *link = broker->refused.next;
+        list_remove(link);
+        sender_schedule(list_entry(link, struct outbox, refused_link)->connection);
     }
 }
 
@@ -172,6 +194,7 @@ void durable_on_retry(void *owner)
     bool is_done =
         retry_closings(broker) && retry_acknowledgements(broker) && ingest_retry_all(broker);
 
+    retry_pumping(broker);
     if (!is_done && !timer_is_active(broker->retry_timer)) {
         timer_start(broker->retry_timer, RETRY_MS);
     }

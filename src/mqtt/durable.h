@@ -17,6 +17,8 @@ int durable_acknowledge(struct connection *connection, enum session_ack kind,
                         const uint16_t *packet_ids, uint32_t count);
 /* Puts a line of publishes on the list of those to come back to. */
 void durable_stall(struct broker *broker, struct list *stalled_link);
+/* Has it pumped again: the log did not take a retained message for it. */
+void durable_pump_later(struct connection *connection);
 /* Comes back to everything that waits. */
 void durable_on_retry(void *owner /* broker */);
 /* Forgets what still waits: the node is stopping, recovery at the next start closes what was open.

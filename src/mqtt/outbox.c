@@ -10,6 +10,7 @@ struct outbox *outbox_of(struct connection *connection)
         g_queue_init(&connection->outbox->late);
         list_init(&connection->outbox->batches);
         list_init(&connection->outbox->acknowledge_link);
+        list_init(&connection->outbox->refused_link);
         connection->outbox->connection = connection;
     }
     return connection->outbox;
@@ -37,6 +38,7 @@ void outbox_free(struct outbox *outbox)
         return;
     }
     list_remove(&outbox->acknowledge_link);
+    list_remove(&outbox->refused_link);
     g_queue_clear_full(&outbox->late, late_free);
     while (!list_is_empty(&outbox->batches)) {
         batch_free(list_entry(outbox->batches.next, struct retained_batch, link));

@@ -25,6 +25,7 @@ struct retained_batch {
 struct outbox {
     struct connection *connection;
     struct list acknowledge_link; /* in broker.acknowledging */
+    struct list refused_link;     /* in broker.refused */
     GQueue late;                  /* of late_message, owned */
     struct list batches;          /* of retained_batch.link */
     uint32_t proposed;            /* retained deliveries on their way through the log */

@@ -5,6 +5,7 @@
 #include "mqtt/retained_sender.h"
 #include "base/clock.h"
 #include "mqtt/broker_private.h"
+#include "mqtt/durable.h"
 #include "mqtt/outbox.h"
 #include "mqtt/sender.h"
 #include "mqtt/sys_topics.h"
@@ -86,6 +87,7 @@ static bool propose(struct connection *connection, const struct retained_batch *
     if (state_propose_send_retained(connection->broker->state, id, message_topic(message), qos,
                                     batch->subscription_id, &completion) < 0) {
         g_free(proposed);
+        durable_pump_later(connection);
         return false;
     }
     connection->outbox->proposed++;
