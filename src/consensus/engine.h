@@ -77,9 +77,10 @@ struct consensus {
     /* Snapshots (snapshot.c). */
     struct snapshot_writing writing;
     uint64_t log_bytes, snapshot_bytes, snapshot_index;
-    uint64_t refused_log_bytes;  /* no new try before the log has grown past this */
-    uint64_t snapshot_begun_ms;  /* loop time of the last one; 0 = none yet */
-    struct timer *snapshot_rest; /* while one is due but the last was a moment ago */
+    uint64_t refused_log_bytes;   /* no new try before the log has grown past this */
+    uint64_t looked_at_log_bytes; /* when snapshot_rest was started */
+    uint64_t snapshot_begun_ms;   /* loop time of the last one; 0 = none yet */
+    struct timer *snapshot_rest;  /* while one is due but the last was a moment ago */
     bool is_snapshot_asked;
 };
 

@@ -26,8 +26,9 @@
 /* Under load snapshots come at most this often: they share the disk with the log, and each costs
  * its syncs. */
 #define SNAPSHOT_REST_MS 2000
-/* ... unless the log has grown to this, for it stands in memory. */
+/* ... unless the log has grown to this, for it stands in memory, or has not grown for a moment. */
 #define SNAPSHOT_LOG_BYTES_MOST (32 * 1024 * 1024)
+#define SNAPSHOT_QUIET_MS       40
 /* What libraft keeps in memory for an entry besides its bytes. */
 #define ENTRY_OVERHEAD_BYTES 128
 /* After a refused or failed snapshot the log grows by this much before the next try. */
@@ -42,18 +43,26 @@ static bool is_due(const struct consensus *self)
     return self->log_bytes > limit && self->log_bytes >= self->refused_log_bytes;
 }
 
+static bool has_rested(const struct consensus *self)
+{
+    return self->snapshot_begun_ms == 0 || self->log_bytes > SNAPSHOT_LOG_BYTES_MOST ||
+           loop_now_ms(self->loop) >= self->snapshot_begun_ms + SNAPSHOT_REST_MS;
+}
+
+static void look_again(struct consensus *self)
+{
+    self->looked_at_log_bytes = self->log_bytes;
+    timer_start(self->snapshot_rest, SNAPSHOT_QUIET_MS);
+}
+
 /* Due, but the last one was a moment ago: the timer comes back to it. */
 static bool rests(struct consensus *self)
 {
-    uint64_t next_ms = self->snapshot_begun_ms + SNAPSHOT_REST_MS;
-    uint64_t now_ms = loop_now_ms(self->loop);
-
-    if (self->snapshot_begun_ms == 0 || now_ms >= next_ms ||
-        self->log_bytes > SNAPSHOT_LOG_BYTES_MOST) {
+    if (has_rested(self)) {
         return false;
     }
     if (!timer_is_active(self->snapshot_rest)) {
-        timer_start(self->snapshot_rest, next_ms - now_ms);
+        look_again(self);
     }
     return true;
 }
@@ -62,8 +71,13 @@ void snapshot_on_rested(void *owner)
 {
     struct consensus *self = owner;
 
-    if (self->state == CONSENSUS_LEADING && is_due(self)) {
+    if (self->state != CONSENSUS_LEADING || !is_due(self)) {
+        return;
+    }
+    if (has_rested(self) || self->log_bytes == self->looked_at_log_bytes) {
         consensus_snapshot_soon(self);
+    } else {
+        look_again(self);
     }
 }
 
