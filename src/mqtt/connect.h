@@ -15,5 +15,4 @@ void connect_refuse(struct connection *connection, uint8_t reason, const char *t
 void connect_forget(struct connection *connection);
 
 struct bytes connect_request_client_id(const struct connect_request *request);
-struct bytes connect_request_auth_method(const struct connect_request *request);
 void connect_request_free(struct connect_request *request); /* takes NULL */

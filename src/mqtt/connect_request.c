@@ -108,11 +108,6 @@ struct bytes connect_request_client_id(const struct connect_request *request)
     return bytes_from_string(request->client_id);
 }
 
-struct bytes connect_request_auth_method(const struct connect_request *request)
-{
-    return bytes_from_string(request->auth_method);
-}
-
 /* ---- CONNACK ---- */
 
 static void send(struct connection *connection, const struct packet_connack *connack,

@@ -121,10 +121,6 @@ void connection_update_reading(struct connection *connection)
 
 static void on_pingreq(struct connection *connection, const struct packet_frame *frame)
 {
-    if (frame->flags != 0 || frame->body.length != 0) {
-        connection_fail(connection, REASON_MALFORMED_PACKET, "PINGREQ with flags or content");
-        return;
-    }
     uint8_t packet[PACKET_SMALL_BYTES_MAX];
     connection_send(connection, packet, packet_pingresp_encode(packet));
 }

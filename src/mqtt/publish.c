@@ -64,12 +64,7 @@ static bool resolve_alias(struct connection *connection, struct packet_publish *
                          : 0;
 
     if (alias == 0) {
-        if (publish->topic.length == 0) {
-            connection_fail(connection, REASON_PROTOCOL_ERROR,
-                            "PUBLISH without topic name and alias");
-            return false;
-        }
-        return true;
+        return true; /* with a topic then: the decoder asks for one of both */
     }
     if (alias > settings->topic_alias_max) {
         connection_fail(connection, REASON_TOPIC_ALIAS_INVALID,
