@@ -62,6 +62,41 @@ static void the_will_of_a_silent_client_goes_out(void **state)
     assert_heard(watcher, "publish q1 m1 will=gone");
 }
 
+static void who_is_not_read_is_not_blamed_for_silence(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *kept = enter_kept(fixture, "kept");
+    struct peer *peer = enter_as(fixture, &(struct entering){.client_id = "a", .keep_alive_s = 2});
+
+    set(fixture, "mqtt.receive_maximum", "1");
+    subscribe(kept, "a", 1);
+    fixture->node.refusals = UINT64_MAX;
+    publish(peer, 1, 1, "a", "x");
+    pass(fixture, 60000);
+    assert_non_null(connection_of(fixture, "a"));
+    fixture->node.refusals = 0;
+    pass(fixture, 1000);
+    assert_heard(peer, "puback m1 0x00");
+    pass(fixture, 6000);
+    assert_heard(peer, "disconnect 0x8d; end");
+}
+
+static void a_session_that_is_removed_takes_its_client_with_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *peer = enter_kept(fixture, "kept");
+
+    assert_int_equal(
+        state_propose_session_remove(fixture->node.state, bytes_from_string("kept"), NULL), 0);
+    say_publish(peer, 1, 1, "a", "x"); /* not taken any more */
+    run(fixture);
+    g_autofree char *all = heard(peer);
+    assert_true(g_str_has_suffix(all, "disconnect 0x98; end"));
+    peer = peer_new(fixture);
+    say_connect(peer, &(struct entering){.client_id = "kept", .keeps = true});
+    assert_heard(peer, "connack s0 0x00");
+}
+
 static void connections_above_the_limit_are_told_then_cut(void **state)
 {
     struct fixture *fixture = *state;
@@ -197,6 +232,8 @@ int main(void)
         FIXTURE_TEST(who_sends_no_connect_in_time_goes),
         FIXTURE_TEST(who_is_silent_for_one_and_a_half_keep_alive_goes),
         FIXTURE_TEST(the_will_of_a_silent_client_goes_out),
+        FIXTURE_TEST(who_is_not_read_is_not_blamed_for_silence),
+        FIXTURE_TEST(a_session_that_is_removed_takes_its_client_with_it),
         FIXTURE_TEST(connections_above_the_limit_are_told_then_cut),
         FIXTURE_TEST(a_stop_says_goodbye_and_waits_for_it),
         FIXTURE_TEST(a_stop_with_nobody_there_is_told_too),

@@ -177,6 +177,8 @@ static void what_still_waits_when_the_broker_goes_is_forgotten(void **state)
     struct peer *publisher = enter(fixture, "publisher"), *gone = enter_kept(fixture, "gone");
     fixture->node.refusals = UINT64_MAX;
     publish(publisher, 1, 1, "a", "1");
+    publish(publisher, 0, 0, "a", "2");
+    publish_retained(publisher, 0, 0, "b", "3");
     cut(gone);
     crash(fixture);
     assert_false(is_connected_in_the_state(fixture, "gone"));

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -267,7 +269,40 @@ static void an_entry_that_cannot_be_read_is_fatal_and_ends_all_applying(void **i
                                     .qos = 1,
                                     .retain = true};
     state_propose_publish(state_log_link_state(node->link), &publish, NULL);
+    consensus_snapshot_soon(consensus); /* refused: nobody knows what is in the state now */
     close_node(node);
+}
+
+static void a_disk_that_fails_ends_the_proposals_and_the_node(void **in)
+{
+    struct node *node = *in;
+    struct state_completion completion = {on_result, node, 0};
+    g_autofree char *large = g_strnfill(100000, 'x');
+    struct state_publish publish_large = {.topic = bytes_from_string("a"),
+                                          .payload = bytes_from_string(large),
+                                          .qos = 1,
+                                          .retain = true};
+    struct rlimit before, limit;
+    open_node(node);
+    publish(node, "b");
+    struct state *state = state_log_link_state(node->link);
+    node->completed = 0;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    limit = before;
+    limit.rlim_cur = 8192;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    assert_int_equal(state_propose_publish(state, &publish_large, &completion), 0);
+    run_until(node, has_failed);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_non_null(strstr(node->fatal, node->directory));
+    assert_int_equal(state_propose_publish(state, &publish_large, &completion), -ENOTCONN);
+    close_node(node);
+    assert_int_equal(node->completed, 1);
+    assert_int_equal(node->last_error, -ECANCELED);
+    open_node(node); /* what was acknowledged is there */
+    assert_non_null(
+        retained_find(state_retained(state_log_link_state(node->link)), bytes_from_string("b")));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -281,6 +316,7 @@ int main(void)
         TEST(nothing_is_taken_before_the_start),
         TEST(a_directory_that_is_not_there_is_an_error),
         TEST(an_entry_that_cannot_be_read_is_fatal_and_ends_all_applying),
+        TEST(a_disk_that_fails_ends_the_proposals_and_the_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

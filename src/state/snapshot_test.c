@@ -50,6 +50,8 @@ static void assert_same(const struct state *a, const struct state *b, uint64_t s
     assert_int_equal(state_next_due_unix_ms(a), state_next_due_unix_ms(b));
     assert_int_equal(session_store_subscription_count(state_sessions((struct state *)a)),
                      session_store_subscription_count(state_sessions((struct state *)b)));
+    assert_int_equal(session_store_shared_count(state_sessions((struct state *)a)),
+                     session_store_shared_count(state_sessions((struct state *)b)));
 }
 
 static void the_same_log_gives_the_same_tables_directly_and_by_way_of_snapshots(void **in)
