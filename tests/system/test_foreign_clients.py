@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from lib.programs import Background, client_of, need, run, wait_gone, wait_subscribed
+from lib.programs import Background, client_of, need, run, wait_drained, wait_gone, wait_subscribed
 from lib.wait import until
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -274,6 +274,7 @@ def test_paho_queue_outlives_a_restart_of_the_node(own_node, version):
     with Paho(node, name, version, **options) as client:
         assert client.connects[0][0]["session present"] == 1
         client.expect(*[f"away {i}" for i in range(30)])
+        wait_drained(node, name)
         node.restart()
         until(lambda: len(client.connects) == 2, "Paho came back by itself", 60)
         assert client.connects[1][0]["session present"] == 1

@@ -134,7 +134,7 @@ def full_node(node, open_client):
     node.request("POST", "/v1/publish", {"topic": "text", "payload": "x", "retain": True, "qos": 1, "expiry_s": 1000})
     node.request("POST", "/v1/publish", {"topic": "bytes", "payload_base64": "/w==", "retain": True, "qos": 1})
     node.request("POST", "/v1/acl", {"subject": "*", "action": "readwrite", "filter": "#"})
-    node.set(bridges='[{"name":"away","address":"127.0.0.1:1","topics":[{"filter":"x/#","direction":"out"}]}]')
+    node.set(bridges='[{"name":"away","host":"127.0.0.1","port":1,"topics":[{"pattern":"x/#","direction":"out"}]}]')
     return node
 
 

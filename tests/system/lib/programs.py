@@ -136,3 +136,8 @@ def wait_subscribed(node, client_id, count=1):
 
 def wait_gone(node, client_id):
     until(lambda: not (client_of(node, client_id) or {}).get("connected"), f"{client_id} is gone")
+
+
+def wait_drained(node, client_id):
+    """All that was queued for it has been acknowledged, and the acknowledgements are in the log."""
+    until(lambda: (client_of(node, client_id) or {}).get("queued") == 0, f"nothing waits for {client_id}")
