@@ -1,4 +1,4 @@
-/* One bridge, and the set of them; see bridge.h.
+/* One bridge; see bridge.h.
  *
  *   WAITING --timer--> REACHING --stream--> REMOTE --CONNACK 0--> LOCAL --CONNACK 0, both
  * subscribed--> RUNNING ^                  |                   |                      | |
@@ -7,11 +7,10 @@
  *
  * The remote side comes first: while it is away the local client is too, and its session's queue
  * keeps what is to go out. */
-#include "bridge/bridge.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "bridge/bridge_config.h"
-#include "client/client.h"
+#include "bridge/bridge_private.h"
+#include "bridge/waiting.h"
 #include "loop/loop.h"
 #include "net/connector.h"
 #include "net/stream.h"
@@ -24,35 +23,24 @@
 #define RETRY_MS_MOST      60000
 #define CONNECT_TIMEOUT_MS 10000
 #define RECEIVE_MAXIMUM    100
-
-struct bridge {
-    struct bridges *bridges; /* borrowed */
-    struct bridge_config *config;
-    struct tls_context *tls;
-    struct timer *timer;
-    struct connector *connector;
-    struct client *remote, *local;
-    char *error;
-    uint64_t retry_ms, sent, received;
-    bool is_connected;
-};
-
-struct bridges {
-    struct bridges_options options;
-    GPtrArray *list; /* of struct bridge, owned */
-};
+#define PACKET_BYTES_MAX   (16u * 1024 * 1024) /* of the foreign broker's packets */
 
 /* ---- ending and trying again ---- */
+
+static void stop_side(struct bridge_side *side, uint8_t reason)
+{
+    if (side->client) {
+        side->last_packet_id = client_last_packet_id(side->client);
+        client_free(TAKE(side->client), reason);
+    }
+    waiting_clear(&side->waiting); /* not acknowledged: it comes again */
+}
 
 static void stop(struct bridge *bridge)
 {
     g_clear_pointer(&bridge->connector, connector_free);
-    if (bridge->local) {
-        client_free(TAKE(bridge->local), REASON_SUCCESS);
-    }
-    if (bridge->remote) {
-        client_free(TAKE(bridge->remote), REASON_SUCCESS);
-    }
+    stop_side(&bridge->local, REASON_DISCONNECT_WITH_WILL);
+    stop_side(&bridge->remote, REASON_SUCCESS);
     bridge->is_connected = false;
 }
 
@@ -102,35 +90,84 @@ static const struct bridge_topic *find_topic(const struct bridge *bridge, struct
     return NULL;
 }
 
+static void acknowledge(struct bridge_side *side, uint64_t token)
+{
+    uint8_t qos = (uint8_t)(token >> 16);
+
+    if (side->client && qos > 0) {
+        client_acknowledge(side->client, qos, (uint16_t)token, REASON_SUCCESS);
+    }
+}
+
+/* What the other side can never take is dropped, else it would come again for ever. */
+static void drop(struct bridge *bridge, struct bridge_side *from, uint64_t token, const char *why)
+{
+    log_warning("bridge message dropped", "bridge=%s error=\"%s\"", bridge->config->name, why);
+    acknowledge(from, token);
+}
+
+static void send(struct bridge *bridge, const struct client_message *message, uint64_t token,
+                 bool is_out)
+{
+    struct bridge_side *from = is_out ? &bridge->local : &bridge->remote;
+    struct bridge_side *to = is_out ? &bridge->remote : &bridge->local;
+    bool must_wait = message->qos > 0 && (!to->client || !g_queue_is_empty(&to->waiting));
+    int r = must_wait || !to->client ? -EAGAIN : client_publish(to->client, message, token);
+
+    if (r == 0) {
+        *(is_out ? &bridge->sent : &bridge->received) += 1;
+    } else if (r == -EAGAIN && message->qos > 0) {
+        waiting_push(&to->waiting, message, token);
+    } else if (r != -EAGAIN) {
+        drop(bridge, from, token, "larger than the other broker takes");
+    }
+}
+
+/* There is room again on this side. */
+static void send_waiting(struct bridge *bridge, bool is_out)
+{
+    struct bridge_side *from = is_out ? &bridge->local : &bridge->remote;
+    struct bridge_side *to = is_out ? &bridge->remote : &bridge->local;
+    const struct waiting *first;
+
+    while (to->client && (first = waiting_first(&to->waiting)) != NULL) {
+        int r = client_publish(to->client, &first->message, first->token);
+        if (r == -EAGAIN) {
+            return;
+        }
+        if (r == 0) {
+            *(is_out ? &bridge->sent : &bridge->received) += 1;
+        } else {
+            drop(bridge, from, first->token, "larger than the other broker takes");
+        }
+        waiting_pop(&to->waiting);
+    }
+}
+
 static void forward(struct bridge *bridge, const struct packet_publish *publish, bool is_out)
 {
-    struct client *from = is_out ? bridge->local : bridge->remote;
-    struct client *to = is_out ? bridge->remote : bridge->local;
     const struct bridge_topic *topic = find_topic(bridge, publish->topic, is_out);
-    int r = -ENOENT;
 
-    if (topic && to) {
-        size_t strip = strlen(is_out ? topic->local_prefix : topic->remote_prefix);
-        g_autoptr(GString) name = g_string_new(is_out ? topic->remote_prefix : topic->local_prefix);
-        g_string_append_len(name, (const char *)publish->topic.at + strip,
-                            (gssize)(publish->topic.length - strip));
-        g_autoptr(GByteArray) properties = g_byte_array_new();
-        properties_append_forwarded(&publish->properties, properties);
-        struct client_message message = {
-            .topic = {(const uint8_t *)name->str, name->len},
-            .payload = publish->payload,
-            .properties = {properties->data, properties->len},
-            .qos = publish->qos,
-            .retain = publish->retain,
-            .has_expiry = properties_has(&publish->properties, PROPERTY_MESSAGE_EXPIRY),
-            .expiry_s = publish->properties.message_expiry_s,
-        };
-        r = client_publish(to, &message, token_of(publish));
-        *(is_out ? &bridge->sent : &bridge->received) += r == 0;
+    if (!topic) { /* of a subscription that the session had before */
+        acknowledge(is_out ? &bridge->local : &bridge->remote, token_of(publish));
+        return;
     }
-    if (publish->qos > 0 && r < 0) { /* nowhere to go, or larger than the other side takes */
-        client_acknowledge(from, publish->qos, publish->packet_id, REASON_SUCCESS);
-    }
+    size_t strip = strlen(is_out ? topic->local_prefix : topic->remote_prefix);
+    g_autoptr(GString) name = g_string_new(is_out ? topic->remote_prefix : topic->local_prefix);
+    g_string_append_len(name, (const char *)publish->topic.at + strip,
+                        (gssize)(publish->topic.length - strip));
+    g_autoptr(GByteArray) properties = g_byte_array_new();
+    properties_append_forwarded(&publish->properties, properties);
+    struct client_message message = {
+        .topic = {(const uint8_t *)name->str, name->len},
+        .payload = publish->payload,
+        .properties = {properties->data, properties->len},
+        .qos = publish->qos,
+        .retain = publish->retain,
+        .has_expiry = properties_has(&publish->properties, PROPERTY_MESSAGE_EXPIRY),
+        .expiry_s = publish->properties.message_expiry_s,
+    };
+    send(bridge, &message, token_of(publish), is_out);
 }
 
 static void on_local_message(void *owner, const struct packet_publish *publish)
@@ -143,26 +180,33 @@ static void on_remote_message(void *owner, const struct packet_publish *publish)
     forward(owner, publish, false);
 }
 
-static void acknowledge(struct client *client, uint64_t token)
+static void published(struct bridge *bridge, uint64_t token, uint8_t reason, bool is_out)
 {
-    uint8_t qos = (uint8_t)(token >> 16);
+    struct bridge_side *from = is_out ? &bridge->local : &bridge->remote;
 
-    if (client && qos > 0) {
-        client_acknowledge(client, qos, (uint16_t)token, REASON_SUCCESS);
+    if (reason >= REASON_UNSPECIFIED) {
+        drop(bridge, from, token, reason_to_string(reason));
+    } else {
+        acknowledge(from, token);
     }
+    send_waiting(bridge, is_out);
 }
 
 static void on_local_published(void *owner, uint64_t token, uint8_t reason)
 {
-    acknowledge(((struct bridge *)owner)->remote, token);
+    published(owner, token, reason, false);
 }
 
 static void on_remote_published(void *owner, uint64_t token, uint8_t reason)
 {
-    acknowledge(((struct bridge *)owner)->local, token);
+    published(owner, token, reason, true);
 }
 
 /* ---- connecting ---- */
+
+/* Tokens of subscriptions: the topic's index, and which side. */
+#define TOKEN_REMOTE      0x10000u
+#define TOKEN_UNSUBSCRIBE UINT64_MAX
 
 static void notify(struct bridge *bridge, struct client *client)
 {
@@ -187,21 +231,61 @@ static void subscribe(struct bridge *bridge, struct client *client, bool is_loca
             .qos = topic->qos,
             .no_local = is_local || bridge->config->version == PACKET_MQTT_5,
             .retain_as_published = is_local || bridge->config->version == PACKET_MQTT_5,
+            .retain_handling = is_local || bridge->config->version == PACKET_MQTT_5,
         };
         if (topic->direction & (is_local ? BRIDGE_OUT : BRIDGE_IN)) {
-            client_subscribe(client, &subscription, 1, 0, i);
+            client_subscribe(client, &subscription, 1, 0, is_local ? i : i | TOKEN_REMOTE);
+            bridge->unanswered++;
         }
     }
+}
+
+/* The session is that of the earlier configuration. */
+static void unsubscribe_obsolete(struct bridge *bridge)
+{
+    for (unsigned i = 0; bridge->obsolete && i < bridge->obsolete->len; i++) {
+        struct bytes filter = bytes_from_string(bridge->obsolete->pdata[i]);
+        client_unsubscribe(bridge->local.client, &filter, 1, TOKEN_UNSUBSCRIBE);
+    }
+    g_clear_pointer(&bridge->obsolete, g_ptr_array_unref);
+}
+
+static void running(struct bridge *bridge)
+{
+    bridge->is_connected = true;
+    bridge->retry_ms = RETRY_MS_LEAST;
+    notify(bridge, bridge->local.client);
+    log_info("bridge running", "bridge=%s address=%s:%u", bridge->config->name,
+             bridge->config->host, bridge->config->port);
+}
+
+static void topic_refused(struct bridge *bridge, uint64_t token, uint8_t reason)
+{
+    const struct bridge_topic *topic = bridge->config->topics->pdata[token & ~TOKEN_REMOTE];
+    bool is_remote = token & TOKEN_REMOTE;
+    const char *filter = is_remote ? topic->remote_filter : topic->local_filter;
+
+    log_warning("bridge topic refused", "bridge=%s side=%s filter=%s error=\"%s\"",
+                bridge->config->name, is_remote ? "remote" : "local", filter,
+                reason_to_string(reason));
+    g_free(bridge->error);
+    bridge->error =
+        g_strdup_printf("%s: subscription '%s' refused: %s", is_remote ? "remote" : "local", filter,
+                        reason_to_string(reason));
 }
 
 static void on_subscribed(void *owner, uint64_t token, struct bytes reasons)
 {
     struct bridge *bridge = owner;
 
+    if (token == TOKEN_UNSUBSCRIBE) {
+        return;
+    }
     if (reasons.length > 0 && reasons.at[0] >= REASON_UNSPECIFIED) {
-        const struct bridge_topic *topic = bridge->config->topics->pdata[token];
-        log_warning("bridge topic refused", "bridge=%s filter=%s error=\"%s\"",
-                    bridge->config->name, topic->local_filter, reason_to_string(reasons.at[0]));
+        topic_refused(bridge, token, reasons.at[0]);
+    }
+    if (--bridge->unanswered == 0) {
+        running(bridge);
     }
 }
 
@@ -212,14 +296,12 @@ static void on_local_connected(void *owner, const struct packet_connack *connack
     if (connack->reason != 0) {
         return;
     }
-    subscribe(bridge, bridge->local, true);
-    subscribe(bridge, bridge->remote, false);
-    notify(bridge, bridge->local);
-    bridge->is_connected = true;
-    bridge->retry_ms = RETRY_MS_LEAST;
     g_clear_pointer(&bridge->error, g_free);
-    log_info("bridge running", "bridge=%s address=%s:%u", bridge->config->name,
-             bridge->config->host, bridge->config->port);
+    bridge->unanswered = 0;
+    unsubscribe_obsolete(bridge);
+    subscribe(bridge, bridge->local.client, true);
+    subscribe(bridge, bridge->remote.client, false);
+    send_waiting(bridge, false);
 }
 
 static const struct client_events local_events = {
@@ -228,8 +310,8 @@ static const struct client_events local_events = {
 /* Its will says on the own broker that the bridge is down. */
 static void connect_local(struct bridge *bridge)
 {
-    struct bridges_options *options = &bridge->bridges->options;
-    g_autofree char *id = g_strconcat("bridge-", bridge->config->name, NULL);
+    const struct bridges_options *options = bridge->options;
+    g_autofree char *id = bridge_local_id(bridge->config->name);
     g_autofree char *topic =
         g_strdup_printf("$SYS/broker/connection/%s/state", bridge->config->client_id);
     struct stream *stream = options->open_local(options->owner, id);
@@ -252,9 +334,10 @@ static void connect_local(struct bridge *bridge)
                              .qos = 1,
                              .retain = true}},
         .connect_properties = &properties,
+        .last_packet_id = bridge->local.last_packet_id,
         .manual_ack = true,
     };
-    bridge->local = client_new(options->loop, stream, &client, &local_events, bridge);
+    bridge->local.client = client_new(options->loop, stream, &client, &local_events, bridge);
     properties_builder_deinit(&properties);
 }
 
@@ -293,10 +376,12 @@ static void on_reached(void *owner, struct stream *stream, const char *error)
                     .has_password = config->password != NULL,
                     .password = bytes_from_string(config->password)},
         .connect_properties = config->version == PACKET_MQTT_5 ? &properties : NULL,
+        .packet_bytes_max = PACKET_BYTES_MAX,
+        .last_packet_id = bridge->remote.last_packet_id,
         .manual_ack = true,
     };
-    bridge->remote =
-        client_new(bridge->bridges->options.loop, stream, &client, &remote_events, bridge);
+    bridge->remote.client =
+        client_new(bridge->options->loop, stream, &client, &remote_events, bridge);
     properties_builder_deinit(&properties);
 }
 
@@ -305,129 +390,106 @@ static void on_timer(void *owner)
     struct bridge *bridge = owner;
 
     bridge->connector =
-        connector_new(bridge->bridges->options.loop, bridge->config->host, bridge->config->port,
+        connector_new(bridge->options->loop, bridge->config->host, bridge->config->port,
                       bridge->tls, CONNECT_TIMEOUT_MS, on_reached, bridge);
 }
 
-/* ---- the set ---- */
+/* ---- life ---- */
 
-static void bridge_free(void *pointer)
+char *bridge_local_id(const char *name)
 {
-    struct bridge *bridge = pointer;
+    return g_strconcat("bridge-", name, NULL);
+}
 
+void bridge_free(struct bridge *bridge)
+{
     stop(bridge);
     timer_free(bridge->timer);
     if (bridge->tls) {
         tls_context_free(bridge->tls);
+    }
+    if (bridge->obsolete) {
+        g_ptr_array_unref(bridge->obsolete);
     }
     bridge_config_free(bridge->config);
     g_free(bridge->error);
     g_free(bridge);
 }
 
-static struct bridge *bridge_new(struct bridges *bridges, struct bridge_config *config,
-                                 GError **error)
+int bridge_make_tls(const struct bridge_config *config, struct tls_context **tls, GError **error)
 {
-    struct tls_context *tls = NULL;
+    struct tls_options options = {.is_client = true,
+                                  .certificate_file = config->certificate_file,
+                                  .key_file = config->key_file,
+                                  .ca_file = config->ca_file,
+                                  .insecure = config->insecure};
 
-    if (config->has_tls) {
-        struct tls_options options = {.is_client = true,
-                                      .certificate_file = config->certificate_file,
-                                      .key_file = config->key_file,
-                                      .ca_file = config->ca_file,
-                                      .insecure = config->insecure};
-        tls = tls_context_new(&options, error);
-        if (!tls) {
-            g_prefix_error(error, "bridge '%s': ", config->name);
-            return NULL;
-        }
+    if (!config->has_tls) {
+        *tls = NULL;
+        return 0;
+    }
+    *tls = tls_context_new(&options, error);
+    if (!*tls) {
+        g_prefix_error(error, "bridge '%s': ", config->name);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+struct bridge *bridge_new(const struct bridges_options *options, struct bridge_config *config,
+                          GError **error)
+{
+    struct tls_context *tls;
+
+    if (bridge_make_tls(config, &tls, error) < 0) {
+        return NULL;
     }
     struct bridge *bridge = g_new0(struct bridge, 1);
-    bridge->bridges = bridges;
+    bridge->options = options;
     bridge->config = config;
     bridge->tls = tls;
     bridge->retry_ms = RETRY_MS_LEAST;
-    bridge->timer = timer_new(bridges->options.loop, on_timer, bridge);
+    /* The sessions may hold ids of an earlier life of this process. */
+    bridge->remote.last_packet_id = (uint16_t)g_random_int();
+    bridge->local.last_packet_id = (uint16_t)g_random_int();
+    bridge->timer = timer_new(options->loop, on_timer, bridge);
+    timer_start(bridge->timer, 0);
     return bridge;
 }
 
-struct bridges *bridges_new(const struct bridges_options *options)
+/* ---- what a changed bridge leaves behind ---- */
+
+static bool has_local_filter(const struct bridge_config *config, const char *filter)
 {
-    struct bridges *bridges = g_new0(struct bridges, 1);
-
-    bridges->options = *options;
-    bridges->list = g_ptr_array_new_with_free_func(bridge_free);
-    return bridges;
-}
-
-void bridges_free(struct bridges *bridges)
-{
-    g_ptr_array_unref(bridges->list);
-    g_free(bridges);
-}
-
-int bridges_check(const char *text, GError **error)
-{
-    GPtrArray *configs = bridge_config_parse(text, error);
-
-    if (!configs) {
-        return -EINVAL;
-    }
-    g_ptr_array_unref(configs);
-    return 0;
-}
-
-/* Takes an unchanged bridge out of the old list, so that it goes on without a break. */
-static struct bridge *keep(GPtrArray *old, const struct bridge_config *config)
-{
-    for (unsigned i = 0; i < old->len; i++) {
-        struct bridge *bridge = old->pdata[i];
-        if (bridge_config_equal(bridge->config, config)) {
-            g_ptr_array_steal_index_fast(old, i);
-            return bridge;
+    for (unsigned i = 0; i < config->topics->len; i++) {
+        const struct bridge_topic *topic = config->topics->pdata[i];
+        if ((topic->direction & BRIDGE_OUT) && strcmp(topic->local_filter, filter) == 0) {
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
-int bridges_configure(struct bridges *bridges, const char *text, GError **error)
+static void add_obsolete(struct bridge *bridge, const char *filter)
 {
-    GPtrArray *configs = bridge_config_parse(text, error);
-    GPtrArray *fresh = g_ptr_array_new_with_free_func(bridge_free);
-
-    if (!configs) {
-        g_ptr_array_unref(fresh);
-        return -EINVAL;
+    if (!has_local_filter(bridge->config, filter)) {
+        bridge->obsolete =
+            bridge->obsolete ? bridge->obsolete : g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(bridge->obsolete, g_strdup(filter));
     }
-    for (unsigned i = 0; i < configs->len; i++) {
-        struct bridge *bridge = keep(bridges->list, configs->pdata[i]);
-        if (!bridge) {
-            bridge = bridge_new(bridges, configs->pdata[i], error);
-            if (!bridge) {
-                g_ptr_array_extend_and_steal(bridges->list, fresh);
-                g_ptr_array_unref(configs);
-                return -EINVAL;
-            }
-            configs->pdata[i] = NULL; /* it is the bridge's now */
-            timer_start(bridge->timer, 0);
+}
+
+void bridge_inherit(struct bridge *bridge, const struct bridge *old)
+{
+    for (unsigned i = 0; old->obsolete && i < old->obsolete->len; i++) {
+        add_obsolete(bridge, old->obsolete->pdata[i]);
+    }
+    for (unsigned i = 0; i < old->config->topics->len; i++) {
+        const struct bridge_topic *topic = old->config->topics->pdata[i];
+        if (topic->direction & BRIDGE_OUT) {
+            add_obsolete(bridge, topic->local_filter);
         }
-        g_ptr_array_add(fresh, bridge);
     }
-    g_ptr_array_unref(configs);
-    g_ptr_array_unref(bridges->list);
-    bridges->list = fresh;
-    return 0;
-}
-
-void bridges_for_each(struct bridges *bridges,
-                      void (*fn)(void *owner, const struct bridge_status *status), void *owner)
-{
-    for (unsigned i = 0; i < bridges->list->len; i++) {
-        const struct bridge *bridge = bridges->list->pdata[i];
-        g_autofree char *address =
-            g_strdup_printf("%s:%u", bridge->config->host, bridge->config->port);
-        struct bridge_status status = {bridge->config->name, address,      bridge->error,
-                                       bridge->is_connected, bridge->sent, bridge->received};
-        fn(owner, &status);
-    }
+    bridge->sent = old->sent;
+    bridge->received = old->received;
 }

@@ -12,7 +12,8 @@
 #include "packet/reason.h"
 #include <errno.h>
 
-#define LINGER_MS 1000
+#define LINGER_MS          1000
+#define CONNACK_TIMEOUT_MS 30000
 
 struct client_publication {
     uint64_t token;
@@ -25,7 +26,7 @@ struct client {
     struct stream *stream; /* NULL once it has ended */
     const struct client_events *events;
     void *owner;
-    struct timer *timer;   /* keep alive */
+    struct timer *timer;   /* CONNACK, then keep alive */
     GHashTable *published; /* packet id -> struct client_publication, owned */
     GHashTable *requests;  /* packet id -> uint64_t token of SUBSCRIBE and UNSUBSCRIBE, owned */
     GHashTable *received;  /* packet ids of QoS 2 between PUBREC and PUBREL */
@@ -112,6 +113,7 @@ static void on_connack(struct client *client, const struct packet_frame *frame)
         }
     }
     client->is_connected = connack.reason == 0;
+    timer_stop(client->timer);
     if (client->keep_alive_s > 0) {
         timer_start(client->timer, client->keep_alive_s * 1000ull);
     }
@@ -304,6 +306,10 @@ static void on_timer(void *owner)
     uint64_t period_ms = client->keep_alive_s * 1000ull;
     uint8_t packet[PACKET_SMALL_BYTES_MAX];
 
+    if (!client->is_connected) {
+        end(client, 0, "the server does not answer CONNECT");
+        return;
+    }
     if (client->is_ping_out && now_ms - client->last_received_ms >= period_ms) {
         end(client, REASON_KEEP_ALIVE_TIMEOUT, "the server does not answer PINGREQ");
         return;
@@ -329,7 +335,8 @@ static uint16_t next_packet_id(struct client *client)
 
 int client_publish(struct client *client, const struct client_message *message, uint64_t token)
 {
-    if (message->qos > 0 && g_hash_table_size(client->published) >= client->receive_maximum) {
+    if (!client->is_connected ||
+        (message->qos > 0 && g_hash_table_size(client->published) >= client->receive_maximum)) {
         return -EAGAIN;
     }
     struct packet_publish_head head = {
@@ -417,6 +424,11 @@ uint32_t client_in_flight(const struct client *client)
     return g_hash_table_size(client->published);
 }
 
+uint16_t client_last_packet_id(const struct client *client)
+{
+    return client->last_packet_id;
+}
+
 /* ---- life ---- */
 
 static void on_drained(void *owner)
@@ -445,6 +457,7 @@ struct client *client_new(struct loop *loop, struct stream *stream,
     client->receive_maximum = UINT16_MAX;
     client->server_packet_bytes_max = UINT32_MAX;
     client->packet_bytes_max = options->packet_bytes_max ? options->packet_bytes_max : UINT32_MAX;
+    client->last_packet_id = options->last_packet_id;
     client->manual_ack = options->manual_ack;
     client->subscribe_properties = options->subscribe_properties;
     client->disconnect_properties = options->disconnect_properties;
@@ -461,6 +474,7 @@ struct client *client_new(struct loop *loop, struct stream *stream,
     stream_start(stream, &stream_events, client);
     packet_connect_encode(&connect, scratch(client));
     send_scratch(client);
+    timer_start(client->timer, CONNACK_TIMEOUT_MS);
     return client;
 }
 

@@ -20,7 +20,10 @@ struct client_options {
      */
     const struct properties_builder *subscribe_properties, *disconnect_properties;
     uint32_t packet_bytes_max; /* incoming; larger ends the connection */
-    bool manual_ack;           /* QoS > 0 is acknowledged by client_acknowledge, not by itself */
+    /* The packet id before the first one: a session that goes on must not see ids again that it
+     * may still hold (QoS 2). 0 for a new session. */
+    uint16_t last_packet_id;
+    bool manual_ack; /* QoS > 0 is acknowledged by client_acknowledge, not by itself */
 };
 
 struct client_events {
@@ -55,8 +58,9 @@ struct client_message {
     uint8_t qos;
     bool retain, has_expiry;
 };
-/* Returns 0, or -EAGAIN when the server's receive maximum is reached (QoS > 0): on_published tells
- * when there is room again. */
+/* Returns 0, or -EAGAIN when the server's receive maximum is reached (QoS > 0; on_published tells
+ * when there is room again) or there is no CONNACK yet, or -EMSGSIZE when it is larger than the
+ * server takes. */
 int client_publish(struct client *client, const struct client_message *message, uint64_t token);
 void client_subscribe(struct client *client, const struct packet_subscription *subscriptions,
                       unsigned count, uint32_t subscription_id, uint64_t token);
@@ -67,3 +71,5 @@ void client_acknowledge(struct client *client, uint8_t qos, uint16_t packet_id, 
 /* Output that the kernel has not taken yet. */
 size_t client_pending_bytes(const struct client *client);
 uint32_t client_in_flight(const struct client *client);
+/* For the next connection of the same session. */
+uint16_t client_last_packet_id(const struct client *client);
