@@ -11,6 +11,7 @@
 #include "session/store.h"
 #include "state/propose.h"
 #include "state/state.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -100,6 +101,17 @@ static void connect_some(struct simulation *simulation, struct client *client)
     client_connect(client, is_clean, expiry_s);
 }
 
+static void subscribe_some(struct simulation *simulation, struct client *client)
+{
+    uint8_t filter = (uint8_t)(1 + below(simulation, (int)ledger_filter_count - 1));
+    struct wish wish = {.qos = (uint8_t)below(simulation, 3),
+                        .retain_handling = (uint8_t)below(simulation, 3),
+                        .no_local =
+                            !ledger_is_shared(filter) && below(simulation, 4) == 0}; /* 3.8.3-4 */
+
+    client_subscribe(client, filter, &wish);
+}
+
 static void act(struct simulation *simulation, struct client *client)
 {
     int what = below(simulation, 100);
@@ -115,8 +127,7 @@ static void act(struct simulation *simulation, struct client *client)
     } else if (what < 60) {
         client_publish(client);
     } else if (what < 70 && client->number != 0) {
-        client_subscribe(client, (uint8_t)(1 + below(simulation, (int)ledger_filter_count - 1)),
-                         (uint8_t)below(simulation, 3), false);
+        subscribe_some(simulation, client);
     } else if (what < 74 && client->number != 0) {
         client_unsubscribe(client, (uint8_t)(1 + below(simulation, (int)ledger_filter_count - 1)));
     } else if (what < 75 && client->number != 0) {
@@ -148,6 +159,7 @@ static void step(struct simulation *simulation)
     }
     if (below(simulation, 300) == 0) {
         simulation->node.refusals = (uint64_t)below(simulation, 20);
+        simulation->node.append_error = below(simulation, 2) == 0 ? -ENOSPC : -EAGAIN;
     }
     if (below(simulation, 100) == 0) {
         deliver_all(simulation);
@@ -267,15 +279,39 @@ static void judge_wills(struct simulation *simulation)
     ledger_settle_wills(&world->ledger, simulation->clients[0].life);
 }
 
-static void judge_retained(struct simulation *simulation)
+static void read_retained(struct simulation *simulation, uint8_t retain_handling)
 {
     struct client *reader = &simulation->clients[READER];
 
     memset(reader->retained, 0, sizeof reader->retained);
+    client_subscribe(reader, FILTER_RETAINED,
+                     &(struct wish){.qos = 1, .retain_handling = retain_handling});
+    settle(simulation);
+}
+
+static void expect_nothing_retained(const struct client *reader)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(reader->retained); i++) {
+        if (reader->retained[i] != 0) {
+            fprintf(stderr, "BROKEN: what is retained came unasked [MQTT-3.3.1-10, -11]\n");
+            abort();
+        }
+    }
+}
+
+static void judge_retained(struct simulation *simulation)
+{
+    struct client *reader = &simulation->clients[READER];
+
     client_connect(reader, true, 0);
     settle(simulation);
-    client_subscribe(reader, 7, 1, false);
+    read_retained(simulation, 2);
+    expect_nothing_retained(reader); /* never */
+    read_retained(simulation, 1);
+    expect_nothing_retained(reader); /* not to a subscription that is there */
+    client_unsubscribe(reader, FILTER_RETAINED);
     settle(simulation);
+    read_retained(simulation, (uint8_t)below(simulation, 2)); /* to one that is new */
     for (unsigned i = 0; i < 2 * (CLIENTS - 1); i++) {
         ledger_settle_retained(&simulation->world.ledger, (uint8_t)(TOPIC_RETAINED + i),
                                reader->retained[i]);
@@ -344,7 +380,7 @@ static void set_up(struct simulation *simulation, guint32 seed)
     }
     client_connect(&simulation->clients[0], true, 100000);
     settle(simulation);
-    client_subscribe(&simulation->clients[0], FILTER_ALL, 2, false);
+    client_subscribe(&simulation->clients[0], FILTER_ALL, &(struct wish){.qos = 2});
     settle(simulation);
     choose_limits(simulation, seed);
 }

@@ -65,7 +65,11 @@ void client_deinit(struct client *client);
 /* Opens a stream and sends CONNECT; a connection that it has is taken over. `expiry_s` 0: the
  * session ends with the connection. A CONNECT that was never answered is asked again as it was. */
 void client_connect(struct client *client, bool is_clean, uint32_t expiry_s);
-void client_subscribe(struct client *client, uint8_t filter, uint8_t qos, bool no_local);
+struct wish {
+    uint8_t qos, retain_handling;
+    bool no_local;
+};
+void client_subscribe(struct client *client, uint8_t filter, const struct wish *wish);
 void client_unsubscribe(struct client *client, uint8_t filter);
 void client_publish(struct client *client);
 void client_disconnect(struct client *client);

@@ -64,7 +64,7 @@ guint ledger_publish(struct ledger *ledger, const struct sent *sent)
     return ledger->sent->len - 1;
 }
 
-static bool is_shared(uint8_t filter)
+bool ledger_is_shared(uint8_t filter)
 {
     return g_str_has_prefix(ledger_filters[filter], "$share/");
 }
@@ -160,9 +160,11 @@ void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t fi
 
 /* ---- what came ---- */
 
-static bool concerns(const struct life *life, const struct held *held, const struct sent *sent)
+/* `is_retained`: it comes because of the subscribing, one's own too. */
+static bool concerns(const struct life *life, const struct held *held, const struct sent *sent,
+                     bool is_retained)
 {
-    bool is_own = held->no_local && sent->publisher == life->client && sent->topic < TOPIC_RETAINED;
+    bool is_own = held->no_local && !is_retained && sent->publisher == life->client;
     return !is_own && matches(held->filter, sent->topic);
 }
 
@@ -222,7 +224,7 @@ static bool is_certain(const struct held *held, const struct sent *sent,
                        const struct arrival *arrival)
 {
     return held->told <= sent->asked && held->end_asked == NEVER && !arrival->retain &&
-           !is_shared(held->filter);
+           !ledger_is_shared(held->filter);
 }
 
 static void weigh(struct verdict *verdict, const struct held *held, bool must, bool is_named,
@@ -246,7 +248,7 @@ static void judge_subscriptions(struct ledger *ledger, struct life *life, const 
 
     for (guint i = 0; i < life->held->len; i++) {
         const struct held *held = held_at(life, i);
-        if (concerns(life, held, sent) && may_hold(held, sent)) {
+        if (concerns(life, held, sent, arrival->retain) && may_hold(held, sent)) {
             bool is_named = has_id(arrival, held->filter);
             weigh(&verdict, held, is_certain(held, sent, arrival), is_named, !seen[held->filter]);
             seen[held->filter] |= is_named;
@@ -296,6 +298,22 @@ static void judge_repetition(struct ledger *ledger, struct life *life, const str
     }
 }
 
+static void judge_expiry(struct ledger *ledger, const struct life *life, const struct sent *sent,
+                         const struct arrival *arrival)
+{
+    uint64_t left_ms = arrival->expiry_s * 1000ull;
+
+    if (arrival->has_expiry != (sent->expires_ms != 0)) {
+        fail_arrival(ledger, life, arrival, "its expiry is lost, or made up [MQTT-3.3.2-6]");
+    }
+    if (arrival->has_expiry && arrival->expiry_s == 0 && !arrival->dup) {
+        fail_arrival(ledger, life, arrival, "it had expired before it was sent [MQTT-3.3.2-5]");
+    }
+    if (arrival->expiry_s > LEDGER_EXPIRY_S || arrival->now_ms + left_ms < sent->expires_ms) {
+        fail_arrival(ledger, life, arrival, "its expiry is wrong [MQTT-3.3.2-6]");
+    }
+}
+
 void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic,
                    const struct arrival *arrival)
 {
@@ -310,6 +328,7 @@ void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic,
         fail_arrival(ledger, life, arrival, "it came under another topic");
     }
     judge_subscriptions(ledger, life, sent, arrival);
+    judge_expiry(ledger, life, sent, arrival);
     if (sent->topic < TOPIC_RETAINED) {
         judge_repetition(ledger, life, sent, arrival);
     } else {
@@ -332,8 +351,8 @@ void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_
         bool is_certain = false;
         for (guint j = 0; is_promised(sent) && j < life->held->len; j++) {
             const struct held *held = held_at(life, j);
-            bool holds = !is_shared(held->filter) && held->told <= sent->asked &&
-                         held->end_asked >= sent->told && concerns(life, held, sent);
+            bool holds = !ledger_is_shared(held->filter) && held->told <= sent->asked &&
+                         held->end_asked >= sent->told && concerns(life, held, sent, false);
             is_certain |= holds && held->qos > 0;
             if (holds && is_connected && sent->reason == 0x10) {
                 fail(ledger, i, "its publisher was told that nobody subscribes");

@@ -14,7 +14,7 @@
 /* A message, named by its number in the ledger, which is its payload. */
 struct sent {
     uint64_t asked, told; /* moments; told = NEVER until acknowledged */
-    uint64_t expires_ms;  /* 0 = never */
+    uint64_t expires_ms;  /* if the broker had it at once; 0 = never */
     uint32_t repeats;     /* sent again by the publisher */
     uint8_t publisher, topic, qos, reason;
     bool retain, is_will, has_content, is_given_up;
@@ -57,14 +57,17 @@ struct will_account {
 extern const char *const ledger_topics[];
 extern const char *const ledger_filters[];
 extern const unsigned ledger_topic_count, ledger_filter_count;
-#define TOPIC_PLAIN    0 /* 6 of them */
-#define TOPIC_SHARED   6 /* 2 */
-#define TOPIC_WILL     8
-#define TOPIC_RETAINED 9 /* one for each client and more, see ledger_topic() */
-#define FILTER_ALL     0
+#define TOPIC_PLAIN     0 /* 6 of them */
+#define TOPIC_SHARED    6 /* 2 */
+#define TOPIC_WILL      8
+#define TOPIC_RETAINED  9 /* one for each client and more, see ledger_topic() */
+#define FILTER_ALL      0
+#define FILTER_RETAINED 7
+#define LEDGER_EXPIRY_S 20 /* of the messages that have one */
 
 void ledger_init(struct ledger *ledger);
 void ledger_deinit(struct ledger *ledger);
+bool ledger_is_shared(uint8_t filter);
 /* Free it. */
 char *ledger_topic(uint8_t topic);
 struct sent *ledger_sent(struct ledger *ledger, guint message);
@@ -85,6 +88,9 @@ struct arrival {
     guint message;
     uint8_t qos;
     bool retain, dup;
+    uint64_t now_ms;
+    uint32_t expiry_s; /* what is left of it */
+    bool has_expiry;
     uint32_t ids[16];
     unsigned id_count;
 };

@@ -88,7 +88,7 @@ static void send_publish(struct client *client, guint message, uint16_t packet_i
                                        .retain = sent->retain,
                                        .dup = dup,
                                        .has_expiry = sent->expires_ms != 0,
-                                       .expiry_s = 20};
+                                       .expiry_s = LEDGER_EXPIRY_S};
     uint8_t packet[256];
     uint32_t length = packet_publish_encode(&head, packet);
     memcpy(packet + length, payload, head.payload_bytes);
@@ -106,7 +106,9 @@ void client_publish(struct client *client)
     sent.qos = (uint8_t)below(client, 3);
     if (what < 14) {
         sent.topic = (uint8_t)(TOPIC_PLAIN + below(client, 6));
-        sent.expires_ms = below(client, 12) == 0;
+        sent.expires_ms = below(client, 12) == 0
+                              ? loop_now_ms(client->world->loop) + 1000ull * LEDGER_EXPIRY_S
+                              : 0;
     } else if (what < 17) {
         sent.topic = (uint8_t)(TOPIC_SHARED + below(client, 2));
     } else {
@@ -190,7 +192,8 @@ static void take(struct client *client, const struct packet_publish *publish)
     struct arrival arrival = {.message = (guint)strtoul(payload, NULL, 10),
                               .qos = publish->qos,
                               .retain = publish->retain,
-                              .dup = publish->dup};
+                              .dup = publish->dup,
+                              .now_ms = loop_now_ms(client->world->loop)};
     size_t at = 0;
     uint32_t id;
 
@@ -201,6 +204,8 @@ static void take(struct client *client, const struct packet_publish *publish)
            properties_next_subscription_id(&publish->properties, &at, &id)) {
         arrival.ids[arrival.id_count++] = id;
     }
+    arrival.has_expiry = properties_has(&publish->properties, PROPERTY_MESSAGE_EXPIRY);
+    arrival.expiry_s = arrival.has_expiry ? publish->properties.message_expiry_s : 0;
     if (publish->retain) {
         note_retained(client, topic, arrival.message);
     }
@@ -366,10 +371,12 @@ void client_answer(struct client *client, unsigned most)
 
 /* ---- subscribing ---- */
 
-void client_subscribe(struct client *client, uint8_t filter, uint8_t qos, bool no_local)
+void client_subscribe(struct client *client, uint8_t filter, const struct wish *wish)
 {
-    struct packet_subscription subscription = {
-        .filter = bytes_from_string(ledger_filters[filter]), .qos = qos, .no_local = no_local};
+    struct packet_subscription subscription = {.filter = bytes_from_string(ledger_filters[filter]),
+                                               .qos = wish->qos,
+                                               .no_local = wish->no_local,
+                                               .retain_handling = wish->retain_handling};
     struct asking asking = {.packet_id = next_packet_id(client), .filter = filter};
     struct properties_builder properties;
     g_autoptr(GByteArray) packet = g_byte_array_new();
@@ -377,7 +384,8 @@ void client_subscribe(struct client *client, uint8_t filter, uint8_t qos, bool n
     properties_builder_init(&properties);
     properties_add_varint(&properties, PROPERTY_SUBSCRIPTION_ID, filter + 1u);
     packet_subscribe_encode(asking.packet_id, &subscription, 1, PACKET_MQTT_5, &properties, packet);
-    asking.asked = life_ask_subscribe(&client->world->ledger, client->life, filter, qos, no_local);
+    asking.asked =
+        life_ask_subscribe(&client->world->ledger, client->life, filter, wish->qos, wish->no_local);
     g_array_append_val(client->asking, asking);
     talk_send(client, packet->data, packet->len);
     properties_builder_deinit(&properties);
