@@ -6,6 +6,7 @@
 #include "consensus/consensus.h"
 #include "mqtt/broker.h"
 #include "session/store.h"
+#include "state/settings.h"
 #include "state/state.h"
 #include "text/units.h"
 #include <stdio.h>
@@ -237,6 +238,8 @@ void metrics_get(struct api_request *request)
 
 /* ---- doctor: what only the daemon can see ---- */
 
+#define CONNECTIONS_USUAL 1000
+
 static void add_check(struct text_value *list, const char *name, bool is_well, const char *found,
                       const char *advice)
 {
@@ -261,15 +264,21 @@ static void check_disk(struct text_value *list, const struct api *api)
     }
 }
 
+/* The default is no demand: a small machine with fewer descriptors is well. */
 static void check_limits(struct text_value *list, const struct api *api)
 {
-    struct rlimit limit;
-    uint32_t wanted = state_settings(api->options.state)->connections_max + 64;
+    struct rlimit limit = {0};
+    uint32_t wanted = state_settings(api->options.state)->connections_max;
+    uint32_t possible = broker_connections_max(api->options.broker);
+    const char *usual = settings_find("mqtt.connections_max")->default_value;
+    bool is_default = wanted == g_ascii_strtoull(usual, NULL, 10);
 
     getrlimit(RLIMIT_NOFILE, &limit);
-    g_autofree char *text = g_strdup_printf("%llu descriptors, mqtt.connections_max needs %u",
-                                            (unsigned long long)limit.rlim_cur, wanted);
-    add_check(list, "descriptors", limit.rlim_cur >= wanted, text,
+    g_autofree char *text =
+        g_strdup_printf("%llu: room for %u MQTT connections, mqtt.connections_max is %u",
+                        (unsigned long long)limit.rlim_cur, possible, wanted);
+    add_check(list, "descriptors",
+              possible >= wanted || (is_default && possible >= CONNECTIONS_USUAL), text,
               "raise LimitNOFILE= of the service (ulimit -n), or lower mqtt.connections_max");
 }
 

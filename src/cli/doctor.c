@@ -18,9 +18,10 @@
 #include <sys/timex.h>
 #include <unistd.h>
 
-#define FREE_BYTES_MIN  (256u * 1024 * 1024)
-#define DESCRIPTORS_MIN 4096u
-#define SYSTEM_DATA     "/var/lib/microcloud"
+#define FREE_BYTES_MIN        (256u * 1024 * 1024)
+#define DESCRIPTORS_OF_OTHERS 704 /* HTTP, the log, bridges; node/wire.c */
+#define CONNECTIONS_USUAL     1000
+#define SYSTEM_DATA           "/var/lib/microcloud"
 
 static void doctor_add(struct text_value *list, const char *check, bool is_well, const char *found,
                        const char *advice)
@@ -86,8 +87,12 @@ static void doctor_machine(struct text_value *list)
 {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
-    g_autofree char *descriptors = g_strdup_printf("%llu", (unsigned long long)limit.rlim_max);
-    doctor_add(list, "descriptors", limit.rlim_max >= DESCRIPTORS_MIN, descriptors,
+    uint64_t room =
+        limit.rlim_max > DESCRIPTORS_OF_OTHERS ? limit.rlim_max - DESCRIPTORS_OF_OTHERS : 0;
+    g_autofree char *descriptors =
+        g_strdup_printf("%" G_GUINT64_FORMAT ": room for %" G_GUINT64_FORMAT " MQTT connections",
+                        (uint64_t)limit.rlim_max, room);
+    doctor_add(list, "descriptors", room >= CONNECTIONS_USUAL, descriptors,
                "raise LimitNOFILE= of the service (ulimit -n): each connection needs one");
     struct timex clock = {0};
     bool is_set = adjtimex(&clock) != TIME_ERROR && !(clock.status & STA_UNSYNC);

@@ -250,9 +250,17 @@ struct broker *broker_new(const struct broker_options *options)
     return broker;
 }
 
+uint32_t broker_connections_max(const struct broker *broker)
+{
+    uint32_t most = broker->options.connections_max;
+
+    return most > 0 ? MIN(most, broker->settings->connections_max)
+                    : broker->settings->connections_max;
+}
+
 void broker_accept(struct broker *broker, struct stream *stream, const char *trusted_name)
 {
-    if (broker->is_stopping || broker->connection_count >= broker->settings->connections_max + 64) {
+    if (broker->is_stopping || broker->connection_count >= broker_connections_max(broker) + 64) {
         broker->counters.connections_refused++;
         stream_reset(stream); /* a few more are let in, to be told why not */
         return;

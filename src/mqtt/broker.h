@@ -21,6 +21,7 @@ struct broker_options {
     uint64_t node_id;
     uint64_t epoch; /* of this start of the node */
     const char *version;
+    uint32_t connections_max; /* that the machine has descriptors for; 0 = as many as it is told */
 };
 
 struct broker *broker_new(const struct broker_options *options);
@@ -34,6 +35,9 @@ void broker_free(struct broker *broker);
 void broker_accept(struct broker *broker, struct stream *stream, const char *trusted_name);
 
 /* ---- for the API ---- */
+/* The setting, or less where descriptors are few. */
+uint32_t broker_connections_max(const struct broker *broker);
+
 struct broker_counters {
     uint64_t messages_received, messages_sent; /* MQTT packets of all types */
     uint64_t publish_received, publish_sent, publish_dropped;

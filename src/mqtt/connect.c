@@ -79,7 +79,7 @@ static uint8_t check(struct connection *connection, const struct packet_connect 
         *text = "client id is empty without clean session, or longer than mqtt.client_id_bytes_max";
         return reason;
     }
-    if (broker->connection_count > broker->settings->connections_max) {
+    if (broker->connection_count > broker_connections_max(broker)) {
         *text = "mqtt.connections_max is reached";
         return REASON_SERVER_BUSY;
     }
@@ -92,7 +92,7 @@ static uint8_t check(struct connection *connection, const struct packet_connect 
     connection->address = address_enter(broker, &peer);
     if (!connection->address) {
         *text = "mqtt.connections_per_address_max is reached";
-        return REASON_CONNECTION_RATE_EXCEEDED;
+        return REASON_QUOTA_EXCEEDED;
     }
     return 0;
 }

@@ -23,10 +23,15 @@
 #include "state/propose.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define STOP_LINGER_MS 500
-#define TICK_MS_MOST   (24 * 3600 * 1000)
+/* What else needs descriptors: HTTP (512), connections that are told that they are too many (64),
+ * bridges, files of the log. */
+#define DESCRIPTORS_OF_OTHERS 704
+#define CONNECTIONS_LEAST     64
+#define TICK_MS_MOST          (24 * 3600 * 1000)
 
 /* ---- time ---- */
 
@@ -285,13 +290,27 @@ static void on_recovered(void *owner, uint64_t token, const struct state_result 
     first_user_ensure(node, serve);
 }
 
+/* Without a descriptor the log could not go on: clients must not take them all. */
+static uint32_t connections_possible(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT32_MAX) {
+        return UINT32_MAX;
+    }
+    return limit.rlim_cur > DESCRIPTORS_OF_OTHERS + CONNECTIONS_LEAST
+               ? (uint32_t)limit.rlim_cur - DESCRIPTORS_OF_OTHERS
+               : CONNECTIONS_LEAST;
+}
+
 void node_wire(struct node *node)
 {
     struct broker_options broker = {.loop = node->loop,
                                     .state = node->state,
                                     .node_id = node->identity.id,
                                     .epoch = node->identity.epoch,
-                                    .version = MICROCLOUD_VERSION};
+                                    .version = MICROCLOUD_VERSION,
+                                    .connections_max = connections_possible()};
     struct bridges_options bridges = {.loop = node->loop, .open_local = open_local, .owner = node};
     struct state_completion completion = {on_recovered, node, 0};
 
