@@ -20,7 +20,7 @@ static void an_address_has_no_more_than_its_connections(void **state)
 
     struct peer *third = peer_from(fixture, "192.0.2.1", NULL);
     say_connect(third, &c);
-    assert_heard(third, "connack s0 0x9f; end");
+    assert_heard(third, "connack s0 0x97; end");
     struct peer *fourth = peer_from(fixture, "192.0.2.1", NULL);
     say_connect(fourth, &old);
     assert_heard(fourth, "connack s0 0x88; end"); /* 3.1.1 has no better word: 3 */
