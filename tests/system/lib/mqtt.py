@@ -18,19 +18,25 @@ class Closed(Exception):
 
 class Client:
     def __init__(self, node, version=5, receive_buffer=None):
+        """node: a Node, a port, or a socket that is connected already (TLS, IPv6, Unix)."""
         self.version = version
-        self.socket = socket.socket()
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket = node if isinstance(node, socket.socket) else self.reach(node, receive_buffer)
         self.socket.settimeout(TIMEOUT_S)
-        port = node if isinstance(node, int) else node.port
-        self.socket.connect(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input = bytearray()
         self.waiting = []  # packets that came while another kind was waited for
         self.last_id = 0
         self.client_id = ""
         self.connack = None
+
+    @staticmethod
+    def reach(node, receive_buffer):
+        link = socket.socket()
+        if receive_buffer:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        link.settimeout(TIMEOUT_S)
+        link.connect(("127.0.0.1", node if isinstance(node, int) else node.port))
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return link
 
     def __enter__(self):
         return self

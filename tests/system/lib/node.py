@@ -55,20 +55,22 @@ class UnixConnection(http.client.HTTPConnection):
 class Node:
     """start() returns when the node serves; stop() asserts a clean end (a leak found by a sanitizer is none)."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, bind="127.0.0.1"):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         # Not under the data directory, and short: the path of a Unix socket has 107 bytes at most.
         self.data = self.directory / "data"
         self.options = list(options)
+        self.bind = bind  # None: every address
         self.log = self.directory / "log"
         self.port, self.http_port = free_ports(2)
         self.process = None
 
     def command(self):
-        return [program(), "run", "--data", str(self.data), "--name", "one", "--bind", "127.0.0.1",
-                "--mqtt-port", str(self.port), "--mqtts-port", "0", "--http-port", str(self.http_port),
-                "--https-port", "0", "--peer-port", "0", *self.options]
+        return [program(), "run", "--data", str(self.data), "--name", "one",
+                *(["--bind", self.bind] if self.bind else []), "--mqtt-port", str(self.port),
+                "--mqtts-port", "0", "--http-port", str(self.http_port), "--https-port", "0", "--peer-port", "0",
+                *self.options]
 
     def output(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -85,7 +87,7 @@ class Node:
         status = self.process.poll()
         assert status is None, f"the node ended with {status} at its start:\n{self.output()}"
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection((self.bind or "127.0.0.1", self.port), 1).close()
         except OSError:
             return False
         return True
