@@ -309,14 +309,24 @@ static void complete(struct connection *connection, uint16_t packet_id, bool was
                             : REASON_PACKET_ID_NOT_FOUND);
 }
 
+/* There is no answer that says no: it will say PUBREL again when it is back. */
+static void refuse_release(struct connection *connection)
+{
+    connection_end(connection, REASON_SERVER_BUSY, "the log does not take it");
+}
+
 static void on_released(void *owner, uint64_t token, const struct state_result *result)
 {
     struct release *release = owner;
     struct connection *connection = broker_find(release->broker, release->client_id);
 
     if (connection && connection->number == release->connection_number &&
-        connection_is_active(connection) && result->error == 0) {
-        complete(connection, release->packet_id, result->reason == REASON_SUCCESS);
+        connection_is_active(connection)) {
+        if (result->error == 0) {
+            complete(connection, release->packet_id, result->reason == REASON_SUCCESS);
+        } else {
+            refuse_release(connection);
+        }
     }
     g_free(release);
 }
@@ -344,7 +354,6 @@ void publish_on_pubrel(struct connection *connection, const struct packet_frame 
     struct state_completion completion = {on_released, release, 0};
     if (state_propose_release(connection->broker->state, id, pubrel.packet_id, &completion) < 0) {
         g_free(release);
-        connection_end(connection, REASON_SERVER_BUSY,
-                       "the log is overloaded"); /* it will say PUBREL again */
+        refuse_release(connection);
     }
 }

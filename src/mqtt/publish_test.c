@@ -1,6 +1,7 @@
 /* What a client publishes: what is taken, what is refused and how. */
 #include "mqtt/connection.h"
 #include "mqtt/fixture.h"
+#include <errno.h>
 
 static void bad_topics_end_the_connection(void **state)
 {
@@ -169,6 +170,13 @@ static void a_release_goes_through_the_log_of_a_kept_session(void **state)
     say_connect(peer, &(struct entering){.client_id = "a", .keeps = true});
     ack(peer, PACKET_PUBREL, 2);
     assert_heard(peer, "connack s1 0x00; pubcomp m2 0x00");
+    publish(peer, 2, 3, "a", "x");
+    g_autoptr(GByteArray) pubrel = sample_bytes("62 02 0003");
+    virtual_stream_send(peer->stream, pubrel->data, pubrel->len);
+    virtual_stream_deliver(peer->stream, SIZE_MAX);
+    node_fail(&fixture->node, -ENOSPC); /* the disk is full */
+    run(fixture);
+    assert_heard(peer, "pubrec m3 0x10; disconnect 0x89; end");
 }
 
 static void properties_are_passed_on_and_expiry_is_counted_down(void **state)
