@@ -133,7 +133,7 @@ static bool is_allowed(struct connection *connection, const struct message *mess
 static void give_up(struct connection *connection, struct delivery *delivery, uint64_t sequence)
 {
     if (connection->is_persistent) {
-        delivery->is_acknowledged = true;
+        delivery->is_acknowledged = delivery->is_given_up = true;
         outbox_acknowledge(connection, delivery->qos == 1 ? SESSION_PUBACK : SESSION_PUBREC_ERROR,
                            delivery_packet_id(sequence));
     } else {
@@ -147,7 +147,8 @@ static void send_delivery(struct connection *connection, struct delivery *delive
     struct publication publication;
     struct publish_flags flags = {delivery_packet_id(sequence), delivery->qos, delivery->retain,
                                   sequence < connection->session->sent_end,
-                                  sequence < connection->session->begun_end};
+                                  sequence < connection->session->begun_end &&
+                                      !delivery->is_given_up};
 
     if (!is_allowed(connection, delivery->message)) {
         give_up(connection, delivery, sequence);

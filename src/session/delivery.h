@@ -27,6 +27,7 @@ struct delivery {
     bool retain;                /* flag to send */
     bool is_acknowledged; /* the shell's, not part of the state: the client has said so, the log is
                              on its way */
+    bool is_given_up;     /* the shell's too: never sent, though later ones were */
 };
 
 /* Sums over the rings of one store. */
@@ -39,7 +40,7 @@ struct delivery_totals {
 };
 
 struct delivery_ring {
-    struct delivery *items; /* of `capacity`, a power of two; NULL before the first */
+    struct delivery *items;         /* of `capacity`, a power of two; NULL before the first */
     struct delivery_totals *totals; /* borrowed; NULL for none */
     uint32_t capacity;
     uint32_t count;  /* from oldest to newest, DONE ones in between included */
