@@ -24,7 +24,7 @@ struct simulation {
     struct world world;
     struct node node;
     struct client clients[CLIENTS];
-    uint64_t crashes, connects, takeovers;
+    uint64_t crashes, connects, takeovers, refused_groups;
 };
 
 static int below(struct simulation *simulation, int end)
@@ -141,6 +141,22 @@ static void act(struct simulation *simulation, struct client *client)
     }
 }
 
+/* The log refuses what comes next, or what has come and is not on its way yet. */
+static void trouble(struct simulation *simulation)
+{
+    struct node *node = &simulation->node;
+    bool is_full = below(simulation, 2) == 0;
+
+    /* An end of a connection that is refused is tried again each second: it must not become later
+     * than CLIENT_MARGIN_MS. */
+    node->refusals = (uint64_t)below(simulation, is_full ? 2 : 20);
+    node->append_error = is_full ? -ENOSPC : -EAGAIN;
+    if (is_full && node->groups.length == 0 && node->filling->len > 0) {
+        simulation->refused_groups++;
+        node_fail(node, -ENOSPC);
+    }
+}
+
 static void step(struct simulation *simulation)
 {
     struct client *client = &simulation->clients[below(simulation, CLIENTS - 1)];
@@ -154,12 +170,11 @@ static void step(struct simulation *simulation)
         struct stream *stream = streams->pdata[below(simulation, (int)streams->len)];
         virtual_stream_deliver(stream, 1 + (size_t)below(simulation, 200));
     }
+    if (below(simulation, 300) == 0) {
+        trouble(simulation);
+    }
     if (below(simulation, 3) == 0) {
         node_turn(&simulation->node, (unsigned)below(simulation, 4));
-    }
-    if (below(simulation, 300) == 0) {
-        simulation->node.refusals = (uint64_t)below(simulation, 20);
-        simulation->node.append_error = below(simulation, 2) == 0 ? -ENOSPC : -EAGAIN;
     }
     if (below(simulation, 100) == 0) {
         deliver_all(simulation);
@@ -420,9 +435,11 @@ int main(int argc, char **argv)
     const struct ledger *ledger = &simulation.world.ledger;
     printf("%u messages sent, %" G_GUINT64_FORMAT " came, %" G_GUINT64_FORMAT
            " repeated; %" G_GUINT64_FORMAT " connects, %" G_GUINT64_FORMAT
-           " takeovers, %" G_GUINT64_FORMAT " crashes, %" G_GUINT64_FORMAT " log entries\n",
+           " takeovers, %" G_GUINT64_FORMAT " crashes, %" G_GUINT64_FORMAT
+           " groups refused, %" G_GUINT64_FORMAT " log entries\n",
            ledger->sent->len - 1, ledger->came, ledger->duplicates, simulation.connects,
-           simulation.takeovers, simulation.crashes, simulation.node.index);
+           simulation.takeovers, simulation.crashes, simulation.refused_groups,
+           simulation.node.index);
     tear_down(&simulation);
     return 0;
 }
