@@ -16,6 +16,20 @@ static const struct cli_option add_options[] = {
     {NULL, 0, CLI_FLAG, 0, NULL, NULL, 0, 0, NULL},
 };
 
+/* With the first rule everything else is forbidden, as with mosquitto: nobody should have to find
+ * out. */
+static void explain_first(const struct node_values *values)
+{
+    _cleanup_(text_freep) struct text_value *list = node_ask(values, "GET", "/v1/acl", NULL, NULL);
+
+    if (list && text_count(list) == 1 && !values->json) {
+        fprintf(
+            stderr,
+            "This is the first rule. From now on all but admins may do only what a rule allows;\n"
+            "`microcloud acl add '*' readwrite '#'` lets all others go on.\n");
+    }
+}
+
 static int acl_add_run(const struct cli_call *call, GError **error)
 {
     const struct acl_values *values = call->values;
@@ -26,6 +40,9 @@ static int acl_add_run(const struct cli_call *call, GError **error)
     text_set_boolean(body, "allow", !values->deny);
     _cleanup_(text_freep) struct text_value *answer =
         node_ask(&values->node, "POST", "/v1/acl", body, error);
+    if (answer) {
+        explain_first(&values->node);
+    }
     return answer ? 0 : CLI_EXIT_ERROR;
 }
 

@@ -245,6 +245,9 @@ static void print_welcome(const struct node *node)
     if (node->config.http_port != 0) {
         printf("  console   http://%s:%d/\n", host, node->config.http_port);
     }
+    if (node->config.https_port != 0) {
+        printf("  console   https://%s:%d/\n", host, node->config.https_port);
+    }
     if (node->config.mqtt_port != 0) {
         printf("  MQTT      %s:%d\n", host, node->config.mqtt_port);
     }
