@@ -88,6 +88,11 @@ void access_fake_salt(const struct access *access, const char *username, uint8_t
          strlen(username), salt, &length);
 }
 
+bool access_is_user(const struct access *access, const char *username)
+{
+    return username && state_find_user(access->state, username);
+}
+
 bool access_identity_of(struct access *access, const char *username, struct identity *identity)
 {
     const struct user *user = state_find_user(access->state, username);

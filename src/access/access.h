@@ -69,6 +69,9 @@ bool access_may_subscribe(const struct access *access, const struct identity *id
 bool access_may_receive(const struct access *access, const struct identity *identity,
                         struct bytes client_id, struct bytes topic);
 
+/* Is there a user of this name (NULL: no)? */
+bool access_is_user(const struct access *access, const char *username);
+
 const char *role_to_string(enum role role);
 /* ROLE_NONE when unknown. */
 enum role role_from_string(const char *text);

@@ -75,11 +75,7 @@ static void step(struct connection *connection, struct bytes message)
 void auth_begin(struct connection *connection, struct bytes method, struct bytes first)
 {
     if (!bytes_equal(method, bytes_from_string(METHOD))) {
-        /* DISCONNECT has no code of its own for another method than CONNECT had (MQTT
-         * 5, 4.12.1-1, 3.14.2.1). */
-        refuse(connection,
-               connection_is_active(connection) ? REASON_PROTOCOL_ERROR : REASON_BAD_AUTH_METHOD,
-               "only " METHOD " is known");
+        connect_refuse(connection, REASON_BAD_AUTH_METHOD, "only " METHOD " is known");
         return;
     }
     connection->has_auth_method = true;
@@ -102,6 +98,9 @@ void auth_receive(struct connection *connection, const struct packet_frame *fram
         connection_fail(connection, REASON_PROTOCOL_ERROR, "AUTH though CONNECT named no method");
     } else if (!properties_has(&auth.properties, PROPERTY_AUTH_METHOD)) {
         connection_fail(connection, REASON_PROTOCOL_ERROR, "AUTH without method");
+    } else if (!bytes_equal(auth.properties.auth_method, bytes_from_string(METHOD))) {
+        /* 4.12.0-5, 4.12.1-1: the method of CONNECT; DISCONNECT has no code of its own for it. */
+        connection_fail(connection, REASON_PROTOCOL_ERROR, "AUTH with another method than CONNECT");
     } else if (auth.reason == REASON_RE_AUTHENTICATE && connection_is_active(connection)) {
         auth_begin(connection, auth.properties.auth_method, auth.properties.auth_data);
     } else if (auth.reason == REASON_CONTINUE_AUTHENTICATION && connection->scram) {

@@ -165,12 +165,23 @@ static void on_settings(void *owner)
     session_store_set_limits(broker->live, &limits);
 }
 
+/* Users and rules hold for those who are connected too: a user that is gone goes, another role
+ * counts from now on. */
 static void on_access(void *owner)
 {
     struct broker *broker = owner;
 
-    list_for_each(link, &broker->connections) {
+    list_for_each_safe(link, &broker->connections) {
         struct connection *connection = list_entry(link, struct connection, link);
+        struct identity identity;
+        if (connection->is_user) {
+            if (!access_identity_of(broker->access, connection->identity.username, &identity)) {
+                connection_end(connection, REASON_NOT_AUTHORIZED, "the user was removed");
+                continue;
+            }
+            connection->identity.role = identity.role;
+            identity_clear(&identity);
+        }
         connection->needs_access_checks =
             access_needs_checks(broker->access, &connection->identity);
     }

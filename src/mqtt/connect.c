@@ -220,6 +220,8 @@ static void enter(struct connection *connection, bool session_present, struct by
     session->connection = connection;
     session->version = connection->version;
     connect_forget(connection);
+    connection->is_user =
+        !connection->is_trusted && access_is_user(broker->access, connection->identity.username);
     connection->needs_access_checks = access_needs_checks(broker->access, &connection->identity);
     connection->was_counted = true;
     broker->counters.clients_connected++;

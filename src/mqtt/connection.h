@@ -75,6 +75,7 @@ struct connection {
     bool wants_problem_information : 1;
     bool has_auth_method : 1; /* CONNECT named one: AUTH packets may come */
     bool needs_access_checks : 1;
+    bool is_user : 1;        /* one of the table of users, not only vouched for or let in */
     bool was_counted : 1;    /* in clients_connected */
     bool has_end_expiry : 1; /* DISCONNECT changed the session expiry */
 };

@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import stat
-import struct
 import subprocess
 import tempfile
 import time
@@ -288,15 +287,6 @@ def test_the_console_over_https(nodes, authority, directory):
 
 # ---- PROXY protocol ----
 
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-
-
-def proxy_header(source, port=40000, family=socket.AF_INET, command=1):
-    addresses = socket.inet_pton(family, source) + socket.inet_pton(family, "::" if family == socket.AF_INET6 else "0.0.0.0")
-    body = addresses + struct.pack(">HH", port, 1883)
-    return SIGNATURE + bytes([0x20 | command, 0x21 if family == socket.AF_INET6 else 0x11]) + struct.pack(">H", len(body)) + body
-
-
 @pytest.fixture
 def proxied(nodes):
     """A node behind a proxy, which everybody may use."""
@@ -306,9 +296,9 @@ def proxied(nodes):
 
 
 @pytest.mark.parametrize("source,family", [("192.0.2.7", socket.AF_INET), ("2001:db8::7", socket.AF_INET6)])
-def test_the_address_is_that_of_the_proxy_header(proxied, source, family):
+def test_the_address_is_that_of_the_packet.proxy_header(proxied, source, family):
     with Client(proxied) as client:
-        client.send(proxy_header(source, family=family))
+        client.send(packet.proxy_header(source, family=family))
         client.connect("behind")
         assert client_of(proxied, "behind")["address"] == source
         listed = json.loads(microcloud(proxied, "client", "ls", "--json").ok().out)
@@ -320,7 +310,7 @@ def test_the_address_is_that_of_the_proxy_header(proxied, source, family):
 
 def test_a_header_that_comes_byte_by_byte_with_the_connect_behind_it(proxied):
     with Client(proxied) as client:
-        for byte in proxy_header("192.0.2.8") + packet.connect("slowly"):
+        for byte in packet.proxy_header("192.0.2.8") + packet.connect("slowly"):
             client.send(bytes([byte]))
         assert client.expect(packet.CONNACK).reason == 0
         assert client_of(proxied, "slowly")["address"] == "192.0.2.8"
@@ -335,7 +325,7 @@ def test_a_connection_without_a_proxy_header_is_refused(proxied):
         client.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + packet.connect("version 1"))
         assert client.expect_closed() == []
     with Client(proxied) as client:
-        client.send(proxy_header("192.0.2.1")[:20])
+        client.send(packet.proxy_header("192.0.2.1")[:20])
         client.socket.shutdown(socket.SHUT_WR)
         assert client.expect_closed() == []
 
@@ -343,7 +333,7 @@ def test_a_connection_without_a_proxy_header_is_refused(proxied):
 def test_a_proxied_client_is_not_of_this_machine(nodes):
     node = nodes("--proxy-protocol")  # anonymous: loopback
     with Client(node) as client:
-        client.send(proxy_header("192.0.2.9"))
+        client.send(packet.proxy_header("192.0.2.9"))
         assert client.start("far").reason in (0x86, 0x87)
 
 
@@ -354,7 +344,7 @@ def test_the_proxy_setting_counts_from_the_next_start_on(nodes):
         client.connect()
     node.restart()
     with Client(node) as client:
-        client.send(proxy_header("192.0.2.10"))
+        client.send(packet.proxy_header("192.0.2.10"))
         client.connect("after")
         assert client_of(node, "after")["address"] == "192.0.2.10"
 

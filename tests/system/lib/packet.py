@@ -4,6 +4,7 @@ Properties are a list of (id, value), in the order in which they are written; a 
 user properties, a pair of str.
 """
 import dataclasses
+import socket
 import struct
 
 (CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ,
@@ -130,6 +131,19 @@ def disconnect(reason=None, properties=None, flags=0):
 
 def auth(reason, properties=(), flags=0):
     return packet(AUTH, flags, bytes([reason]) + block(properties))
+
+
+# ---- PROXY protocol, version 2 ----
+
+PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+def proxy_header(source, port=40000, family=socket.AF_INET, command=1):
+    """What a proxy writes in front of a connection: who it comes from."""
+    is_6 = family == socket.AF_INET6
+    addresses = socket.inet_pton(family, source) + socket.inet_pton(family, "::" if is_6 else "0.0.0.0")
+    body = addresses + struct.pack(">HH", port, 1883)
+    return PROXY_SIGNATURE + bytes([0x20 | command, 0x21 if is_6 else 0x11]) + struct.pack(">H", len(body)) + body
 
 
 # ---- decoding: strict, for what the server sends must be right ----
