@@ -62,7 +62,10 @@ static void the_counters_stand_under_their_names(void **state)
     assert_value("publish/bytes/received", "6");
     assert_value("uptime", "5 seconds");
     g_autofree char *heap = value_of(fixture, "$SYS/broker/heap/current");
+    assert_string_not_equal(heap, "");
+#if !defined __SANITIZE_ADDRESS__ /* which has an allocator of its own */
     assert_true(g_ascii_strtoull(heap, NULL, 10) > 1000);
+#endif
     assert_null(value_of(fixture, "#"));
     assert_null(value_of(fixture, "$SYS/broker/unknown"));
 }
