@@ -296,7 +296,7 @@ def proxied(nodes):
 
 
 @pytest.mark.parametrize("source,family", [("192.0.2.7", socket.AF_INET), ("2001:db8::7", socket.AF_INET6)])
-def test_the_address_is_that_of_the_packet.proxy_header(proxied, source, family):
+def test_the_address_is_that_of_the_proxy_header(proxied, source, family):
     with Client(proxied) as client:
         client.send(packet.proxy_header(source, family=family))
         client.connect("behind")
