@@ -164,7 +164,7 @@ static void what_nobody_publishes_reaches_one_of_a_share_group(void **state)
     assert_int_equal(broker_publish(broker_of(fixture), &message, note_reason, notes), 0);
     run(fixture);
     assert_notes(notes, "00;");
-    peer = enter_kept(fixture, "kept");
+    enter_kept(fixture, "kept");
     assert_int_equal(session_store_queued(broker_of(fixture)->persistent), 1);
 }
 

@@ -222,19 +222,19 @@ static void auth_packets_out_of_turn_end_the_connection(void **state)
     say(peer, 0xf0, "");
     assert_heard(peer, "end");
     peer = peer_new(fixture);
-    g_autofree char *first = begin(peer, "method missing", "u");
+    g_free(begin(peer, "method missing", "u"));
     say(peer, 0xf0, "18 00");
     assert_heard(peer, "connack s0 0x82; end");
     peer = peer_new(fixture);
-    g_autofree char *second = begin(peer, "malformed", "u");
+    g_free(begin(peer, "malformed", "u"));
     say(peer, 0xf0, "18 05");
     assert_heard(peer, "connack s0 0x81; end");
     peer = peer_new(fixture);
-    g_autofree char *third = begin(peer, "too early", "u");
+    g_free(begin(peer, "too early", "u"));
     say(peer, 0xf0, "19 10 " METHOD);
     assert_heard(peer, "connack s0 0x82; end");
     peer = peer_new(fixture);
-    g_autofree char *fourth = begin(peer, "nonsense", "u");
+    g_free(begin(peer, "nonsense", "u"));
     say(peer, 0xf0, "18 17 " METHOD " 16 0004'nons'");
     assert_heard(peer, "connack s0 0x82; end");
     peer = peer_new(fixture);
@@ -250,7 +250,7 @@ static void who_stops_in_the_middle_goes_after_the_connect_timeout(void **state)
     struct peer *peer = peer_new(fixture);
 
     add_user(fixture, "u", "device", "pencil");
-    g_autofree char *first = begin(peer, "a", "u");
+    g_free(begin(peer, "a", "u"));
     pass(fixture, 8000);
     assert_heard(peer, "");
     pass(fixture, 4000);

@@ -168,7 +168,7 @@ static void a_stop_leaves_wills_to_the_next_start(void **state)
     run(fixture);
     assert_heard(watcher, "disconnect 0x8b; end");
     crash(fixture);
-    watcher = enter_kept(fixture, "watcher");
+    enter_kept(fixture, "watcher");
     assert_int_equal(session_store_queued(broker_of(fixture)->persistent), 1);
 }
 

@@ -251,18 +251,18 @@ static void more_sessions_than_the_limit_are_refused(void **state)
 static void a_will_without_session_opens_in_the_state(void **state)
 {
     struct fixture *fixture = *state;
-    struct peer *watcher = enter(fixture, "watcher");
+    struct peer *watcher = enter_kept(fixture, "watcher");
 
-    subscribe(watcher, "will", 0);
-    struct peer *peer = enter_as(fixture, &(struct entering){.client_id = "a",
-                                                             .will_topic = "will",
-                                                             .will_payload = "gone",
-                                                             .will_qos = 1});
+    subscribe(watcher, "will", 1);
+    enter_as(fixture,
+             &(struct entering){
+                 .client_id = "a", .will_topic = "will", .will_payload = "gone", .will_qos = 1});
     assert_false(connection_of(fixture, "a")->is_persistent);
     crash(fixture);
-    watcher = enter(fixture, "watcher");
-    subscribe(watcher, "will", 0);
-    peer = enter_as(
+    watcher = peer_new(fixture);
+    say_connect(watcher, &(struct entering){.client_id = "watcher", .keeps = true});
+    assert_heard(watcher, "connack s1 0x00; publish q1 m1 will=gone dup");
+    struct peer *peer = enter_as(
         fixture, &(struct entering){.client_id = "a", .will_topic = "will", .will_payload = "2"});
     cut(peer);
     assert_heard(watcher, "publish q0 will=2");

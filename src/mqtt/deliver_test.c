@@ -89,7 +89,7 @@ static void connected_members_of_a_group_come_first(void **state)
     cut(here);
     publish(publisher, 1, 9, "a", "for later");
     publish(publisher, 0, 0, "a", "lost");
-    away = enter_kept(fixture, "away");
+    enter_kept(fixture, "away");
     assert_int_equal(session_store_queued(broker_of(fixture)->persistent), 1);
 }
 

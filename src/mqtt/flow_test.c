@@ -16,7 +16,7 @@ static unsigned count_of(const char *line, const char *what)
 }
 
 /* Publishes `count` large ones. */
-static void pour(struct peer *publisher, uint8_t qos, unsigned count)
+static void pour(struct peer *publisher, uint8_t qos, uint16_t count)
 {
     g_autofree char *payload = g_strnfill(PAYLOAD_BYTES, 'x');
 
