@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "loop/loop.h"
 #include "mqtt/address.h"
-#include "mqtt/ahead.h"
 #include "mqtt/aliases.h"
 #include "mqtt/auth.h"
 #include "mqtt/broker_private.h"
@@ -23,6 +22,7 @@
 #include "mqtt/trace.h"
 #include "net/stream.h"
 #include "state/propose.h"
+#include "topic/tree.h"
 
 #define LINGER_MS 1000
 
@@ -190,6 +190,20 @@ static uint32_t packet_limit(const struct connection *connection)
     return connection->broker->settings->max_packet_bytes;
 }
 
+/* Prepares for the next publishes of `input` where the table of filters is larger than the
+ * processor's caches. Returns how many of its bytes need no other look. */
+static size_t look_ahead(const struct broker *broker, struct bytes input)
+{
+    struct bytes topics[TOPIC_PREFETCH_MAX];
+    unsigned count = TOPIC_PREFETCH_MAX;
+    size_t looked = packet_publish_topics(input, topics, &count);
+
+    if (count > 1) {
+        route_cache_prefetch(&broker->routes, topics, count);
+    }
+    return looked;
+}
+
 static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
 {
     struct connection *connection = owner;
@@ -200,7 +214,7 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
         struct packet_frame frame;
         if (consumed >= looked) {
             looked =
-                consumed + ahead_look(broker, (struct bytes){bytes + consumed, length - consumed});
+                consumed + look_ahead(broker, (struct bytes){bytes + consumed, length - consumed});
         }
         int r = packet_frame_find((struct bytes){bytes + consumed, length - consumed},
                                   packet_limit(connection), &frame);

@@ -192,6 +192,54 @@ static void no_more_is_read_than_may_wait(void **state)
     assert_false(connection_of(fixture, "a")->is_paused);
 }
 
+/* So many filters that looking ahead begins, and one that gets everything under a/. */
+static struct peer *enter_with_many_filters(struct fixture *fixture)
+{
+    struct peer *peer = enter(fixture, "many");
+
+    set(fixture, "mqtt.subscriptions_per_session_max", "100000");
+    subscribe(peer, "a/+", 0);
+    for (unsigned i = 0; i < 40000; i++) {
+        g_autofree char *filter = g_strdup_printf("many/%u", i);
+        session_subscribe(connection_of(fixture, "many")->session, bytes_from_string(filter),
+                          &(struct subscription_options){0});
+    }
+    assert_true(route_cache_is_large(&broker_of(fixture)->routes));
+    return peer;
+}
+
+static void publishes_in_one_piece_all_arrive_in_order(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *many = enter_with_many_filters(fixture), *publisher = enter(fixture, "publisher");
+
+    for (unsigned i = 0; i < 20; i++) {
+        g_autofree char *topic = g_strdup_printf(i % 2 ? "a/%u" : "many/%u", i);
+        say_publish(publisher, i % 3 == 0, i % 3 == 0 ? (uint16_t)(i + 1) : 0, topic, "x");
+    }
+    run(fixture);
+    GString *expected = g_string_new(NULL);
+    for (unsigned i = 0; i < 20; i++) {
+        g_string_append_printf(expected, "%spublish q0 %s/%u=x", i ? "; " : "",
+                               i % 2 ? "a" : "many", i);
+    }
+    assert_heard(many, expected->str);
+    g_string_free(expected, TRUE);
+}
+
+static void what_is_no_publish_or_wrong_comes_to_its_turn(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *many = enter_with_many_filters(fixture), *publisher = enter(fixture, "publisher");
+    g_autoptr(GByteArray) packets =
+        sample_bytes("30 07 0003'a/1' 00 'x'  30 07 0003'a/2' 00 'x'  c000"
+                     "30 07 0003'a/3' 00 'x'  30 07 ffff'a/4' 00 'x'  30 07 0003'a/5' 00 'x'");
+
+    say_bytes(publisher, packets->data, packets->len);
+    assert_heard(publisher, "pingresp; disconnect 0x81; end");
+    assert_heard(many, "publish q0 a/1=x; publish q0 a/2=x; publish q0 a/3=x");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +253,8 @@ int main(void)
         FIXTURE_TEST(a_will_goes_out_unless_the_client_says_goodbye),
         FIXTURE_TEST(who_breaks_the_protocol_leaves_a_will),
         FIXTURE_TEST(no_more_is_read_than_may_wait),
+        FIXTURE_TEST(publishes_in_one_piece_all_arrive_in_order),
+        FIXTURE_TEST(what_is_no_publish_or_wrong_comes_to_its_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,10 @@ int packet_connect_decode(const struct packet_frame *frame, struct packet_connec
 /* The return code of 3.1.1 becomes the reason code that means the same. */
 int packet_connack_decode(const struct packet_frame *frame, uint8_t version,
                           struct packet_connack *out);
+/* The topics of the PUBLISH packets that `input` begins with, at most `*count`; `*count` becomes
+ * how many there are. For a look ahead: nothing is checked but that the packets are whole. Returns
+ * how many bytes those packets have. */
+size_t packet_publish_topics(struct bytes input, struct bytes *topics, unsigned *count);
 int packet_publish_decode(const struct packet_frame *frame, uint8_t version,
                           struct packet_publish *out);
 int packet_ack_decode(const struct packet_frame *frame, uint8_t version, struct packet_ack *out);

@@ -163,3 +163,21 @@ uint32_t packet_publish_encode(const struct packet_publish_head *head, uint8_t *
     }
     return (uint32_t)(to - from);
 }
+
+size_t packet_publish_topics(struct bytes input, struct bytes *topics, unsigned *count)
+{
+    struct packet_frame frame;
+    unsigned count_max = *count;
+    size_t at = 0;
+
+    *count = 0;
+    while (*count < count_max &&
+           packet_frame_find((struct bytes){input.at + at, input.length - at}, UINT32_MAX,
+                             &frame) == 1 &&
+           frame.type == PACKET_PUBLISH && frame.body.length > 2) {
+        size_t length = (size_t)frame.body.at[0] << 8 | frame.body.at[1];
+        topics[(*count)++] = (struct bytes){frame.body.at + 2, MIN(length, frame.body.length - 2)};
+        at += frame.total_bytes;
+    }
+    return at;
+}

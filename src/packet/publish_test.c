@@ -218,6 +218,40 @@ static void lengths_of_one_to_four_bytes_are_written(void **state)
     }
 }
 
+static void topics_are_found_ahead_as_far_as_packets_are_whole(void **state)
+{
+    static const struct {
+        const char *input;
+        size_t bytes;
+        unsigned count;
+    } cases[] = {{"", 0, 0},
+                 {"c000", 0, 0},
+                 {"30 06 0001'a' 00 'xy' 30 06 0001'b'", 8, 1},
+                 {"30 06 0001'a' 00 'xy' 30 06 ffff'b' 00 'xy' c000", 16, 2},
+                 {"30 02 0000", 0, 0},
+                 {"00", 0, 0}};
+    g_autoptr(GByteArray) ten = g_byte_array_new();
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GByteArray) input = sample_bytes(cases[i].input);
+        struct bytes topics[8];
+        unsigned count = 8;
+        assert_int_equal(
+            packet_publish_topics((struct bytes){input->data, input->len}, topics, &count),
+            cases[i].bytes);
+        assert_int_equal(count, cases[i].count);
+        assert_true(count == 0 || bytes_equal(topics[0], bytes_from_string("a")));
+    }
+    for (unsigned i = 0; i < 10; i++) {
+        g_byte_array_append(ten, (const guint8 *)"0\5\0\1a\0x", 7);
+    }
+    struct bytes topics[8];
+    unsigned count = 8;
+    assert_int_equal(packet_publish_topics((struct bytes){ten->data, ten->len}, topics, &count),
+                     56);
+    assert_int_equal(count, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +270,7 @@ int main(void)
         cmocka_unit_test(a_publish_is_written_in_each_version),
         cmocka_unit_test(what_differs_between_subscribers_stands_before_what_is_forwarded),
         cmocka_unit_test(lengths_of_one_to_four_bytes_are_written),
+        cmocka_unit_test(topics_are_found_ahead_as_far_as_packets_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
