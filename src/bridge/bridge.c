@@ -106,8 +106,8 @@ static void drop(struct bridge *bridge, struct bridge_side *from, uint64_t token
     acknowledge(from, token);
 }
 
-static void send(struct bridge *bridge, const struct client_message *message, uint64_t token,
-                 bool is_out)
+static void send_on(struct bridge *bridge, const struct client_message *message, uint64_t token,
+                    bool is_out)
 {
     struct bridge_side *from = is_out ? &bridge->local : &bridge->remote;
     struct bridge_side *to = is_out ? &bridge->remote : &bridge->local;
@@ -167,7 +167,7 @@ static void forward(struct bridge *bridge, const struct packet_publish *publish,
         .has_expiry = properties_has(&publish->properties, PROPERTY_MESSAGE_EXPIRY),
         .expiry_s = publish->properties.message_expiry_s,
     };
-    send(bridge, &message, token_of(publish), is_out);
+    send_on(bridge, &message, token_of(publish), is_out);
 }
 
 static void on_local_message(void *owner, const struct packet_publish *publish)

@@ -1,7 +1,7 @@
 /* See delivery.h. A ring of a power of two slots: a sequence number is a place, so finding by
- * packet id is arithmetic and pushing or finishing moves nothing. It doubles when it is full; empty,
- * it keeps only the first few slots, for the many clients that have one message in flight at a
- * time. */
+ * packet id is arithmetic and pushing or finishing moves nothing. It doubles when it is full;
+ * empty, it keeps only the first few slots, for the many clients that have one message in flight at
+ * a time. */
 #include "session/delivery.h"
 #include <assert.h>
 #include <errno.h>
