@@ -122,9 +122,8 @@ int packet_connect_decode(const struct packet_frame *frame, struct packet_connec
 /* The return code of 3.1.1 becomes the reason code that means the same. */
 int packet_connack_decode(const struct packet_frame *frame, uint8_t version,
                           struct packet_connack *out);
-/* The topics of the PUBLISH packets that `input` begins with, at most `*count`; `*count` becomes
- * how many there are. For a look ahead: nothing is checked but that the packets are whole. Returns
- * how many bytes those packets have. */
+/* A look ahead: topics of the whole PUBLISH packets that `input` begins with, unchecked, at most
+ * `*count`, which becomes their number. Returns the bytes of those packets. */
 size_t packet_publish_topics(struct bytes input, struct bytes *topics, unsigned *count);
 int packet_publish_decode(const struct packet_frame *frame, uint8_t version,
                           struct packet_publish *out);
