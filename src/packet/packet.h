@@ -119,11 +119,10 @@ struct packet_auth {
  * and `raw` of them are set. */
 /* `out->version` is set as soon as it was read, even on failure: 0, or what the packet said. */
 int packet_connect_decode(const struct packet_frame *frame, struct packet_connect *out);
-/* The return code of 3.1.1 becomes the reason code that means the same. */
+/* A return code of 3.1.1 becomes the like reason code. */
 int packet_connack_decode(const struct packet_frame *frame, uint8_t version,
                           struct packet_connack *out);
-/* A look ahead: topics of the whole PUBLISH packets that `input` begins with, unchecked, at most
- * `*count`, which becomes their number. Returns the bytes of those packets. */
+/* Unchecked topics of the whole PUBLISHes `input` begins with, at most `*count`; returns bytes. */
 size_t packet_publish_topics(struct bytes input, struct bytes *topics, unsigned *count);
 int packet_publish_decode(const struct packet_frame *frame, uint8_t version,
                           struct packet_publish *out);
