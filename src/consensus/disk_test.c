@@ -226,6 +226,39 @@ static void a_write_that_the_disk_refuses_is_fatal(void **test)
     harness_remove_directory(directory);
 }
 
+static void a_snapshot_that_cannot_be_written_is_tried_again_while_writes_go_on(void **test)
+{
+    struct rlimit before, limit;
+    struct harness harness;
+    char *directory = harness_make_directory();
+    harness_init(&harness, directory);
+    harness.ballast_bytes = 30 * 1000 * 1000;
+    assert_true(harness_open(&harness, NULL));
+    harness_fill(&harness, 10, 100);
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    limit = before;
+    limit.rlim_cur = 20 * 1000 * 1000; /* a segment still fits */
+    setrlimit(RLIMIT_FSIZE, &limit);
+    consensus_snapshot_soon(harness.consensus);
+    harness_fill(&harness, 10, 100);
+    harness_fill(&harness, 10, 100);
+    assert_int_equal(harness.snapshots, 1);
+    assert_int_equal(harness.releases, 0);
+    assert_null(harness.fatal);
+    setrlimit(RLIMIT_FSIZE, &before);
+    harness_run(&harness, harness_has_released);
+    harness_close(&harness);
+
+    assert_true(harness_open(&harness, NULL));
+    assert_int_equal(harness.restored, 10);
+    assert_int_equal(harness.count, 30);
+    harness_close(&harness);
+    harness_deinit(&harness);
+    harness_remove_directory(directory);
+}
+
 #define on_small_disk(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -237,6 +270,7 @@ int main(void)
         on_small_disk(a_snapshot_that_finds_no_room_waits_for_it),
         on_small_disk(no_room_at_all_is_told_at_start),
         cmocka_unit_test(a_write_that_the_disk_refuses_is_fatal),
+        cmocka_unit_test(a_snapshot_that_cannot_be_written_is_tried_again_while_writes_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,13 +160,16 @@ static void share_groups_of_one_filter_are_apart_and_end_with_their_last_member(
     subscribe(session, "$share/h/t", 2);
     assert_int_equal(subscribe(session, "$share/h/t", 0), SUBSCRIBE_REPLACED);
     assert_int_equal(session->subscription_count, 3);
+    assert_int_equal(session_store_shared_count(store), 2);
     assert_ptr_not_equal(session_store_find_share(store, text("g"), text("t")),
                          session_store_find_share(store, text("h"), text("t")));
     assert_true(session_unsubscribe(session, text("$share/g/t")));
     assert_null(session_store_find_share(store, text("g"), text("t")));
     assert_true(session_unsubscribe(session, text("t")));
     assert_non_null(session_store_find_share(store, text("h"), text("t")));
+    assert_int_equal(session_store_shared_count(store), 1);
     assert_true(session_unsubscribe(session, text("$share/h/t")));
+    assert_int_equal(session_store_shared_count(store), 0);
     assert_int_equal(topic_tree_count(store->filters), 0);
     session_store_free(store);
 }
