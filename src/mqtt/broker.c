@@ -163,6 +163,7 @@ static void on_settings(void *owner)
     };
 
     session_store_set_limits(broker->live, &limits);
+    flow_look_again(broker);
 }
 
 /* Users and rules hold for those who are connected too: a user that is gone goes, another role

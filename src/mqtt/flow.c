@@ -1,5 +1,5 @@
-/* Holding publishers back; see flow.h. `broker.congested` is in order of congested_since_ms, so one
- * timer at its head is enough. */
+/* Holding publishers back; see flow.h. One timer for all: it stands at the earliest time at which
+ * one of `broker.congested` is to be looked at. */
 #include "mqtt/flow.h"
 #include "base/log.h"
 #include "loop/loop.h"
@@ -65,18 +65,23 @@ bool flow_is_held(const struct connection *publisher)
     return publisher->flow && !list_is_empty(&publisher->flow->held_link);
 }
 
-static void arm(struct broker *broker)
+static uint64_t due_ms_of(const struct flow *flow)
 {
-    if (list_is_empty(&broker->congested)) {
-        timer_stop(broker->slow_timer);
-        return;
-    }
-    const struct flow *first = list_entry(broker->congested.next, struct flow, congested_link);
-    uint64_t wait_ms =
-        first->connection->is_dropping ? broker->settings->slow_subscriber_ms : FLOW_QOS_0_HOLD_MS;
-    uint64_t due_ms = first->congested_since_ms + wait_ms;
+    const struct connection *subscriber = flow->connection;
+
+    return flow->congested_since_ms + (subscriber->is_dropping
+                                           ? subscriber->broker->settings->slow_subscriber_ms
+                                           : FLOW_QOS_0_HOLD_MS);
+}
+
+static void arm_at(struct broker *broker, uint64_t due_ms)
+{
     uint64_t now_ms = loop_now_ms(broker->loop);
-    timer_start(broker->slow_timer, due_ms > now_ms ? due_ms - now_ms : 1);
+
+    if (!timer_is_active(broker->slow_timer) || due_ms < broker->slow_due_ms) {
+        broker->slow_due_ms = due_ms;
+        timer_start(broker->slow_timer, due_ms > now_ms ? due_ms - now_ms : 1);
+    }
 }
 
 bool flow_is_congested(struct connection *subscriber)
@@ -94,9 +99,7 @@ bool flow_is_congested(struct connection *subscriber)
     flow->congested_since_ms = loop_now_ms(broker->loop);
     list_append(&broker->congested, &flow->congested_link);
     connection_update_reading(subscriber);
-    if (!timer_is_active(broker->slow_timer)) {
-        arm(broker);
-    }
+    arm_at(broker, due_ms_of(flow));
     return true;
 }
 
@@ -163,28 +166,41 @@ static void disconnect_slow(struct connection *subscriber)
     connection_end(subscriber, REASON_QUOTA_EXCEEDED, "too slow: mqtt.slow_subscriber_ms");
 }
 
+static void look_at(struct flow *flow, uint64_t now_ms)
+{
+    struct connection *subscriber = flow->connection;
+    uint64_t since_ms = now_ms - flow->congested_since_ms;
+
+    if (!subscriber->is_dropping && since_ms >= FLOW_QOS_0_HOLD_MS) {
+        start_dropping(subscriber);
+    }
+    if (since_ms < subscriber->broker->settings->slow_subscriber_ms) {
+        return;
+    }
+    if (is_over(subscriber) || waiting_deliveries(subscriber) > 0) {
+        disconnect_slow(subscriber);
+    } else {
+        /* Only QoS 0 suffers: dropped as it comes; looked at again a round later. */
+        flow->congested_since_ms = now_ms;
+    }
+}
+
+void flow_look_again(struct broker *broker)
+{
+    if (!list_is_empty(&broker->congested)) {
+        arm_at(broker, loop_now_ms(broker->loop));
+    }
+}
+
 void flow_on_timer(void *owner)
 {
     struct broker *broker = owner;
     uint64_t now_ms = loop_now_ms(broker->loop);
 
     list_for_each_safe(link, &broker->congested) {
-        struct flow *flow = list_entry(link, struct flow, congested_link);
-        struct connection *subscriber = flow->connection;
-        uint64_t since_ms = now_ms - flow->congested_since_ms;
-        if (!subscriber->is_dropping && since_ms >= FLOW_QOS_0_HOLD_MS) {
-            start_dropping(subscriber);
-        }
-        if (since_ms >= broker->settings->slow_subscriber_ms) {
-            if (is_over(subscriber) || waiting_deliveries(subscriber) > 0) {
-                disconnect_slow(subscriber);
-            } else {
-                /* Only QoS 0 suffers: dropped as it comes; looked at again a round later. */
-                flow->congested_since_ms = now_ms;
-                list_remove(&flow->congested_link);
-                list_append(&broker->congested, &flow->congested_link);
-            }
-        }
+        look_at(list_entry(link, struct flow, congested_link), now_ms);
     }
-    arm(broker);
+    list_for_each(rest, &broker->congested) {
+        arm_at(broker, due_ms_of(list_entry(rest, struct flow, congested_link)));
+    }
 }

@@ -33,5 +33,7 @@ void flow_hold(struct connection *publisher, struct connection *subscriber);
 void flow_update(struct connection *subscriber);
 /* It ends: lets all go that it holds, leaves who holds it, frees its flow. */
 void flow_forget(struct connection *connection);
+/* Settings have changed. */
+void flow_look_again(struct broker *broker);
 /* The timer for slow subscribers. */
 void flow_on_timer(void *owner /* broker */);

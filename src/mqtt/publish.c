@@ -132,6 +132,18 @@ static void refuse(struct connection *connection, const struct packet_publish *p
     }
 }
 
+/* A name that is right but has more levels than we take is no fault of the protocol (PUBACK 0x90).
+ */
+static void refuse_name(struct connection *connection, const struct packet_publish *publish)
+{
+    if (topic_name_is_valid(publish->topic, TOPIC_BYTES_MAX)) {
+        refuse(connection, publish, REASON_TOPIC_NAME_INVALID);
+    } else {
+        connection_fail(connection, REASON_TOPIC_NAME_INVALID,
+                        "topic name is empty or has wildcards");
+    }
+}
+
 /* QoS 2: true when this packet id is on its way already, so that the message must not be delivered
  * again. A repetition behind publishes that wait for the log waits with them, so that PUBRECs keep
  * their order (MQTT-4.6.0-3): the state knows it too. */
@@ -260,8 +272,7 @@ void publish_receive(struct connection *connection, const struct packet_frame *f
     struct routes *routes =
         route_cache_find(&broker->routes, publish.topic, broker->settings->topic_levels_max);
     if (!routes) {
-        connection_fail(connection, REASON_TOPIC_NAME_INVALID,
-                        "topic name is empty, has wildcards or too many levels");
+        refuse_name(connection, &publish);
         return;
     }
     broker->counters.publish_received++;
