@@ -22,6 +22,13 @@ static char *completion_options(const struct cli_command *command)
     return g_string_free(list, FALSE);
 }
 
+/* The words to choose from where the command takes one of them ("bash|zsh|fish"); else nothing. */
+static char *completion_choices(const struct cli_command *command)
+{
+    g_auto(GStrv) choices = g_strsplit(command->words, "|", -1);
+    return g_strv_length(choices) > 1 ? g_strjoinv(" ", choices) : g_strdup("");
+}
+
 /* Names of commands, or verbs of `name`, each once. */
 static char *completion_words(const char *name)
 {
@@ -53,8 +60,9 @@ static void completion_bash(void)
            names);
     for (const struct cli_command *const *at = cli_commands(); *at; at++) {
         g_autofree char *options = completion_options(*at);
-        printf("        \"%s %s\"*) words=\"%s\" ;;\n", (*at)->name, (*at)->verb ? (*at)->verb : "",
-               options);
+        g_autofree char *choices = completion_choices(*at);
+        printf("        \"%s %s\"*) words=\"%s%s%s\" ;;\n", (*at)->name,
+               (*at)->verb ? (*at)->verb : "", choices, *choices ? " " : "", options);
     }
     for (const struct cli_command *const *at = cli_commands(); *at; at++) {
         if ((*at)->verb && is_first_of_name(at)) {
@@ -114,6 +122,10 @@ static void completion_fish(void)
             condition = g_strdup_printf("__fish_seen_subcommand_from %s", command->name);
         }
         completion_fish_options(command, condition);
+        g_autofree char *choices = completion_choices(command);
+        if (*choices) {
+            printf("complete -c microcloud -n '%s' -a \"%s\"\n", condition, choices);
+        }
     }
 }
 

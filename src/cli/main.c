@@ -3,6 +3,8 @@
 #include "cli/commands.h"
 
 #include "cli/error.h"
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,7 +125,22 @@ static int cli_run_name(const char *name, int argc, char **argv)
                    : cli_verb_error(name, verb);
 }
 
-int cli_main(int argc, char **argv)
+/* What was printed must have arrived. A reader that has seen enough (`| head`) is no error worth a
+ * word. */
+static int cli_finish_output(int status)
+{
+    bool has_failed = ferror(stdout) != 0;
+    errno = 0;
+    if (fflush(stdout) == 0 && !has_failed) {
+        return status;
+    }
+    if (errno != 0 && errno != EPIPE) {
+        fprintf(stderr, "microcloud: standard output: %s\n", g_strerror(errno));
+    }
+    return status == 0 ? CLI_EXIT_ERROR : status;
+}
+
+static int cli_do(int argc, char **argv)
 {
     if (argc < 2) {
         g_autofree char *text = cli_help(NULL, NULL);
@@ -137,4 +154,10 @@ int cli_main(int argc, char **argv)
     name = strcmp(name, "--version") == 0 ? "version" : name;
     return cli_has_name(name) ? cli_run_name(name, argc, argv)
                               : cli_usage_error(name, "unknown command; see microcloud --help");
+}
+
+int cli_main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    return cli_finish_output(cli_do(argc, argv));
 }

@@ -55,7 +55,7 @@ static int option_set_number(const struct cli_option *option, void *values, cons
     }
     if ((option->least != 0 || option->most != 0) &&
         !(real >= option->least && real <= option->most)) {
-        return option_fail(error, option, "must be %.15g..%.15g, got %s", option->least,
+        return option_fail(error, option, "must be %.16g..%.16g, got %s", option->least,
                            option->most, text);
     }
     if (is_real) {

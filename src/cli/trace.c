@@ -45,8 +45,10 @@ static bool trace_line(struct trace *trace)
             text_parse_json(line + 6, trace->line->len - 6, NULL);
         printf("%s\n", text_string(text_get(value, "packet"), line + 6));
     }
-    fflush(stdout);
     trace->seen++;
+    if (fflush(stdout) != 0) {
+        return false; /* nobody reads it any more */
+    }
     return trace->values->count == 0 || trace->seen < trace->values->count;
 }
 

@@ -7,6 +7,7 @@
 #include "net/stream_pair.h"
 #include "net/tls.h"
 #include "net/tls_private.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <glib.h>
 #include <netdb.h>
@@ -18,7 +19,7 @@
 struct connector {
     struct loop *loop;
     struct tls_context *tls;
-    char *host;
+    char *host, *source; /* source: numeric, or NULL */
     uv_getaddrinfo_t lookup;
     uv_poll_t *poll; /* of the address being tried; freed when closed */
     struct addrinfo *addresses, *at;
@@ -38,6 +39,7 @@ static void destroy(struct connector *connector)
     }
     timer_free(connector->timer);
     g_free(connector->host);
+    g_free(connector->source);
     g_free(connector);
 }
 
@@ -121,10 +123,29 @@ static void on_connected(uv_poll_t *poll, int status, int events)
     connected(connector);
 }
 
+/* False with errno when there is a source that is not of this family or not of this machine. */
+static bool bind_source(const struct connector *connector, int family)
+{
+    struct sockaddr_in ip4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 ip6 = {.sin6_family = AF_INET6};
+
+    if (!connector->source) {
+        return true;
+    }
+    if (family == AF_INET && inet_pton(AF_INET, connector->source, &ip4.sin_addr) == 1) {
+        return bind(connector->fd, (struct sockaddr *)&ip4, sizeof ip4) == 0;
+    }
+    if (family == AF_INET6 && inet_pton(AF_INET6, connector->source, &ip6.sin6_addr) == 1) {
+        return bind(connector->fd, (struct sockaddr *)&ip6, sizeof ip6) == 0;
+    }
+    errno = EAFNOSUPPORT;
+    return false;
+}
+
 static void start(struct connector *connector, const struct sockaddr *address, socklen_t length)
 {
     connector->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (connector->fd < 0 ||
+    if (connector->fd < 0 || !bind_source(connector, address->sa_family) ||
         (connect(connector->fd, address, length) < 0 && errno != EINPROGRESS)) {
         connector->last_error = errno;
         if (connector->fd >= 0) {
@@ -234,6 +255,12 @@ connector_new(struct loop *loop, const char *host, uint16_t port, struct tls_con
         timer_start(connector->timer, timeout_ms);
     }
     return connector;
+}
+
+void connector_bind(struct connector *connector, const char *address)
+{
+    g_free(connector->source);
+    connector->source = g_strdup(address);
 }
 
 void connector_free(struct connector *connector)

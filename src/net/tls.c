@@ -18,7 +18,8 @@
 struct tls_context {
     SSL_CTX *ctx;
     bool is_client, require_client_certificate, insecure;
-    char *certificate_file, *key_file, *ca_file, *minimum_version, *maximum_version;
+    char *certificate_file, *key_file, *ca_file, *minimum_version, *maximum_version, *ciphers,
+        *alpn;
 };
 
 static const char *last_error(void)
@@ -81,6 +82,26 @@ static void set_verification(const struct tls_context *context, SSL_CTX *ctx)
     }
 }
 
+static int set_choices(const struct tls_context *context, SSL_CTX *ctx, GError **error)
+{
+    if (context->ciphers && SSL_CTX_set_cipher_list(ctx, context->ciphers) != 1) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "ciphers '%s': none of them is known; `openssl ciphers` lists them",
+                    context->ciphers);
+        return -EINVAL;
+    }
+    size_t length = context->alpn ? strlen(context->alpn) : 0;
+    if (length > UINT8_MAX) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "ALPN: at most 255 bytes");
+        return -EINVAL;
+    }
+    if (length > 0) {
+        g_autofree char *wire = g_strdup_printf("%c%s", (int)length, context->alpn);
+        SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)wire, (unsigned)length + 1);
+    }
+    return 0;
+}
+
 static SSL_CTX *make(const struct tls_context *context, GError **error)
 {
     SSL_CTX *ctx = SSL_CTX_new(context->is_client ? TLS_client_method() : TLS_server_method());
@@ -96,7 +117,7 @@ static SSL_CTX *make(const struct tls_context *context, GError **error)
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"microcloud", 10);
     set_verification(context, ctx);
-    if (load_files(context, ctx, error) < 0) {
+    if (set_choices(context, ctx, error) < 0 || load_files(context, ctx, error) < 0) {
         SSL_CTX_free(ctx);
         return NULL;
     }
@@ -115,6 +136,8 @@ struct tls_context *tls_context_new(const struct tls_options *options, GError **
     context->ca_file = g_strdup(options->ca_file);
     context->minimum_version = g_strdup(options->minimum_version);
     context->maximum_version = g_strdup(options->maximum_version);
+    context->ciphers = g_strdup(options->ciphers);
+    context->alpn = g_strdup(options->alpn);
     context->ctx = make(context, error);
     if (!context->ctx) {
         tls_context_free(context);
@@ -146,6 +169,8 @@ void tls_context_free(struct tls_context *context)
     g_free(context->ca_file);
     g_free(context->minimum_version);
     g_free(context->maximum_version);
+    g_free(context->ciphers);
+    g_free(context->alpn);
     g_free(context);
 }
 

@@ -16,6 +16,8 @@ struct tls_options {
     bool insecure;                   /* clients: do not verify (only on explicit request) */
     const char *minimum_version;     /* "1.2" (default) or "1.3" */
     const char *maximum_version;     /* "1.2" or "1.3" (default) */
+    const char *ciphers;             /* of TLS 1.2, as openssl lists them; NULL = its default */
+    const char *alpn;                /* clients: the protocol to ask for; NULL for none */
 };
 
 /* Messages name the file and what to do. */

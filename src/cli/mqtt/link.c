@@ -66,9 +66,10 @@ void mqtt_link_fail(struct mqtt_link *link, const char *format, ...)
     va_start(list, format);
     g_autofree char *why = g_strdup_vprintf(format, list);
     va_end(list);
-    if (!link->is_stopping) {
+    if (!link->error) {
         cli_fail(&link->error, "%s", why);
         mqtt_link_stop(link, 1);
+        link->status = 1; /* though it was to end well */
     }
 }
 
@@ -233,6 +234,9 @@ static void link_connect(struct mqtt_link *link)
     const struct mqtt_target *target = link->options->target;
     link->connector = connector_new(link->loop, target->host, target->port, target->tls, CONNECT_MS,
                                     on_stream, link);
+    if (link->options->values->bind_address) {
+        connector_bind(link->connector, link->options->values->bind_address);
+    }
 }
 
 static void on_signal(void *owner, int number)

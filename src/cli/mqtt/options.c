@@ -1,8 +1,8 @@
 /* The shared option table, and what the options come to: -L taken apart, the protocol version, TLS,
  * properties.
  *
- * Options of mosquitto's tools that make no sense here (PSK, engines, SOCKS) are known and refused
- * by name, so that nobody believes that they work. */
+ * Options of mosquitto's tools that make no sense here (PSK, engines, SRV, SOCKS) are known and
+ * refused by name, so that nobody believes that they work. */
 #include "cli/mqtt/options.h"
 
 #include "cli/error.h"
@@ -58,9 +58,12 @@ const struct cli_option mqtt_options[] = {
      NULL},
     {"bind", 'A', CLI_TEXT, AT(bind_address), "ADDR", "connect from this address", 0, 0, NULL},
     {"srv", 'S', CLI_FLAG, AT(srv), NULL, "not supported: SRV look-ups", 0, 0, NULL},
-    {"ciphers", 0, CLI_TEXT, AT(ciphers), "LIST", "not supported", 0, 0, NULL},
-    {"tls-alpn", 0, CLI_TEXT, AT(tls_alpn), "NAME", "not supported", 0, 0, NULL},
+    {"ciphers", 0, CLI_TEXT, AT(ciphers), "LIST", "TLS 1.2: ciphers as openssl lists them", 0, 0,
+     NULL},
+    {"tls-alpn", 0, CLI_TEXT, AT(tls_alpn), "NAME", "TLS: the protocol to ask for (ALPN)", 0, 0,
+     NULL},
     {"tls-engine", 0, CLI_TEXT, AT(tls_engine), "NAME", "not supported", 0, 0, NULL},
+    {"tls-engine-kpass-sha1", 0, CLI_TEXT, AT(tls_engine), "SHA1", "not supported", 0, 0, NULL},
     {"psk", 0, CLI_TEXT, AT(psk), "KEY", "not supported", 0, 0, NULL},
     {"psk-identity", 0, CLI_TEXT, AT(psk_identity), "NAME", "not supported", 0, 0, NULL},
     {"proxy", 0, CLI_TEXT, AT(proxy), "URL", "not supported", 0, 0, NULL},
@@ -74,13 +77,10 @@ static int target_check_supported(const struct mqtt_values *values, GError **err
         bool is_given;
     } refused[] = {
         {"-S", values->srv},
-        {"--ciphers", values->ciphers != NULL},
-        {"--tls-alpn", values->tls_alpn != NULL},
         {"--tls-engine", values->tls_engine != NULL},
         {"--psk", values->psk || values->psk_identity},
         {"--proxy", values->proxy != NULL},
         {"--keyform", values->key_form && strcmp(values->key_form, "pem") != 0},
-        {"-A", values->bind_address != NULL},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(refused); i++) {
         if (refused[i].is_given) {
@@ -215,7 +215,9 @@ static int target_tls(struct mqtt_target *target, const struct mqtt_values *valu
                                   .key_file = values->key,
                                   .ca_file = values->ca_file ? values->ca_file : values->ca_path,
                                   .insecure = values->insecure,
-                                  .minimum_version = version};
+                                  .minimum_version = version,
+                                  .ciphers = values->ciphers,
+                                  .alpn = values->tls_alpn};
     target->tls = tls_context_new(&options, error);
     return target->tls ? 0 : -1;
 }
@@ -257,6 +259,11 @@ static int target_parse(struct mqtt_target *target, const struct mqtt_values *va
 {
     if (target_check_supported(values, error) < 0 ||
         target_version(target, values->version_text, error) < 0) {
+        return -1;
+    }
+    if (values->bind_address && !g_hostname_is_ip_address(values->bind_address)) {
+        cli_fail_usage(error, "-A: must be an address of this machine, got '%s'",
+                       values->bind_address);
         return -1;
     }
     if (values->url && target_url(target, values->url, error) < 0) {

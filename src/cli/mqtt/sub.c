@@ -13,6 +13,7 @@
 #include "loop/loop.h"
 #include "packet/reason.h"
 #include "topic/name.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -85,11 +86,17 @@ static void on_timeout(void *owner)
 static void sub_flush(void *owner)
 {
     struct sub *sub = owner;
+    errno = 0;
     bool is_gone =
         sub->out->len > 0 && fwrite(sub->out->str, 1, sub->out->len, stdout) < sub->out->len;
     g_string_truncate(sub->out, 0);
-    if (fflush(stdout) != 0 || is_gone) {
+    if (fflush(stdout) == 0 && !is_gone) {
+        return;
+    }
+    if (errno == EPIPE) { /* whoever read it has seen enough */
         mqtt_link_stop(sub->link, CLI_EXIT_ERROR);
+    } else {
+        mqtt_link_fail(sub->link, "standard output: %s", g_strerror(errno));
     }
 }
 

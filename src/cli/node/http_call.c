@@ -201,7 +201,12 @@ static void on_stream(void *owner, struct stream *stream, const char *error)
     const struct http_call *call = run->call;
     connector_free(TAKE(run->connector));
     if (!stream) {
-        cli_fail(&run->error, "%s", error); /* names the host */
+        bool is_named = g_str_has_prefix(error, run->call->host); /* by the connector */
+        const char *why = is_named ? error + strlen(run->call->host) + 2 : error;
+        bool is_unix = g_str_has_prefix(run->call->host, "unix:");
+        g_autofree char *port =
+            is_unix ? g_strdup("") : g_strdup_printf(" port %u", run->call->port);
+        cli_fail(&run->error, "%s%s: %s", run->call->host, port, why);
         run_end(run);
         return;
     }

@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import urllib.parse
 
 import pytest
 
@@ -123,7 +124,7 @@ class Background:
 
 def client_of(node, client_id):
     """What the node says of a client; None when it knows none."""
-    status, answer = node.request("GET", f"/v1/clients/{client_id}")
+    status, answer = node.request("GET", f"/v1/clients/{urllib.parse.quote(client_id, safe='')}")
     return answer if status == 200 else None
 
 
