@@ -60,6 +60,18 @@ def test_an_annotation_of_no_statement_fails(tree):
     assert errors == ["src/a/x_test.c: f: [MQTT-9.9.9-9] is no statement of the standard"]
 
 
+def test_annotations_anywhere_in_the_simulation_are_held_by_it(tree):
+    found, errors = held(tree, "tests/sim/ledger.c",
+                         "/* [MQTT-3.1.0-2] */\nint x;\n\nvoid f(void)\n{\n    fail(\"twice [MQTT-1.5.4-1]\");\n}\n")
+    assert errors == []
+    assert found == {tag: [("tests/sim/ledger.c", "sim-broker")] for tag in ("MQTT-1.5.4-1", "MQTT-3.1.0-2")}
+
+
+def test_the_simulation_too_can_name_a_statement_that_is_none(tree):
+    _, errors = held(tree, "tests/sim/talk.c", "/* [MQTT-9.9.9-9] */\nint x;\n")
+    assert errors == ["tests/sim/talk.c: sim-broker: [MQTT-9.9.9-9] is no statement of the standard"]
+
+
 def test_the_check_fails_while_a_statement_has_no_test(tree):
     tree("src/a/x_test.c", "/* [MQTT-1.5.4-1] */\nstatic void f(void **s)\n{\n}\n")
     assert run(tree)[0] == 0

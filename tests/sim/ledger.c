@@ -281,7 +281,7 @@ static void judge_repetition(struct ledger *ledger, struct life *life, const str
         guint plain = came & (DUP_ONE - 1);
         ledger->duplicates++;
         if (arrival->qos == 2) {
-            fail_arrival(ledger, life, arrival, "QoS 2 came twice [MQTT-4.3.3]");
+            fail_arrival(ledger, life, arrival, "QoS 2 came twice [MQTT-4.3.3-10]");
         }
         if ((!arrival->dup || arrival->qos == 0) && plain > (sent->qos == 1 ? sent->repeats : 0)) {
             fail_arrival(ledger, life, arrival, "it came twice without DUP [MQTT-3.3.1-1]");
