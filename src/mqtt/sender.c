@@ -45,7 +45,7 @@ static void drop(struct connection *to)
 {
     to->broker->counters.publish_dropped++;
     if (!to->is_persistent) { /* those are the state's, the same on every node */
-        to->session->dropped_messages++;
+        session_count_dropped(to->session, 1);
     }
 }
 

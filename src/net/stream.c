@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <glib.h>
 
+#define FIRST_CHUNK_BYTES         512
 #define SMALL_CHUNK_BYTES         4096
 #define BEHIND_SHARED_CHUNK_BYTES 512 /* mostly it holds the head of the next packet alone */
 #define EAGER_FLUSH_BYTES                                                                          \
@@ -61,6 +62,7 @@ static struct chunk *append_chunk(struct stream *stream, struct chunk *chunk)
 static struct chunk *add_chunk(struct stream *stream, size_t length)
 {
     size_t size = stream->last && stream->last->release       ? BEHIND_SHARED_CHUNK_BYTES
+                  : !stream->first                            ? FIRST_CHUNK_BYTES
                   : stream->pending_bytes < SMALL_CHUNK_BYTES ? SMALL_CHUNK_BYTES
                                                               : LOOP_BLOCK_BYTES;
     struct chunk *chunk;
@@ -350,7 +352,7 @@ void stream_input_end(struct stream *stream, int error)
 {
     if (!stream->has_ended || (stream->end_error == 0 && error != 0)) {
         stream->has_ended = true;
-        stream->end_error = error;
+        stream->end_error = (int16_t)error;
         stream->transport->set_reading(stream, false);
         deferred_schedule(stream->loop, &stream->turn);
     }

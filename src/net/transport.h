@@ -37,11 +37,15 @@ struct stream {
     struct timer *linger;
     size_t pending_bytes;
     uint32_t leftover_at, leftover_bytes, leftover_capacity, expected_bytes;
-    uint8_t state; /* enum stream_state */
-    bool is_paused, is_above_high_water, wants_presenting, has_ended, is_reset;
-    bool is_blocked; /* the transport waits for room: it flushes and calls stream_turn by itself */
-    bool is_output_broken; /* the peer takes nothing more, but what it sent is still read */
-    int end_error;
+    int16_t end_error; /* a negative errno */
+    uint8_t state;     /* enum stream_state */
+    bool is_paused : 1;
+    bool is_above_high_water : 1;
+    bool wants_presenting : 1;
+    bool has_ended : 1;
+    bool is_reset : 1;
+    bool is_blocked : 1; /* the transport waits for room: it flushes and calls stream_turn itself */
+    bool is_output_broken : 1; /* the peer takes nothing more, but what it sent is still read */
 };
 
 void stream_init(struct stream *stream, struct loop *loop, const struct transport *transport);

@@ -11,16 +11,19 @@
 /* Past what is known to have been dropped. */
 static uint64_t skip_dropped(const struct session *session, uint64_t sequence)
 {
-    bool is_dropped = sequence >= session->dropped_first && sequence < session->dropped_end;
-    return is_dropped ? session->dropped_end : sequence;
+    uint64_t end = session->dropped_first + session->dropped_count;
+    bool is_dropped = sequence >= session->dropped_first && sequence < end;
+    return is_dropped ? end : sequence;
 }
 
 static void note_dropped(struct session *session, uint64_t sequence)
 {
-    if (session->dropped_end != sequence || session->dropped_first == session->dropped_end) {
+    if (session->dropped_first + session->dropped_count != sequence ||
+        session->dropped_count == UINT32_MAX) {
         session->dropped_first = sequence;
+        session->dropped_count = 0;
     }
-    session->dropped_end = sequence + 1;
+    session->dropped_count++;
 }
 
 static bool is_queue_over(const struct session *session, const struct message *message)
@@ -78,7 +81,8 @@ static void drop_expired(struct session *session, uint64_t now_unix_ms)
 static bool drop_oldest(struct session *session, const struct message *message)
 {
     struct delivery_ring *ring = &session->deliveries;
-    uint64_t dropped = 0, end = delivery_ring_end(ring);
+    uint64_t end = delivery_ring_end(ring);
+    uint32_t dropped = 0;
 
     for (uint64_t i = skip_dropped(session, ring->first);
          i < end && is_queue_over(session, message);
@@ -92,7 +96,7 @@ static bool drop_oldest(struct session *session, const struct message *message)
             note_dropped(session, i);
         }
     }
-    session->dropped_messages += dropped;
+    session_count_dropped(session, dropped);
     return dropped > 0;
 }
 
@@ -108,7 +112,7 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
     }
     if (is_queue_over(session, message)) {
         if (!is_room_possible(session, message)) {
-            session->dropped_messages += !session->store->limits.queue_refuse;
+            session_count_dropped(session, !session->store->limits.queue_refuse);
             return -ENOBUFS;
         }
         has_dropped = drop_oldest(session, message);
@@ -117,7 +121,7 @@ int session_enqueue(struct session *session, struct message *message, uint8_t qo
         uint64_t from = delivery_ring_compact(ring);
         session->sent_end = MIN(session->sent_end, from);
         session->begun_end = MIN(session->begun_end, from);
-        session->dropped_first = session->dropped_end = 0;
+        session->dropped_count = 0;
     }
     int r = delivery_ring_push(ring, message, qos, retain, ids, id_count);
     return r < 0 ? r : has_dropped;

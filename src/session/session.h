@@ -55,7 +55,8 @@ struct session {
                                  session_set_expires() */
     uint64_t connection_number; /* of the connection that has it now, as numbered by its node; 0 =
                                    none. Replicated. */
-    uint64_t dropped_messages;  /* at the queue's limit */
+    uint32_t dropped_messages;  /* at the queue's limit; stops at the most it can say */
+    uint32_t dropped_count;     /* see dropped_first */
     uint32_t subscription_count;
     uint32_t expiry_s;
     uint16_t receive_maximum; /* of the last client; 65535 until it is set */
@@ -66,10 +67,15 @@ struct session {
                            none */
     uint64_t sent_end;  /* deliveries before it may have been sent (DUP) */
     uint64_t begun_end; /* those before it were sent since this node started: they expire no more */
-    uint64_t dropped_first; /* deliveries from here up to dropped_end are DONE: spares drop_oldest
+    uint64_t dropped_first; /* dropped_count deliveries from here on are DONE: spares drop_oldest
                                the walk */
-    uint64_t dropped_end;
-    char client_id[]; /* NUL-terminated */
+    char client_id[];       /* NUL-terminated */
 };
 
 struct bytes session_client_id(const struct session *session);
+
+static inline void session_count_dropped(struct session *session, uint32_t messages)
+{
+    uint32_t room = UINT32_MAX - session->dropped_messages;
+    session->dropped_messages += messages < room ? messages : room;
+}

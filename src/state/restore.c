@@ -310,7 +310,7 @@ static void get_session(struct reader *reader, struct bytes client_id)
     session->created_unix_ms = get_number(reader);
     session_set_expires(session, get_number(reader));
     session->connection_number = get_number(reader);
-    uint64_t dropped_messages = get_number(reader);
+    uint32_t dropped_messages = (uint32_t)get_up_to(reader, UINT32_MAX);
     session->expiry_s = (uint32_t)get_up_to(reader, UINT32_MAX);
     session->receive_maximum = (uint16_t)get_up_to(reader, UINT16_MAX);
     session->version = (uint8_t)get_up_to(reader, UINT8_MAX);
