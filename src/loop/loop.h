@@ -30,7 +30,7 @@ uint8_t *loop_read_buffer(struct loop *loop, size_t *length);
 #define LOOP_BLOCKS_KEPT 64
 void *loop_block_take(struct loop *loop);
 void loop_block_give(struct loop *loop, void *block);
-/* For libraries that must be given it (libraft, libwebsockets): a `uv_loop_t *`. */
+/* For libraries that must be given it (libraft): a `uv_loop_t *`. */
 void *loop_native(struct loop *loop);
 
 /* One-shot timers. `timer_start` on a running timer moves it. */
