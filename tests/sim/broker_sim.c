@@ -236,6 +236,9 @@ static bool connect_all(struct simulation *simulation)
 static void come_back(struct simulation *simulation)
 {
     settle(simulation); /* what was asked before it became calm may still be refused */
+    virtual_loop_advance(simulation->world.loop,
+                         1000); /* what a full disk refused is tried again */
+    settle(simulation);
     connect_all(simulation);
     connect_all(simulation); /* who could not tell its session from another begins anew */
     if (connect_all(simulation)) {

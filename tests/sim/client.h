@@ -76,7 +76,7 @@ void client_disconnect(struct client *client);
 void client_cut(struct client *client);
 /* The node has died under it. */
 void client_lose(struct client *client);
-#define CLIENT_MARGIN_MS 3000 /* nothing is judged that came so close */
+#define CLIENT_MARGIN_MS 5000 /* nothing is judged that came so close */
 /* Reads up to `most` bytes and understands what came. */
 void client_read(struct client *client, size_t most);
 /* A will that was left is judged by what became of it. */
