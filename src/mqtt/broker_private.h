@@ -33,7 +33,7 @@ struct broker {
     struct list congested;     /* of flow.congested_link: slow subscribers, oldest first */
     struct deferred end_of_turn;
     struct timer *slow_timer;
-    uint64_t slow_due_ms; /* while it is active */
+    uint64_t slow_due_ms;      /* while it is active */
     struct timer *retry_timer; /* proposals that the log could not take */
     GHashTable *entering; /* client id -> connection that is in CONNECTION_OPENING with it (borrowed
                              both) */
