@@ -76,12 +76,14 @@ def docs(stage):
             if f"`{words[1]}`" not in dependencies.read_text():
                 wrong.append(f"docs/dependencies.md: `{words[1]}` of scripts/packages is not told of")
     stage.say("\n".join(wrong))
-    conformance = subprocess.run([ROOT / "scripts" / "conformance", "--check"], text=True, check=False,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    stage.say(conformance.stdout)
-    if wrong or conformance.returncode:
+    for name in ("conformance", "limits"):
+        check = subprocess.run([ROOT / "scripts" / name, "--check"], text=True, check=False,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        stage.say(check.stdout)
+        wrong += [f"scripts/{name} found faults"] if check.returncode else []
+    if wrong:
         raise CheckFailed("documents are wrong")
-    return looked_at + 1
+    return looked_at + 2
 
 
 def compile_commands(kind):

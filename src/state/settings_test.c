@@ -135,6 +135,29 @@ static void the_markdown_table_has_a_row_for_each(void **fixture)
     }
 }
 
+/* MICROCLOUD_WRITE_LIMITS in the environment writes it instead (scripts/limits). */
+static void the_table_in_the_document_of_limits_is_this_one(void **fixture)
+{
+    static const char *const path = MICROCLOUD_SOURCES "/docs/limits.md";
+    g_autofree char *markdown = settings_to_markdown();
+    g_autofree char *text = NULL;
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    char *begin = strstr(text, "<!-- settings -->\n");
+    char *end = strstr(text, "<!-- end of settings -->\n");
+    assert_true(begin && end && begin < end);
+    begin = strchr(begin, '\n') + 1;
+    if (g_getenv("MICROCLOUD_WRITE_LIMITS")) {
+        g_autofree char *made =
+            g_strdup_printf("%.*s%s%s", (int)(begin - text), text, markdown, end);
+        assert_true(g_file_set_contents(path, made, -1, NULL));
+        return;
+    }
+    g_autofree char *table = g_strndup(begin, (gsize)(end - begin));
+    if (strcmp(table, markdown) != 0) {
+        fail_msg("docs/limits.md is stale: run scripts/limits with this build directory");
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -146,6 +169,7 @@ int main(void)
         TEST(an_error_names_the_setting_what_is_allowed_and_what_was_given),
         TEST(choices_booleans_and_texts_are_kept_as_given),
         TEST(the_markdown_table_has_a_row_for_each),
+        TEST(the_table_in_the_document_of_limits_is_this_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
