@@ -47,7 +47,7 @@ struct access_ticket {
                struct identity *identity); /* NULL once cancelled */
     void *owner;
     struct timer *timer;
-    char *username, *address, *record;
+    char *username, *address, *record; /* username: NULL when it only waits */
     uint8_t *password;
     size_t password_bytes;
     bool is_right;
@@ -186,7 +186,9 @@ static void remember(struct access_ticket *ticket)
 
 static void ticket_free(struct access_ticket *ticket)
 {
-    OPENSSL_cleanse(ticket->password, ticket->password_bytes);
+    if (ticket->password) {
+        OPENSSL_cleanse(ticket->password, ticket->password_bytes);
+    }
     list_remove(&ticket->link);
     timer_free(ticket->timer);
     g_free(ticket->username);
@@ -196,6 +198,16 @@ static void ticket_free(struct access_ticket *ticket)
     g_free(ticket);
 }
 
+void access_note_login(struct access *access, const char *address, bool was_right)
+{
+    if (was_right) {
+        throttle_succeeded(access->throttle, address);
+    } else {
+        throttle_failed(access->throttle, address, clock_now_ms());
+        log_warning("login failed", "address=%s", address);
+    }
+}
+
 static void answer(struct access_ticket *ticket)
 {
     struct access *access = ticket->access;
@@ -203,13 +215,11 @@ static void answer(struct access_ticket *ticket)
     enum access_outcome outcome = ACCESS_BAD_PASSWORD;
 
     /* The user may have gone while the password was checked. */
-    if (ticket->is_right && access_identity_of(access, ticket->username, &identity)) {
+    bool is_granted = ticket->is_right && access_identity_of(access, ticket->username, &identity);
+    access_note_login(access, ticket->address, is_granted);
+    if (is_granted) {
         outcome = ACCESS_GRANTED;
-        throttle_succeeded(access->throttle, ticket->address);
         remember(ticket);
-    } else {
-        throttle_failed(access->throttle, ticket->address, clock_now_ms());
-        log_warning("login failed", "address=%s", ticket->address);
     }
     if (ticket->fn) {
         ticket->fn(ticket->owner, outcome, &identity);
@@ -241,6 +251,12 @@ static void on_turn(void *owner)
     struct access_ticket *ticket = owner;
 
     if (!ticket->fn) {
+        ticket_free(ticket);
+        return;
+    }
+    if (!ticket->username) {
+        struct identity identity = {0};
+        ticket->fn(ticket->owner, ACCESS_GRANTED, &identity);
         ticket_free(ticket);
         return;
     }
@@ -278,6 +294,28 @@ access_check_login(struct access *access, const struct access_attempt *attempt,
     timer_start(ticket->timer,
                 throttle_delay_ms(access->throttle, address, clock_now_ms(),
                                   state_settings(access->state)->login_delay_ms_max));
+    return ticket;
+}
+
+struct access_ticket *access_wait(struct access *access, const char *address,
+                                  void (*fn)(void *owner, enum access_outcome outcome,
+                                             struct identity *identity),
+                                  void *owner)
+{
+    uint64_t delay_ms = throttle_delay_ms(access->throttle, address, clock_now_ms(),
+                                          state_settings(access->state)->login_delay_ms_max);
+
+    if (delay_ms == 0) {
+        return NULL;
+    }
+    struct access_ticket *ticket = g_new0(struct access_ticket, 1);
+    ticket->access = access;
+    list_append(&access->tickets, &ticket->link);
+    ticket->fn = fn;
+    ticket->owner = owner;
+    ticket->address = g_strdup(address);
+    ticket->timer = timer_new(access->loop, on_turn, ticket);
+    timer_start(ticket->timer, delay_ms);
     return ticket;
 }
 

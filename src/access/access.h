@@ -48,6 +48,14 @@ access_check_login(struct access *access, const struct access_attempt *attempt,
                    void (*fn)(void *owner, enum access_outcome outcome, struct identity *identity),
                    void *owner);
 void access_cancel(struct access_ticket *ticket);
+/* The same slow-down for logins by other means (SCRAM). Returns NULL when this address need not
+ * wait; else `fn` runs when it is its turn, with ACCESS_GRANTED and an empty identity. */
+struct access_ticket *access_wait(struct access *access, const char *address,
+                                  void (*fn)(void *owner, enum access_outcome outcome,
+                                             struct identity *identity),
+                                  void *owner);
+/* How such a login ended. */
+void access_note_login(struct access *access, const char *address, bool was_right);
 void identity_clear(struct identity *identity);
 
 /* Without anybody waiting: anonymous and trusted ones, when the answer is known at once. Returns 1

@@ -2,6 +2,8 @@
  * CONNACK (server-final). Re-authentication is the same with AUTH 0x19 at its start and AUTH 0x00
  * at its end; it must prove the same user. */
 #include "mqtt/auth.h"
+#include "base/cleanup.h"
+#include "mqtt/address.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connect.h"
 
@@ -38,6 +40,7 @@ static void complete(struct connection *connection, struct bytes server_final)
     struct broker *broker = connection->broker;
     struct identity identity = {0};
 
+    access_note_login(broker->access, connection->address->text, true);
     if (!access_identity_of(broker->access, scram_username(connection->scram), &identity)) {
         refuse(connection, REASON_NOT_AUTHORIZED, "unknown user");
         return;
@@ -67,9 +70,36 @@ static void step(struct connection *connection, struct bytes message)
         send_auth(connection, REASON_CONTINUE_AUTHENTICATION, reply);
     } else {
         connection->broker->counters.logins_failed++;
+        if (r != -EPROTO) {
+            access_note_login(connection->broker->access, connection->address->text, false);
+        }
         refuse(connection, r == -EPROTO ? REASON_PROTOCOL_ERROR : REASON_NOT_AUTHORIZED,
                "SCRAM exchange failed");
     }
+}
+
+static void start(struct connection *connection, struct bytes first)
+{
+    g_clear_pointer(&connection->scram, scram_free);
+    connection->scram = scram_new(connection->broker->access);
+    step(connection, first);
+}
+
+/* After failed logins from its address. */
+static void on_turn(void *owner, enum access_outcome outcome, struct identity *identity)
+{
+    struct connection *connection = owner;
+    g_autoptr(GBytes) first = TAKE(connection->auth_first);
+    size_t length;
+    const uint8_t *bytes = g_bytes_get_data(first, &length);
+
+    connection->ticket = NULL;
+    if (outcome != ACCESS_GRANTED) {
+        connect_refuse(connection, REASON_NOT_AUTHORIZED, "the node stops");
+        return;
+    }
+    start(connection, (struct bytes){bytes, length});
+    connection_update_reading(connection);
 }
 
 void auth_begin(struct connection *connection, struct bytes method, struct bytes first)
@@ -79,9 +109,16 @@ void auth_begin(struct connection *connection, struct bytes method, struct bytes
         return;
     }
     connection->has_auth_method = true;
-    g_clear_pointer(&connection->scram, scram_free);
-    connection->scram = scram_new(connection->broker->access);
-    step(connection, first);
+    connection->ticket = connection_is_active(connection)
+                             ? NULL
+                             : access_wait(connection->broker->access, connection->address->text,
+                                           on_turn, connection);
+    if (connection->ticket) {
+        connection->auth_first = g_bytes_new(first.at, first.length);
+        connection_update_reading(connection);
+    } else {
+        start(connection, first);
+    }
 }
 
 void auth_receive(struct connection *connection, const struct packet_frame *frame)

@@ -123,12 +123,35 @@ static void a_user_proves_itself(void **state)
     assert_string_equal(connection_of(fixture, "scram-client")->identity.username, "u");
 }
 
+static void a_wrong_proof_makes_the_next_one_wait(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *wrong = peer_new(fixture), *next = peer_new(fixture), *gone = peer_new(fixture);
+    struct entering entering = {.client_id = "c",
+                                .properties = METHOD " 16 000f 'n,,n=u,r=nonce1'"};
+
+    add_user(fixture, "u", "device", "pencil");
+    enter_by_scram(wrong, "u", "pen");
+    assert_heard(wrong, "connack s0 0x87; end");
+    say_connect(next, &entering);
+    assert_heard(next, "");
+    say_connect(gone, &entering);
+    cut(gone); /* it does not wait for the answer */
+    pass(fixture, 60);
+    assert_heard(next, "");
+    pass(fixture, 60);
+    g_autofree char *answer = heard(next);
+    assert_true(g_str_has_prefix(answer, "auth 0x18 r=nonce1"));
+    pass(fixture, 10000);
+}
+
 static void a_wrong_proof_and_an_unknown_user_look_the_same(void **state)
 {
     struct fixture *fixture = *state;
     struct peer *wrong = peer_new(fixture), *unknown = peer_new(fixture);
     struct broker_counters counters;
 
+    set(fixture, "mqtt.login_delay_ms_max", "0");
     add_user(fixture, "u", "device", "pencil");
     enter_by_scram(wrong, "u", "pen");
     assert_heard(wrong, "connack s0 0x87; end");
@@ -261,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(a_user_proves_itself),
+        FIXTURE_TEST(a_wrong_proof_makes_the_next_one_wait),
         FIXTURE_TEST(a_wrong_proof_and_an_unknown_user_look_the_same),
         FIXTURE_TEST(a_user_removed_in_the_middle_is_not_let_in),
         FIXTURE_TEST(the_same_user_may_prove_itself_again),

@@ -305,6 +305,7 @@ static void leave_others(struct connection *connection)
         access_cancel(TAKE(connection->ticket));
     }
     g_clear_pointer(&connection->scram, scram_free);
+    g_clear_pointer(&connection->auth_first, g_bytes_unref);
     if (connection->ingest) {
         ingest_detach(TAKE(connection->ingest));
     }

@@ -50,6 +50,7 @@ struct connection {
     struct address *address;       /* shared with others from there; counted */
     struct access_ticket *ticket;
     struct scram *scram;
+    GBytes *auth_first; /* of SCRAM, while it waits for its turn; else NULL */
     struct identity identity;
     uint64_t number;        /* connection_number */
     uint64_t next_sequence; /* next delivery to send */
