@@ -54,8 +54,34 @@ def links(path):
     return dead, len(targets)
 
 
+def folder_documents(root):
+    """What is wrong with the README of each folder of src/: its tables of files are as the files are."""
+    wrong = []
+    for path in sorted(root.glob("src/*/README.md")):
+        text, folder = path.read_text(), path.parent
+        named = set(re.findall(r"`([\w/]+\.(?:c|h|proto))`", text))
+        place = path.relative_to(root)
+        wrong += [f"{place}: {name} is not there" for name in sorted(named)
+                  if not (folder / name).exists() and not (root / "src" / name).exists()]
+        wrong += [f"{place}: does not tell of {file.relative_to(folder)}"
+                  for file in sorted(folder.rglob("*.c"))
+                  if not file.name.endswith("_test.c") and str(file.relative_to(folder)) not in named]
+        if len(text.splitlines()) > 60:
+            wrong.append(f"{place}: more than 60 lines")
+    return wrong
+
+
+def places(path, root):
+    """What a document names in backquotes, `src/mqtt/flow.c` or `mqtt/flow.c`, and is not there."""
+    return [f"{path.relative_to(root)}: {name} is not there"
+            for name in re.findall(r"`((?:\w+/)+[\w.-]+\.(?:c|h|py|proto|js|md|yaml))`", path.read_text())
+            if not (root / name).exists() and not (root / "src" / name).exists()]
+
+
 def docs(stage):
-    looked_at, wrong = 0, []
+    looked_at, wrong = 0, folder_documents(ROOT)
+    for name in ("architecture", "dependencies", "limits"):
+        wrong += places(ROOT / "docs" / f"{name}.md", ROOT)
     documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/*/README.md"),
                  *ROOT.glob("bench/*.md")]
     for path in documents:
