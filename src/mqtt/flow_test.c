@@ -177,6 +177,44 @@ static void publishers_go_on_when_the_slow_one_goes(void **state)
     assert_int_equal(count_of(acks, "puback"), 40);
 }
 
+static void one_that_went_leaves_no_later_time_to_the_next(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter(fixture, "first"), *publisher = enter(fixture, "publisher");
+
+    set(fixture, "mqtt.slow_subscriber_ms", "60000");
+    subscribe(first, "a", 1);
+    first->is_deaf = true;
+    pour(publisher, 1, 40);
+    pass(fixture, 1000);
+    cut(first);
+    set(fixture, "mqtt.slow_subscriber_ms", "500");
+    struct peer *second = enter(fixture, "second"), *another = enter(fixture, "another");
+    subscribe(second, "a", 1);
+    second->is_deaf = true;
+    pour(another, 1, 40);
+    pass(fixture, 400);
+    assert_non_null(connection_of(fixture, "second"));
+    pass(fixture, 200);
+    assert_null(connection_of(fixture, "second"));
+}
+
+static void a_shorter_time_counts_for_who_is_slow_already(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *slow = enter(fixture, "slow"), *publisher = enter(fixture, "publisher");
+
+    set(fixture, "mqtt.slow_subscriber_ms", "60000");
+    subscribe(slow, "a", 1);
+    slow->is_deaf = true;
+    pour(publisher, 1, 40);
+    pass(fixture, 10000);
+    assert_non_null(connection_of(fixture, "slow"));
+    set(fixture, "mqtt.slow_subscriber_ms", "1000");
+    pass(fixture, 10);
+    assert_null(connection_of(fixture, "slow"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +225,8 @@ int main(void)
         FIXTURE_TEST(a_subscriber_that_does_not_acknowledge_holds_its_publishers),
         FIXTURE_TEST(who_publishes_to_itself_does_not_wait_for_itself),
         FIXTURE_TEST(publishers_go_on_when_the_slow_one_goes),
+        FIXTURE_TEST(one_that_went_leaves_no_later_time_to_the_next),
+        FIXTURE_TEST(a_shorter_time_counts_for_who_is_slow_already),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

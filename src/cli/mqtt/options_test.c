@@ -52,6 +52,11 @@ static void wrong_options_are_named(void **state)
         {{.version_text = "5", .expiry_text = "x"}, "-x: must be 0..4294967295"},
         {{.persistent = true}, "-c: needs a client id"},
         {{.psk = "00"}, "--psk: is not supported"},
+        {{.srv = true}, "-S: is not supported"},
+        {{.proxy = "x"}, "--proxy: is not supported"},
+        {{.tls_engine = "x"}, "--tls-engine: is not supported"},
+        {{.bind_address = "localhost"}, "-A: must be an address of this machine"},
+        {{.insecure = true, .ciphers = "nonsense"}, "ciphers 'nonsense'"},
         {{.insecure = true, .tls_version = "tlsv1.0"}, "--tls-version: must be"},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
