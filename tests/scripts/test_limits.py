@@ -60,6 +60,25 @@ def test_constants_are_plain_arithmetic(expression, number):
     assert limits.value_of(expression) == number
 
 
+SETTING = "| `mqtt.sessions_max` | `5` | 0–9 | sessions | Number of sessions. | refused |"
+
+
+@pytest.mark.parametrize("path, text, errors", [
+    ("tests/system/test_x.py", "node.set(sessions_max=3)", []),
+    ("tests/system/test_x.py", '[{"sessions_max": 3}]', []),
+    ("src/a/a_test.c", 'set("mqtt.sessions_max", "3");', []),
+    ("src/a/settings_test.c", 'set("mqtt.sessions_max", "3");', ["no test sets mqtt.sessions_max"]),
+    ("tests/system/test_x.py", "# sessions_max", ["no test sets mqtt.sessions_max"]),
+])
+def test_a_setting_that_is_a_limit_is_set_by_some_test(tree, path, text, errors):
+    tree(path, text)
+    assert check(tree, "", SETTING)[1] == errors
+
+
+def test_a_setting_that_is_no_limit_needs_no_test(tree):
+    assert check(tree, "", "| `mqtt.bridges` | `[]` | text | | Bridges. |  |") == (0, [])
+
+
 def test_the_script_fails_when_something_is_wrong(tree):
     check(tree, HEADER)
     done = subprocess.run(["/usr/bin/python3", SCRIPTS / "limits", "--check", "--root", tree.root],
