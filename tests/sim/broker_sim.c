@@ -311,7 +311,8 @@ static void expect_nothing_retained(const struct client *reader)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(reader->retained); i++) {
         if (reader->retained[i] != 0) {
-            fprintf(stderr, "BROKEN: what is retained came unasked [MQTT-3.3.1-10, -11]\n");
+            fprintf(stderr,
+                    "BROKEN: what is retained came unasked [MQTT-3.3.1-10] [MQTT-3.3.1-11]\n");
             abort();
         }
     }
