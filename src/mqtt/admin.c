@@ -1,5 +1,6 @@
 /* What the API sees of sessions, connected or not, what it does to them, and publishing in the name
  * of nobody; see broker.h. */
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "mqtt/address.h"
@@ -205,7 +206,7 @@ int broker_publish(struct broker *broker, const struct broker_publication *publi
 {
     struct routes *routes =
         route_cache_find(&broker->routes, publication->topic, broker->settings->topic_levels_max);
-    struct share_choices choices = {.count = 0};
+    _cleanup_(share_choices_clear) struct share_choices choices = {0};
     struct publication view = {
         .topic = publication->topic,
         .payload = publication->payload,

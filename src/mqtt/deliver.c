@@ -65,7 +65,7 @@ static struct subscription *choose(struct broker *broker, struct share *first, s
 
 static void add_choice(struct share_choices *choices, struct subscription *member)
 {
-    if (member && choices->count < SHARE_CHOICES_MAX) {
+    if (member) {
         choices->members[choices->count++] = member;
     }
 }
@@ -73,7 +73,8 @@ static void add_choice(struct share_choices *choices, struct subscription *membe
 void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos,
                            struct share_choices *choices)
 {
-    choices->count = 0;
+    choices->members =
+        g_new(struct subscription *, routes->live.share_count + routes->persistent.share_count);
     for (uint32_t i = 0; i < routes->live.share_count; i++) {
         struct share *share = routes->live.shares[i];
         add_choice(choices, choose(broker, share, find_same(&routes->persistent, share), qos));

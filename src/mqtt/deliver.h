@@ -10,11 +10,15 @@ struct routes;
 
 /* The member of each share group that gets this message (MQTT 5, 4.8.2): chosen once, before it is
  * known whether the log is needed. */
-#define SHARE_CHOICES_MAX 64
 struct share_choices {
-    struct subscription *members[SHARE_CHOICES_MAX];
+    struct subscription **members; /* owned; NULL when there is no group */
     uint32_t count;
 };
+static inline void share_choices_clear(struct share_choices *choices)
+{
+    g_clear_pointer(&choices->members, g_free);
+}
+/* `choices` is empty before. */
 void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos,
                            struct share_choices *choices);
 /* Those of them that the log serves, for the command: caller frees with deliver_free_targets. NULL

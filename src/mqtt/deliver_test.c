@@ -72,6 +72,22 @@ static void one_of_a_group_gets_it_wherever_it_is_kept(void **state)
     assert_int_equal(count_of(acks, "0x00"), 60);
 }
 
+static void a_message_reaches_however_many_groups_there_are(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *live = enter(fixture, "live"), *kept = enter_kept(fixture, "kept");
+    struct peer *publisher = enter(fixture, "publisher");
+
+    for (unsigned i = 0; i < 100; i++) {
+        g_autofree char *filter = g_strdup_printf("$share/g%u/a", i);
+        subscribe(i % 2 ? live : kept, filter, 1);
+    }
+    publish(publisher, 1, 1, "a", "x");
+    g_autofree char *to_live = heard(live), *to_kept = heard(kept);
+    assert_int_equal(count_of(to_live, "publish"), 50);
+    assert_int_equal(count_of(to_kept, "publish"), 50);
+}
+
 static void connected_members_of_a_group_come_first(void **state)
 {
     struct fixture *fixture = *state;
@@ -172,6 +188,7 @@ int main(void)
         FIXTURE_TEST(overlapping_subscriptions_are_one_delivery),
         FIXTURE_TEST(no_local_keeps_from_oneself_only_what_it_says),
         FIXTURE_TEST(one_of_a_group_gets_it_wherever_it_is_kept),
+        FIXTURE_TEST(a_message_reaches_however_many_groups_there_are),
         FIXTURE_TEST(connected_members_of_a_group_come_first),
         FIXTURE_TEST(a_committed_publish_reaches_groups_of_connected_clients_too),
         FIXTURE_TEST(a_qos_0_member_that_is_kept_gets_it_at_once),

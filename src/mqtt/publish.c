@@ -9,6 +9,7 @@
  * B): in the live session, or in the state together with the message when the publisher's session
  * is persistent. */
 #include "mqtt/publish.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "mqtt/aliases.h"
@@ -37,7 +38,7 @@ void publish_deliver(struct broker *broker, struct publication *publication)
 {
     struct routes *routes =
         route_cache_find(&broker->routes, publication->topic, broker->settings->topic_levels_max);
-    struct share_choices choices = {.count = 0};
+    _cleanup_(share_choices_clear) struct share_choices choices = {0};
 
     if (!routes) {
         return;
@@ -225,7 +226,7 @@ static void route(struct connection *connection, const struct packet_publish *pu
                   struct publication *publication, struct routes *routes)
 {
     struct broker *broker = connection->broker;
-    struct share_choices choices = {.count = 0};
+    _cleanup_(share_choices_clear) struct share_choices choices = {0};
 
     if (routes->live.share_count + routes->persistent.share_count > 0) {
         deliver_choose_shares(broker, routes, publish->qos, &choices);
