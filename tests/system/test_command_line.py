@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lib import packet, web
+from lib import web
 from lib.certificates import Authority
 from lib.node import Node, free_ports, program
 from lib.programs import Background, client_of, microcloud, need, run, wait_subscribed
@@ -300,6 +300,16 @@ def test_doctor_counts_the_descriptors(tmp_path, descriptors, status, room):
         node.end()
 
 
+def is_closed(link):
+    link.setblocking(False)
+    try:
+        return link.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def test_clients_never_take_the_last_descriptor(tmp_path):
     node = limited_node(tmp_path, 800)
     links = []
@@ -309,10 +319,9 @@ def test_clients_never_take_the_last_descriptor(tmp_path):
                 links.append(socket.create_connection(("127.0.0.1", node.port), 10))
             except ConnectionResetError:
                 pass  # closed before it was known to be open
+        # 96 may be, 64 more are let in to be told that they are too many, the rest is closed at once.
+        until(lambda: len(links) - sum(map(is_closed, links)) <= 160, "the rest is closed")
         assert microcloud(node, "status").status == 0
-        with node.client() as client:
-            client.send(packet.connect("late"))
-            assert [one.reason for one in client.expect_closed()] in ([], [0x89])
         node.set(sys_interval_s=5)  # the log goes on
     finally:
         for link in links:

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from lib import packet
-from lib.mqtt import Client, Closed
-from lib.packet import CONNACK, DISCONNECT, PUBACK, PUBLISH
+from lib.mqtt import Client
+from lib.packet import DISCONNECT, PUBACK
 from lib.programs import client_of, microcloud
 from lib.wait import until
 
