@@ -278,6 +278,11 @@ static void a_truncated_open_segment_is_noticed_or_whole(void **test)
     restore(fixture);
     assert_int_equal(truncate(path, end - 20), 0);
     assert_refused(fixture, CONSENSUS_ERROR_DAMAGED, "cut off");
+    for (off_t length = 0; length <= 8; length += 8) {
+        restore(fixture);
+        assert_int_equal(truncate(path, length), 0);
+        assert_refused(fixture, CONSENSUS_ERROR_DAMAGED, name);
+    }
 }
 
 static void lost_metadata_is_refused(void **test)

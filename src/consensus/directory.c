@@ -216,6 +216,17 @@ static bool has_later_open(const struct look *look, uint32_t n)
     return false;
 }
 
+/* libraft gives each open segment its full length before it begins the next one, and shortens it
+ * again only to what it holds. So one that is short and holds nothing was cut off. */
+static bool was_emptied(const struct look *look, uint32_t n)
+{
+    struct stat status;
+    g_autofree char *path = path_of(look, file_list_find(&look->list, FILE_OPEN, n));
+
+    return n + 1 < file_list_count(&look->list, FILE_OPEN) && stat(path, &status) == 0 &&
+           status.st_size < SEGMENT_BYTES;
+}
+
 static int look_at_open(struct look *look, GError **error)
 {
     for (uint32_t i = 0; i < file_list_count(&look->list, FILE_OPEN); i++) {
@@ -227,6 +238,9 @@ static int look_at_open(struct look *look, GError **error)
         int r = segment_load(look, file, kind, first_index, &report, error);
         if (r < 0) {
             return r;
+        }
+        if (report.entries == 0 && was_emptied(look, i)) {
+            return fail(error, "%s: damaged: the file is cut off or empty", file->name);
         }
         if (report.is_torn) {
             log_warning("dropped a write that was never finished", "file=%s index=%" PRIu64,
