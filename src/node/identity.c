@@ -19,6 +19,54 @@ static int damaged(const char *path, const char *what, GError **error)
     return -EINVAL;
 }
 
+static bool is_empty_directory(const char *path)
+{
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+
+    return dir && !g_dir_read_name(dir);
+}
+
+/* What may lie in a directory before a node was founded there: what a founding that was cut short
+ * left, certificates put there by hand, sockets, what a file system keeps for itself. */
+static bool is_expected(const char *directory, const char *name)
+{
+    static const char *const expected[] = {"tls", "lock", "lost+found", NULL};
+    g_autofree char *path = g_build_filename(directory, name, NULL);
+    struct stat status;
+
+    return name[0] == '.' || g_strv_contains(expected, name) ||
+           (strcmp(name, "raft") == 0 && is_empty_directory(path)) ||
+           (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode));
+}
+
+int node_identity_check_directory(const char *directory, GError **error)
+{
+    g_autofree char *file = g_build_filename(directory, "node.json", NULL);
+    g_autoptr(GDir) dir = g_dir_open(directory, 0, error);
+    struct stat status;
+    const char *name;
+
+    if (!dir) {
+        return -EIO;
+    }
+    if (lstat(file, &status) == 0) {
+        return 0;
+    }
+    while ((name = g_dir_read_name(dir))) {
+        if (strcmp(name, "raft") == 0 && !is_expected(directory, name)) {
+            return damaged(file, "is missing, though there is a log beside it", error);
+        }
+        if (!is_expected(directory, name)) {
+            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
+                        "data directory '%s': it holds '%s', which is not microcloud's: give an "
+                        "empty directory with --data DIR",
+                        directory, name);
+            return -EEXIST;
+        }
+    }
+    return 0;
+}
+
 static int read_file(struct node_identity *identity, const char *path, GError **error)
 {
     g_autofree char *text = NULL;

@@ -11,6 +11,9 @@ struct node_identity {
     char *name, *cluster; /* owned */
 };
 
+/* 0 for a directory that is this program's, by its node.json, or in which a node can be founded:
+ * one with neither a log nor the files of somebody else. */
+int node_identity_check_directory(const char *directory, GError **error);
 /* Reads or makes DIR/node.json. Messages name the file and what to do. */
 int node_identity_load(struct node_identity *identity, const char *directory, const char *name,
                        GError **error);

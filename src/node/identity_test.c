@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <cmocka.h>
 
 struct place {
@@ -49,6 +50,42 @@ static void an_identity_stays_and_its_epoch_grows(void **state)
     node_identity_deinit(&second);
 }
 
+static void a_node_is_founded_only_where_nothing_else_lies(void **state)
+{
+    struct place *place = *state;
+    struct node_identity identity;
+    static const struct {
+        const char *name, *inside, *said;
+    } cases[] = {
+        {"tls", "server.crt", NULL},
+        {"raft", NULL, NULL},
+        {"raft", "open-1", "log"},
+        {"photos", NULL, "'photos', which is not microcloud's"},
+    };
+
+    assert_int_equal(node_identity_check_directory(place->directory, NULL), 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = g_build_filename(place->directory, cases[i].name, NULL);
+        g_autofree char *inside =
+            g_build_filename(path, cases[i].inside ? cases[i].inside : "", NULL);
+        g_autoptr(GError) error = NULL;
+
+        assert_int_equal(g_mkdir(path, 0700), 0);
+        assert_true(!cases[i].inside || g_file_set_contents(inside, "x", 1, NULL));
+        int r = node_identity_check_directory(place->directory, &error);
+        assert_int_equal(r < 0, cases[i].said != NULL);
+        assert_true(!cases[i].said || strstr(error->message, cases[i].said));
+        g_unlink(inside);
+        g_rmdir(path);
+    }
+    g_autofree char *photos = g_build_filename(place->directory, "photos", NULL);
+    assert_int_equal(node_identity_load(&identity, place->directory, "attic", NULL), 0);
+    node_identity_deinit(&identity);
+    assert_int_equal(g_mkdir(photos, 0700), 0);
+    assert_int_equal(node_identity_check_directory(place->directory, NULL), 0);
+    g_rmdir(photos);
+}
+
 static void only_its_owner_may_read_it(void **state)
 {
     struct place *place = *state;
@@ -92,6 +129,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_identity_stays_and_its_epoch_grows, make_place,
+                                        remove_place),
+        cmocka_unit_test_setup_teardown(a_node_is_founded_only_where_nothing_else_lies, make_place,
                                         remove_place),
         cmocka_unit_test_setup_teardown(only_its_owner_may_read_it, make_place, remove_place),
         cmocka_unit_test_setup_teardown(a_damaged_file_is_named_and_left_as_it_is, make_place,

@@ -109,6 +109,7 @@ static int prepare_data(struct node *node, GError **error)
     g_autofree char *tls = g_build_filename(node->config.data, "tls", NULL);
     int r = make_directory(node->config.data, error);
 
+    r = r == 0 && node_identity_check_directory(node->config.data, error) < 0 ? 1 : r;
     r = r == 0 ? make_directory(raft, error) : r;
     r = r == 0 ? make_directory(tls, error) : r;
     r = r == 0 ? lock_directory(node, error) : r;
