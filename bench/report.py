@@ -100,3 +100,9 @@ def write(name, shape, rounds, found):
         'shape': name, 'text': shape.text, 'time': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'machine': machine(), 'found': {k: v for k, v in found.items() if k.startswith((shape.text, name))}, 'rounds': rounds,
         'medians': medians(rounds)}, indent=1, ensure_ascii=False) + '\n')
+
+
+def stored(shapes):
+    """What results/ holds, as the table takes it."""
+    return [(shape, json.loads((RESULTS / f'{name}.json').read_text())['medians'])
+            for name, shape in shapes.items() if (RESULTS / f'{name}.json').exists()]
