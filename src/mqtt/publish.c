@@ -364,7 +364,8 @@ void publish_on_pubrel(struct connection *connection, const struct packet_frame 
     release->packet_id = pubrel.packet_id;
     memcpy(release->client_id, id.at, id.length);
     struct state_completion completion = {on_released, release, 0};
-    if (state_propose_release(connection->broker->state, id, pubrel.packet_id, &completion) < 0) {
+    if (state_propose_release(connection->broker->state, id, pubrel.packet_id, connection->number,
+                              &completion) < 0) {
         g_free(release);
         refuse_release(connection);
     }

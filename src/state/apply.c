@@ -89,6 +89,7 @@ int state_apply(struct state *state, uint64_t index, struct bytes group, GError 
         command.sequence++;
     }
     state->tables.applied_index = index;
+    state_notify_applied(state);
     uint64_t due_unix_ms = state_next_due_unix_ms(state);
     if (due_unix_ms != state->due_unix_ms) {
         state->due_unix_ms = due_unix_ms;

@@ -82,6 +82,9 @@ static const struct subscription *find_target(struct apply *apply,
                                               const struct state_share_target *target)
 {
     const struct session_store *store = apply->tables->sessions;
+    if (target->node_id != 0) { /* chosen there, by the broker */
+        return NULL;
+    }
     struct session *session = session_store_find(store, target->client_id);
     const struct subscription *subscription =
         session ? session_find_subscription(session, target->filter) : NULL;
@@ -262,7 +265,8 @@ static bool check_publish(const State__Publish *publish, GError **error)
         return false;
     }
     for (size_t i = 0; i < publish->n_targets; i++) {
-        if (!apply_check_client_id(bytes_of(publish->targets[i]->client_id), error) ||
+        const State__ShareTarget *target = publish->targets[i];
+        if ((target->node_id == 0 && !apply_check_client_id(bytes_of(target->client_id), error)) ||
             !apply_check_filter(bytes_of(publish->targets[i]->filter), error)) {
             return false;
         }
@@ -277,9 +281,20 @@ static const struct state_share_target *targets_of(struct apply *apply,
         arena_take(&apply->state->arena, publish->n_targets * sizeof *targets);
     for (size_t i = 0; i < publish->n_targets; i++) {
         const State__ShareTarget *from = publish->targets[i];
-        targets[i] = (struct state_share_target){bytes_of(from->client_id), bytes_of(from->filter)};
+        targets[i] = (struct state_share_target){bytes_of(from->client_id), bytes_of(from->filter),
+                                                 from->node_id};
     }
     return targets;
+}
+
+/* The publisher has gone to another connection, perhaps on another node, and sends again there what
+ * was not acknowledged: what is still under way from the one before must not come behind it. */
+static bool is_stale(const struct apply *apply, struct bytes client_id, uint64_t connection_number)
+{
+    const struct session *session =
+        connection_number != 0 ? session_store_find(apply->tables->sessions, client_id) : NULL;
+
+    return session && session->connection_number != connection_number;
 }
 
 int apply_publish(struct apply *apply, const State__Command *command, GError **error)
@@ -287,6 +302,10 @@ int apply_publish(struct apply *apply, const State__Command *command, GError **e
     const State__Publish *publish = command->publish;
     if (!check_publish(publish, error)) {
         return -EBADMSG;
+    }
+    if (is_stale(apply, bytes_of(publish->publisher), publish->connection_number)) {
+        apply->result->is_stale = true;
+        return 0;
     }
     struct session *session = NULL;
     if (publish->packet_id != 0) {
@@ -321,6 +340,10 @@ int apply_release(struct apply *apply, const State__Command *command, GError **e
     const State__Release *release = command->release;
     if (!apply_check_client_id(bytes_of(release->client_id), error)) {
         return -EBADMSG;
+    }
+    if (is_stale(apply, bytes_of(release->client_id), release->connection_number)) {
+        apply->result->is_stale = true;
+        return 0;
     }
     struct session *session =
         session_store_find(apply->tables->sessions, bytes_of(release->client_id));

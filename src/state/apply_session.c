@@ -100,6 +100,9 @@ void connection_close(struct apply *apply, const struct connection_end *end)
         has_will = false;
     }
     bool has_session = session && session->connection_number == end->connection_number;
+    if (has_session || has_will) {
+        state_notify_connection(apply->state, end->client_id, 0);
+    }
     if (has_session) {
         session->connection_number = 0;
         session->expiry_s =
@@ -219,6 +222,7 @@ int apply_open(struct apply *apply, const State__Command *command, GError **erro
         set_will(apply, open);
     }
     apply->result->session_present = goes_on;
+    state_notify_connection(apply->state, client_id, open->connection_number);
     return 0;
 }
 

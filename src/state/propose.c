@@ -129,6 +129,7 @@ static void pack_targets(struct packed_targets *packed, const struct state_publi
         state__share_target__init(&packed->items[i]);
         packed->items[i].client_id = binary(publish->targets[i].client_id);
         packed->items[i].filter = binary(publish->targets[i].filter);
+        packed->items[i].node_id = publish->targets[i].node_id;
         packed->pointers[i] = &packed->items[i];
     }
 }
@@ -146,6 +147,7 @@ int state_propose_publish(struct state *state, const struct state_publish *publi
     message.packet_id = publish->is_persistent_publisher ? publish->packet_id : 0;
     message.expires_unix_ms = publish->expires_unix_ms;
     message.is_delivered = publish->is_delivered;
+    message.connection_number = publish->is_persistent_publisher ? publish->connection_number : 0;
     struct packed_targets targets = {0};
     if (publish->target_count > 0) {
         pack_targets(&targets, publish);
@@ -159,11 +161,12 @@ int state_propose_publish(struct state *state, const struct state_publish *publi
 }
 
 int state_propose_release(struct state *state, struct bytes client_id, uint16_t packet_id,
-                          const struct state_completion *completion)
+                          uint64_t connection_number, const struct state_completion *completion)
 {
     State__Release message = STATE__RELEASE__INIT;
     message.client_id = binary(client_id);
     message.packet_id = packet_id;
+    message.connection_number = connection_number;
     return propose(state, COMMAND(RELEASE, release, &message), completion);
 }
 

@@ -21,6 +21,7 @@ struct state_result {
     bool session_present;      /* open: a session was there and goes on */
     bool duplicate;            /* publish: this QoS 2 packet id was already received */
     bool subscription_existed; /* subscribe: it replaced one (retain handling 1) */
+    bool is_stale; /* publish, release: the session has another connection now; nothing happened */
     uint32_t matched; /* publish: persistent sessions that got it; acknowledge: deliveries that it
                          fitted */
     const char *message; /* administrative commands: for people, NULL when fine; valid during fn */
@@ -94,10 +95,12 @@ int state_propose_unsubscribe(struct state *state, struct bytes client_id, struc
                               const struct state_completion *completion);
 
 /* A member of a share group that was chosen for this message: filled in by the origin, so that
- * applying does not choose. */
+ * applying does not choose. With `node_id` it is a node: one of its members that are connected
+ * there and get nothing by way of the log; no session of the state gets it then. */
 struct state_share_target {
     struct bytes client_id;
     struct bytes filter; /* `$share/NAME/FILTER` */
+    uint64_t node_id;    /* 0 = the session of `client_id` */
 };
 
 struct state_publish {
@@ -113,15 +116,20 @@ struct state_publish {
     uint32_t target_count;
     bool is_delivered; /* QoS 0 retained: was delivered at once, only the retained table changes now
                         */
+    /* Of a persistent publisher: when another connection has its session by the time this is
+     * applied (it went to another node, and sends again there), nothing happens: `is_stale`. 0 =
+     * not looked at. */
+    uint64_t connection_number;
 };
 /* `reason`: 0, or 0x97 when a limit or (mqtt.queue_full = refuse) a full queue stands in the way:
  * then nothing has changed and nobody got it. Share groups get it only by way of `targets`. Whether
  * anybody at all got it (0x10) is for the broker to say from `matched`. */
 int state_propose_publish(struct state *state, const struct state_publish *publish,
                           const struct state_completion *completion);
-/* PUBREL of a persistent publisher; reason 0x92 when unknown. */
+/* PUBREL of a persistent publisher; reason 0x92 when unknown. `connection_number` as in struct
+ * state_publish. */
 int state_propose_release(struct state *state, struct bytes client_id, uint16_t packet_id,
-                          const struct state_completion *completion);
+                          uint64_t connection_number, const struct state_completion *completion);
 /* Acknowledgements of deliveries, many of one session in one command. */
 int state_propose_acknowledge(struct state *state, struct bytes client_id, enum session_ack kind,
                               const uint16_t *packet_ids, uint32_t count,

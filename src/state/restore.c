@@ -419,6 +419,7 @@ static void replace_tables(struct state *state, struct tables *tables)
     state_notify_settings(state);
     state_notify_access(state);
     end_proposals(state);
+    state_notify_restored(state);
 }
 
 int state_restore(struct state *state, struct bytes bytes, GError **error)

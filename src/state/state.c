@@ -191,3 +191,19 @@ void state_notify_access(struct state *state)
 {
     NOTIFY(state, on_access, watch->owner)
 }
+
+void state_notify_connection(struct state *state, struct bytes client_id,
+                             uint64_t connection_number)
+{
+    NOTIFY(state, on_connection, watch->owner, client_id, connection_number)
+}
+
+void state_notify_applied(struct state *state)
+{
+    NOTIFY(state, on_applied, watch->owner)
+}
+
+void state_notify_restored(struct state *state)
+{
+    NOTIFY(state, on_restored, watch->owner)
+}

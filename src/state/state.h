@@ -97,6 +97,13 @@ struct state_watch {
     void (*on_settings)(void *owner); /* any setting */
     void (*on_access)(void *owner);   /* any user or access rule */
     void (*on_due)(void *owner);      /* state_next_due_unix_ms has changed */
+    /* Who has the session, or the will, of this client changed: a connection came (its number), or
+     * the one that it had was closed (0). */
+    void (*on_connection)(void *owner, struct bytes client_id, uint64_t connection_number);
+    void (*on_applied)(void *owner); /* a group; state_applied_index has changed */
+    /* A snapshot was restored: every pointer into the state is new. on_session_end was called for
+     * each session that was there before. */
+    void (*on_restored)(void *owner);
 };
 /* `watch` is the caller's memory until unwatch; any member may be NULL. */
 void state_add_watch(struct state *state, struct state_watch *watch);

@@ -90,3 +90,7 @@ void state_notify_session_end(struct state *state, struct session *session);
 void state_notify_settings(struct state *state);
 void state_notify_access(struct state *state);
 void state_notify_due(struct state *state);
+void state_notify_connection(struct state *state, struct bytes client_id,
+                             uint64_t connection_number);
+void state_notify_applied(struct state *state);
+void state_notify_restored(struct state *state);
