@@ -51,6 +51,19 @@ void session_set_expires(struct session *session, uint64_t expires_unix_ms);
 void session_store_expire(struct session_store *store, uint64_t now_unix_ms,
                           void (*fn)(void *owner, struct session *session), void *owner);
 
+/* ---- its filters, for those who must know where messages are wanted ---- */
+/* Plain subscriptions of exactly this filter; of `$share/NAME/FILTER` the members of the group. */
+uint32_t session_store_filter_count(const struct session_store *store, struct bytes filter);
+/* Every filter that has subscriptions, each share group too. `fn` must not change the store. */
+void session_store_for_each_filter(const struct session_store *store,
+                                   void (*fn)(void *owner, struct bytes filter, uint32_t count),
+                                   void *owner);
+/* From now on `fn` is told of each filter that gets its first subscription or loses its last, and
+ * of each change of a share group's number; NULL = no more. `filter` is the callee's (g_free). It
+ * must not change the store. */
+void session_store_watch_filters(struct session_store *store, void (*fn)(void *owner, char *filter),
+                                 void *owner);
+
 enum subscribe_result { SUBSCRIBE_NEW, SUBSCRIBE_REPLACED, SUBSCRIBE_QUOTA };
 /* `filter` is valid and may be `$share/NAME/FILTER`. The same filter again replaces the options
  * (3.8.4). */

@@ -38,6 +38,8 @@ struct session_store {
     struct hash_key hash_key;
     struct session_limits limits;
     struct delivery_totals totals;
+    void (*on_filter)(void *owner, char *filter); /* NULL = nobody asks */
+    void *on_filter_owner;
     uint64_t generation; /* of the filters and their subscriptions, from 1 */
     uint64_t bytes;      /* of sessions, subscriptions, entries and shares */
     uint32_t subscription_count, shared_subscription_count;

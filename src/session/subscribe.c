@@ -217,6 +217,102 @@ static void unlink_subscription(struct subscription *subscription)
     narrow(store, subscription->node, entry);
 }
 
+/* ---- who watches the filters ---- */
+
+static uint32_t plain_count(void *value)
+{
+    if (!value) {
+        return 0;
+    }
+    return filter_value_single(value) ? 1 : ((struct filter_entry *)value)->members.count;
+}
+
+/* How many of the same filter, or of the same group, there are with it. */
+static uint32_t count_with(const struct subscription *subscription)
+{
+    return subscription->share ? subscription->share->members.count
+                               : plain_count(topic_tree_value(subscription->session->store->filters,
+                                                              subscription->node));
+}
+
+/* The filter when somebody must know that this subscription comes or goes, else NULL. */
+static char *watched_filter(const struct subscription *subscription)
+{
+    bool is_watched = subscription->session->store->on_filter &&
+                      (subscription->share || count_with(subscription) == 1);
+    return is_watched ? subscription_filter(subscription) : NULL;
+}
+
+static void tell_filter(const struct session_store *store, char *filter)
+{
+    if (filter) {
+        store->on_filter(store->on_filter_owner, filter);
+    }
+}
+
+void session_store_watch_filters(struct session_store *store, void (*fn)(void *owner, char *filter),
+                                 void *owner)
+{
+    store->on_filter = fn;
+    store->on_filter_owner = owner;
+}
+
+uint32_t session_store_filter_count(const struct session_store *store, struct bytes filter)
+{
+    struct bytes name = {0};
+    bool is_shared = topic_filter_split_shared(filter, &name, &filter);
+    uint32_t node = topic_tree_find(store->filters, filter);
+
+    if (node == 0) {
+        return 0;
+    }
+    if (is_shared) {
+        const struct share *share = find_share(store, node, name);
+        return share ? share->members.count : 0;
+    }
+    return plain_count(topic_tree_value(store->filters, node));
+}
+
+struct filter_walk {
+    const struct session_store *store;
+    void (*fn)(void *owner, struct bytes filter, uint32_t count);
+    void *owner;
+};
+
+static void show_filter(const struct filter_walk *walk, const struct subscription *one,
+                        uint32_t count)
+{
+    g_autofree char *filter = subscription_filter(one);
+    walk->fn(walk->owner, bytes_from_string(filter), count);
+}
+
+static void on_filter_value(void *owner, void *value)
+{
+    const struct filter_walk *walk = owner;
+    const struct subscription *single = filter_value_single(value);
+
+    if (single) {
+        show_filter(walk, single, 1);
+        return;
+    }
+    const struct filter_entry *entry = value;
+    if (entry->members.count > 0) {
+        show_filter(walk, entry->members.items[0], entry->members.count);
+    }
+    list_for_each(link, &entry->shares) {
+        const struct share *share = list_entry(link, struct share, link);
+        show_filter(walk, share->members.items[0], share->members.count);
+    }
+}
+
+void session_store_for_each_filter(const struct session_store *store,
+                                   void (*fn)(void *owner, struct bytes filter, uint32_t count),
+                                   void *owner)
+{
+    struct filter_walk walk = {store, fn, owner};
+    topic_tree_for_each(store->filters, on_filter_value, &walk);
+}
+
 /* ---- subscriptions ---- */
 
 enum subscribe_result session_subscribe(struct session *session, struct bytes filter,
@@ -245,6 +341,7 @@ enum subscribe_result session_subscribe(struct session *session, struct bytes fi
     store->subscription_count++;
     store->generation++;
     store->bytes += sizeof *subscription + ALLOCATION_BYTES;
+    tell_filter(store, watched_filter(subscription));
     return SUBSCRIBE_NEW;
 }
 
@@ -252,6 +349,7 @@ void subscription_free(struct subscription *subscription)
 {
     struct session *session = subscription->session;
     struct session_store *store = session->store;
+    char *filter = watched_filter(subscription);
 
     unlink_subscription(subscription);
     list_remove(&subscription->session_link);
@@ -260,6 +358,7 @@ void subscription_free(struct subscription *subscription)
     store->generation++;
     store->bytes -= sizeof *subscription + ALLOCATION_BYTES;
     pool_give(store->subscriptions, subscription);
+    tell_filter(store, filter);
 }
 
 bool session_unsubscribe(struct session *session, struct bytes filter)

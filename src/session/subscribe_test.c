@@ -174,6 +174,53 @@ static void share_groups_of_one_filter_are_apart_and_end_with_their_last_member(
     session_store_free(store);
 }
 
+static void note(void *owner, char *filter)
+{
+    g_string_append_printf(owner, "%s;", filter);
+    g_free(filter);
+}
+
+static void count(void *owner, struct bytes filter, uint32_t subscriptions)
+{
+    g_string_append_printf(owner, "%.*s=%u;", (int)filter.length, (const char *)filter.at,
+                           subscriptions);
+}
+
+#define assert_noted(expected)                                                                     \
+    do {                                                                                           \
+        assert_string_equal(noted->str, expected);                                                 \
+        g_string_set_size(noted, 0);                                                               \
+    } while (0)
+
+static void who_watches_the_filters_is_told_of_first_and_last_ones(void **state)
+{
+    struct session_store *store = session_store_new();
+    struct session *session = session_store_add(store, text("c"));
+    struct session *other = session_store_add(store, text("d"));
+    GString *noted = g_string_new(NULL);
+
+    session_store_watch_filters(store, note, noted);
+    subscribe(session, "a/+", 0);
+    subscribe(other, "a/+", 0);
+    assert_noted("a/+;");
+    subscribe(session, "$share/g/a/+", 0);
+    subscribe(other, "$share/g/a/+", 0);
+    assert_noted("$share/g/a/+;$share/g/a/+;");
+    session_store_for_each_filter(store, count, noted);
+    assert_noted("a/+=2;$share/g/a/+=2;");
+    assert_int_equal(session_store_filter_count(store, text("$share/g/a/+")), 2);
+    assert_int_equal(session_store_filter_count(store, text("a/+")), 2);
+    assert_int_equal(session_store_filter_count(store, text("a/b")), 0);
+    assert_true(session_unsubscribe(session, text("a/+")));
+    assert_noted("");
+    session_store_remove(store, other);
+    assert_noted("a/+;$share/g/a/+;");
+    assert_int_equal(session_store_filter_count(store, text("a/+")), 0);
+    session_store_watch_filters(store, NULL, NULL);
+    session_store_free(store);
+    g_string_free(noted, TRUE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +232,7 @@ int main(void)
         cmocka_unit_test(members_of_a_share_group_take_turns),
         cmocka_unit_test(only_members_that_are_eligible_are_picked),
         cmocka_unit_test(share_groups_of_one_filter_are_apart_and_end_with_their_last_member),
+        cmocka_unit_test(who_watches_the_filters_is_told_of_first_and_last_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
