@@ -12,10 +12,12 @@
 #include "mqtt/ingest.h"
 #include "mqtt/outbox.h"
 #include "mqtt/publish.h"
+#include "mqtt/remote/remote.h"
 #include "mqtt/sender.h"
 #include "mqtt/sys_topics.h"
 #include "net/stream.h"
 #include "session/retained.h"
+#include "session/wills.h"
 #include "state/propose.h"
 #include "topic/name.h"
 
@@ -34,6 +36,23 @@ void broker_touch(struct broker *broker)
 
 /* ---- the end of a turn ---- */
 
+static void end_lost(struct connection *connection)
+{
+    switch (connection->lost_reason) {
+    case REASON_SESSION_TAKEN_OVER:
+        connection->broker->counters.takeovers++;
+        connection_end(connection, REASON_SESSION_TAKEN_OVER,
+                       "another connection came with this client id");
+        break;
+    case REASON_SERVER_UNAVAILABLE:
+        connection_end(connection, REASON_SERVER_UNAVAILABLE,
+                       "this node was cut off: the session was closed");
+        break;
+    default:
+        connection_end(connection, connection->lost_reason, "the session was removed");
+    }
+}
+
 static void pump_all(struct broker *broker)
 {
     struct list round;
@@ -47,8 +66,8 @@ static void pump_all(struct broker *broker)
     while (!list_is_empty(&round)) {
         struct connection *connection = list_entry(round.next, struct connection, pump_link);
         list_remove(&connection->pump_link);
-        if (connection->state == CONNECTION_ACTIVE && !connection->session) {
-            connection_end(connection, REASON_ADMINISTRATIVE_ACTION, "the session was removed");
+        if (connection->state == CONNECTION_ACTIVE && connection->lost_reason != 0) {
+            end_lost(connection);
             continue;
         }
         sender_pump(connection);
@@ -76,6 +95,9 @@ static void on_end_of_turn(void *owner)
 {
     struct broker *broker = owner;
 
+    if (broker->remote) {
+        remote_end_of_turn(broker->remote);
+    }
     pump_all(broker);
     list_for_each_safe(link, &broker->acknowledging) {
         if (!outbox_propose_acknowledgements(
@@ -117,6 +139,8 @@ static void on_publish(void *owner, struct message *message, struct bytes publis
         struct connection *connection = broker_find(broker, id);
         if (connection && connection_is_active(connection)) {
             flow_hold(connection, publication.congested);
+        } else if (broker->remote) {
+            remote_hold(broker->remote, publisher, publication.congested, REMOTE_EVERY_SLOT);
         }
     }
     publication_deinit(&publication);
@@ -132,22 +156,112 @@ static void on_delivery(void *owner, struct session *session)
     }
 }
 
-/* It goes while a client is on it (purged): the client goes too, at the end of the turn. */
-static void on_session_end(void *owner, struct session *session)
+/* A connection goes at the end of the turn, without a word to the state. */
+static void lose(struct connection *connection, uint8_t reason)
 {
-    struct connection *connection = session->connection;
-
-    if (!connection) {
-        return;
-    }
-    session->connection = NULL;
-    connection->session = NULL;
-    connection->is_persistent = connection->has_will = false;
+    connection->lost_reason = reason;
     if (connection->stream) {
         stream_pause(connection->stream);
         connection->is_paused = true;
     }
     sender_schedule(connection);
+}
+
+/* Takes the session from it before. */
+static void detach(struct connection *connection, struct session *session, uint8_t reason)
+{
+    session->connection = NULL;
+    connection->session = NULL;
+    connection->is_persistent = connection->has_will = false;
+    lose(connection, reason);
+}
+
+/* It goes while a client is on it (purged): the client goes too. */
+static void on_session_end(void *owner, struct session *session)
+{
+    if (session->connection) {
+        detach(session->connection, session, REASON_ADMINISTRATIVE_ACTION);
+    }
+}
+
+/* The session has another connection now (of another node), or none (this node was held for dead):
+ * the one here goes. One that is still opening will have it back. */
+static void on_connection(void *owner, struct bytes client_id, uint64_t connection_number)
+{
+    struct broker *broker = owner;
+    struct session *session =
+        broker->remote ? session_store_find(broker->persistent, client_id) : NULL;
+    struct connection *connection = session ? session->connection : NULL;
+    uint8_t reason = connection_number != 0 ? REASON_SESSION_TAKEN_OVER : REASON_SERVER_UNAVAILABLE;
+
+    if (connection && connection->number != connection_number) {
+        detach(connection, session, reason);
+        return;
+    }
+    session = broker->remote ? session_store_find(broker->live, client_id) : NULL;
+    connection = session ? session->connection : NULL;
+    if (connection && connection->number != connection_number &&
+        (connection_number == 0 ? connection->has_will
+                                : !remote_has_connection(broker->remote, connection_number))) {
+        connection->has_will = false; /* with a link, a claim says who is the later */
+        lose(connection, reason);
+    }
+}
+
+static void on_applied(void *owner)
+{
+    struct broker *broker = owner;
+
+    if (broker->remote) { /* publishes of other nodes may have waited for it */
+        broker_touch(broker);
+    }
+}
+
+struct rebinding {
+    struct broker *broker;
+    GHashTable *connections; /* by number */
+};
+
+static void rebind(void *owner, struct session *session)
+{
+    struct rebinding *rebinding = owner;
+    struct connection *connection =
+        g_hash_table_lookup(rebinding->connections, &session->connection_number);
+    const struct will *will =
+        wills_find(state_wills(rebinding->broker->state), session_client_id(session));
+
+    if (!connection) {
+        return;
+    }
+    connection->session = session;
+    connection->is_persistent = true;
+    connection->has_will = will && will->connection_number == connection->number;
+    connection->lost_reason = 0;
+    connection->next_sequence = MIN(MAX(connection->next_sequence, session->deliveries.first),
+                                    delivery_ring_end(&session->deliveries));
+    session->connection = connection;
+    session->sent_end = session->begun_end = connection->next_sequence;
+    connection_update_reading(connection);
+}
+
+/* Everything in the state is new: who had a session there has it again, if it is still its own. */
+static void on_restored(void *owner)
+{
+    struct broker *broker = owner;
+    struct rebinding rebinding = {broker, g_hash_table_new(g_int64_hash, g_int64_equal)};
+
+    broker->persistent = state_sessions(broker->state);
+    route_cache_deinit(&broker->routes);
+    route_cache_init(&broker->routes, broker->live, broker->persistent);
+    list_for_each(link, &broker->connections) {
+        struct connection *connection = list_entry(link, struct connection, link);
+        if (connection->state == CONNECTION_ACTIVE && !connection->session) {
+            g_hash_table_insert(rebinding.connections, &connection->number, connection);
+        }
+    }
+    session_store_for_each(broker->persistent, rebind, &rebinding);
+    g_hash_table_unref(rebinding.connections);
+    on_applied(broker);
 }
 
 static void on_settings(void *owner)
@@ -217,7 +331,8 @@ static void init_lists(struct broker *broker)
 {
     struct list *const lists[] = {&broker->connections, &broker->ended,     &broker->acknowledging,
                                   &broker->pumping,     &broker->congested, &broker->stalled,
-                                  &broker->closings,    &broker->traces,    &broker->refused};
+                                  &broker->closings,    &broker->traces,    &broker->refused,
+                                  &broker->forwarding};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         list_init(lists[i]);
@@ -256,7 +371,11 @@ struct broker *broker_new(const struct broker_options *options)
         .on_session_end = on_session_end,
         .on_settings = on_settings,
         .on_access = on_access,
+        .on_connection = on_connection,
+        .on_applied = on_applied,
+        .on_restored = on_restored,
     };
+    broker->remote = options->links ? remote_new(broker) : NULL;
     state_add_watch(broker->state, &broker->watch);
     on_settings(broker);
     return broker;
@@ -309,6 +428,7 @@ void broker_free(struct broker *broker)
     free_ended(broker);
     durable_drop(broker);
     ingest_drop_all(broker);
+    remote_free(TAKE(broker->remote));
     state_remove_watch(broker->state, &broker->watch);
     deferred_deinit(&broker->end_of_turn);
     timer_free(broker->slow_timer);

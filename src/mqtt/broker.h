@@ -14,6 +14,14 @@ struct state;
 struct stream;
 struct message;
 
+/* Links to the brokers of other nodes, as the broker needs them (cluster/ has them). */
+struct broker_links {
+    /* One frame to a node, copied before it returns. 0; -EAGAIN: the link is full, not taken, until
+     * broker_peer_writable; -ENOTCONN. */
+    int (*send)(void *owner, uint64_t node_id, struct bytes frame);
+    void *owner;
+};
+
 struct broker_options {
     struct loop *loop;
     struct state *state;   /* borrowed, outlives the broker */
@@ -21,6 +29,7 @@ struct broker_options {
     uint64_t node_id;
     uint64_t epoch; /* of this start of the node */
     const char *version;
+    const struct broker_links *links; /* borrowed; NULL = this node is alone */
     uint32_t connections_max; /* that the machine has descriptors for; 0 = as many as it is told */
 };
 
@@ -33,6 +42,18 @@ void broker_free(struct broker *broker);
 /* A new connection; the broker owns the stream from now on. `trusted_name` is set for in-process
  * clients (bridges): no login, role admin. */
 void broker_accept(struct broker *broker, struct stream *stream, const char *trusted_name);
+
+/* ---- links to other nodes ---- */
+/* The link to a node is there; it is gone (either may be said twice); the node is no member of the
+ * cluster any more. */
+void broker_peer_up(struct broker *broker, uint64_t node_id);
+void broker_peer_down(struct broker *broker, uint64_t node_id);
+void broker_peer_forget(struct broker *broker, uint64_t node_id);
+/* A frame came. Negative errno when it is not what a broker of this version says: then the rest of
+ * it was not read, and the link should end. */
+int broker_peer_frame(struct broker *broker, uint64_t node_id, struct bytes frame);
+/* The link has room again. */
+void broker_peer_writable(struct broker *broker, uint64_t node_id);
 
 /* ---- for the API ---- */
 /* The setting, or less where descriptors are few. */

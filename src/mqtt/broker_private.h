@@ -11,6 +11,7 @@
 #include "state/state.h"
 #include <glib.h>
 
+struct remote;
 struct sys_topics;
 struct timer;
 
@@ -28,9 +29,10 @@ struct broker {
     struct list acknowledging; /* of outbox.acknowledge_link: have acknowledgements to propose */
     struct list pumping;       /* of connection.pump_link: may have something to send */
     struct list stalled;       /* of ingest.stalled_link: the log could not take them yet */
-    struct list refused;       /* of outbox.refused_link: the log did not take what is retained */
-    struct list closings;      /* of closing.link: the same for ends of connections, owned */
-    struct list congested;     /* of flow.congested_link: slow subscribers, oldest first */
+    struct list forwarding; /* of ingest.forwarding_link: other nodes have not acknowledged yet */
+    struct list refused;    /* of outbox.refused_link: the log did not take what is retained */
+    struct list closings;   /* of closing.link: the same for ends of connections, owned */
+    struct list congested;  /* of flow.congested_link: slow subscribers, oldest first */
     struct deferred end_of_turn;
     struct timer *slow_timer;
     uint64_t slow_due_ms;      /* while it is active */
@@ -42,7 +44,8 @@ struct broker {
     struct wheel deadlines;
     struct route_cache routes;
     struct sys_topics *sys;
-    struct list traces; /* of broker_trace.link */
+    struct remote *remote; /* other nodes' brokers; NULL = this one is alone */
+    struct list traces;    /* of broker_trace.link */
     struct broker_counters counters;
     uint32_t connection_count;
     uint32_t last_connection;     /* number of the last one, low half of connection_number */

@@ -16,6 +16,7 @@
 #include "mqtt/broker_private.h"
 #include "mqtt/connect_request.h"
 #include "mqtt/durable.h"
+#include "mqtt/remote/remote.h"
 #include "mqtt/sender.h"
 #include "mqtt/trace.h"
 #include "net/stream.h"
@@ -198,6 +199,9 @@ static void take_over(struct broker *broker, struct connection *connection)
         connection_end(other, REASON_SESSION_TAKEN_OVER,
                        "another connection came with this client id");
     }
+    if (broker->remote) {
+        remote_claim(broker->remote, connection, bytes_from_string(connection->request->client_id));
+    }
 }
 
 void connect_forget(struct connection *connection)
@@ -286,7 +290,10 @@ static void on_opened(void *owner, uint64_t token, const struct state_result *re
         connection->is_persistent = connection->session != NULL;
         if (result->error != 0 || result->reason != 0) {
             connection->session = NULL;
-            connection->is_persistent = connection->has_will = false;
+            connection->has_will = false;
+            /* It may still be applied: then it must be closed again, without its will. */
+            connection->is_persistent = connection->is_clean_end =
+                result->error == -ETIMEDOUT || result->error == -ECANCELED;
             connect_refuse(connection,
                            result->reason != 0 ? result->reason : REASON_SERVER_UNAVAILABLE,
                            result->error == -ENOSPC ? "no space to keep the session"

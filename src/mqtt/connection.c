@@ -96,7 +96,8 @@ static bool is_reading_wanted(const struct connection *connection)
     }
     /* A slow subscriber is always read: its acknowledgements are what others wait for, perhaps in a
      * circle. */
-    bool is_held = flow_is_held(connection) && !flow_was_congested(connection);
+    bool is_held = (flow_is_held(connection) || connection->held_elsewhere != 0) &&
+                   !flow_was_congested(connection);
     return !is_held &&
            connection->waiting_publishes < connection->broker->settings->receive_maximum;
 }

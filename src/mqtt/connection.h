@@ -57,6 +57,9 @@ struct connection {
     uint64_t connected_unix_ms;
     uint64_t received, sent;    /* packets */
     uint64_t last_packet_ms;    /* loop time */
+    uint64_t forwarded;         /* number of its last publish that went to other nodes */
+    uint64_t claim;             /* stamp of its client id, see remote/claims.c */
+    uint64_t held_elsewhere;    /* peers with a subscriber that holds it back, see remote/holds.c */
     uint32_t expiry_s;          /* as granted */
     uint32_t packet_bytes_max;  /* of the client; UINT32_MAX = no limit */
     uint32_t in_flight;         /* deliveries sent and not acknowledged */
@@ -66,6 +69,7 @@ struct connection {
     uint16_t alias_maximum; /* of the client */
     uint8_t state;          /* enum connection_state */
     uint8_t version;        /* enum packet_version; 0 before CONNECT */
+    uint8_t lost_reason;    /* its session is not its own any more: it ends so, soon; 0 = it is */
     bool is_persistent : 1; /* the session is in the replicated state */
     bool has_will : 1;
     bool is_clean_end : 1; /* DISCONNECT 0x00 came */

@@ -13,16 +13,33 @@ struct routes;
 struct share_choices {
     struct subscription **members; /* owned; NULL when there is no group */
     uint32_t count;
+    struct remote_choice *remote; /* owned; groups whose member another node chooses; NULL = none */
+    uint32_t remote_count;
+};
+struct remote_choice {
+    unsigned slot; /* of the peer */
+    char *filter;  /* owned, `$share/NAME/FILTER` */
 };
 static inline void share_choices_clear(struct share_choices *choices)
 {
     g_clear_pointer(&choices->members, g_free);
+    for (uint32_t i = 0; i < choices->remote_count; i++) {
+        g_free(choices->remote[i].filter);
+    }
+    g_clear_pointer(&choices->remote, g_free);
+    choices->remote_count = 0;
 }
 /* `choices` is empty before. */
 void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos,
                            struct share_choices *choices);
-/* Those of them that the log serves, for the command: caller frees with deliver_free_targets. NULL
- * and 0 when there are none. */
+/* Has the topic any, here or on another node? */
+bool deliver_has_shares(struct broker *broker, const struct routes *routes);
+/* For a message of another node, which left the choice to this one: among those connected here.
+ * `shares` as in remote/record.h. */
+void deliver_choose_named(struct broker *broker, struct bytes shares, uint8_t qos,
+                          struct share_choices *choices);
+/* Those of them that the log serves, and which node serves the others, for the command: caller
+ * frees with deliver_free_targets. NULL and 0 when there are none. */
 struct state_share_target *
 deliver_share_targets(struct broker *broker, const struct share_choices *choices, uint32_t *count);
 void deliver_free_targets(struct state_share_target *targets, uint32_t count);
@@ -34,7 +51,7 @@ bool deliver_needs_log(struct broker *broker, const struct publication *publicat
  * whose QoS comes to 0. Counts into publication->matched and notes a congested subscriber. */
 void deliver_now(struct broker *broker, struct publication *publication,
                  const struct routes *routes, const struct share_choices *choices);
-/* A committed publication: the same, with share groups that a persistent member already serves
- * (`targets`) left out. */
+/* A committed publication: the same; of share groups those that no persistent member and no other
+ * node serves (`targets`). */
 void deliver_committed(struct broker *broker, struct publication *publication,
                        const struct state_share_target *targets, uint32_t target_count);

@@ -26,8 +26,8 @@ static void on_closed(void *owner, uint64_t token, const struct state_result *re
 {
     struct closing *closing = owner;
 
-    if (result->error ==
-        -ENOSPC) { /* the disk is full: it stays open in the state until there is room */
+    /* The disk is full, or there is no quorum: it stays open in the state until there is. */
+    if (result->error == -ENOSPC || result->error == -ETIMEDOUT) {
         list_append(&closing->broker->closings, &closing->link);
         timer_start(closing->broker->retry_timer, RETRY_REFUSED_MS);
         return;
@@ -105,7 +105,7 @@ static void on_acknowledged(void *owner, uint64_t token, const struct state_resu
                    connection_is_active(connection);
 
     for (uint32_t i = 0; is_here && i < acknowledgement->count; i++) {
-        if (result->error == -ENOSPC) {
+        if (result->error != 0 && !broker->is_stopping) { /* said twice does no harm */
             outbox_acknowledge_later(connection, acknowledgement->kind,
                                      acknowledgement->packet_ids[i]);
             timer_start(broker->retry_timer, RETRY_REFUSED_MS);

@@ -20,12 +20,35 @@ void fixture_init(struct fixture *fixture)
     node_init(&fixture->node, fixture->loop, fixture->random);
 }
 
-void fixture_deinit(struct fixture *fixture)
+void fixture_init_cluster(struct fixture *fixture, unsigned count)
 {
+    log_set_level(LOG_LEVEL_ERROR);
+    *fixture = (struct fixture){.loop = virtual_loop_new(START_UNIX_MS),
+                                .random = g_rand_new_with_seed(1),
+                                .cluster = g_new0(struct cluster, 1),
+                                .peers = g_ptr_array_new()};
+    cluster_init(fixture->cluster, fixture->loop, fixture->random, count);
+}
+
+/* In every test: another state that follows is the same. */
+static void end_nodes(struct fixture *fixture)
+{
+    if (fixture->cluster) {
+        run(fixture);
+        cluster_compare(fixture->cluster);
+        cluster_deinit(fixture->cluster);
+        g_free(fixture->cluster);
+        return;
+    }
     fixture->node.refusals = 0;
     run(fixture);
-    node_compare(&fixture->node); /* in every test: a second state that follows is the same */
+    node_compare(&fixture->node);
     node_deinit(&fixture->node);
+}
+
+void fixture_deinit(struct fixture *fixture)
+{
+    end_nodes(fixture);
     for (guint i = 0; i < fixture->peers->len; i++) {
         struct peer *peer = fixture->peers->pdata[i];
         virtual_stream_release(peer->stream);
@@ -44,6 +67,13 @@ int fixture_setup(void **state)
     return 0;
 }
 
+int cluster_setup(void **state)
+{
+    *state = g_new0(struct fixture, 1);
+    fixture_init_cluster(*state, 3);
+    return 0;
+}
+
 int fixture_teardown(void **state)
 {
     fixture_deinit(*state);
@@ -53,7 +83,23 @@ int fixture_teardown(void **state)
 
 struct broker *broker_of(const struct fixture *fixture)
 {
-    return fixture->node.broker;
+    return fixture->cluster ? fixture->cluster->nodes[fixture->at].broker : fixture->node.broker;
+}
+
+static struct state *state_of(const struct fixture *fixture)
+{
+    return fixture->cluster ? fixture->cluster->nodes[fixture->at].state : fixture->node.state;
+}
+
+/* True when something happened. */
+static bool turn(struct fixture *fixture)
+{
+    if (!fixture->cluster) {
+        return node_turn(&fixture->node, 8);
+    }
+    uint64_t before = fixture->cluster->moved;
+    cluster_settle(fixture->cluster);
+    return before != fixture->cluster->moved;
 }
 
 struct connection *connection_of(const struct fixture *fixture, const char *client_id)
@@ -79,7 +125,7 @@ void run(struct fixture *fixture)
             struct peer *peer = fixture->peers->pdata[i];
             has_done |= virtual_stream_deliver(peer->stream, SIZE_MAX);
         }
-        has_done |= node_turn(&fixture->node, 8);
+        has_done |= turn(fixture);
         virtual_loop_advance(fixture->loop, 0);
         g_ptr_array_foreach(fixture->peers, take, NULL);
         quiet = has_done || before != fixture->moved ? -1 : quiet;
@@ -95,9 +141,9 @@ void pass(struct fixture *fixture, uint64_t ms)
 
 void set(struct fixture *fixture, const char *key, const char *value)
 {
-    assert_int_equal(state_propose_setting(fixture->node.state, key, value, NULL), 0);
+    assert_int_equal(state_propose_setting(state_of(fixture), key, value, NULL), 0);
     run(fixture);
-    g_autofree char *now = settings_get(state_settings(fixture->node.state), settings_find(key));
+    g_autofree char *now = settings_get(state_settings(state_of(fixture)), settings_find(key));
     assert_string_equal(now, value);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "mqtt/broker_private.h"
+#include "mqtt/test_cluster.h"
 #include "mqtt/test_node.h"
 #include "mqtt/test_virtual_loop.h"
 #include "packet/sample.h"
@@ -11,8 +12,10 @@
 struct fixture {
     struct loop *loop;
     GRand *random;
-    struct node node;
-    GPtrArray *peers; /* owned */
+    struct node node;        /* of one alone */
+    struct cluster *cluster; /* owned; NULL = one node alone */
+    unsigned at;             /* the node that peers come to */
+    GPtrArray *peers;        /* owned */
     uint64_t moved;
 };
 
@@ -38,6 +41,8 @@ struct entering {
 };
 
 void fixture_init(struct fixture *fixture);
+/* Several nodes, see test_cluster.h. */
+void fixture_init_cluster(struct fixture *fixture, unsigned count);
 void fixture_deinit(struct fixture *fixture);
 struct broker *broker_of(const struct fixture *fixture);
 struct connection *connection_of(const struct fixture *fixture, const char *client_id);
@@ -90,5 +95,7 @@ char *heard(struct peer *peer);
 
 /* One test with a fixture around it. */
 #define FIXTURE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+#define CLUSTER_TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, fixture_teardown)
 int fixture_setup(void **state);
+int cluster_setup(void **state); /* three nodes */
 int fixture_teardown(void **state);

@@ -114,12 +114,28 @@ void flow_hold(struct connection *publisher, struct connection *subscriber)
     connection_update_reading(publisher);
 }
 
+bool flow_hold_other(struct flow *flow, void (*on_released)(struct flow *flow),
+                     struct connection *subscriber)
+{
+    if (subscriber->state == CONNECTION_ENDED) {
+        return false;
+    }
+    flow->on_released = on_released;
+    list_init(&flow->held_link);
+    list_append(&flow_of(subscriber)->holding, &flow->held_link);
+    return true;
+}
+
 static void release_all(struct connection *subscriber)
 {
     while (!list_is_empty(&subscriber->flow->holding)) {
         struct flow *held = list_entry(subscriber->flow->holding.next, struct flow, held_link);
         list_remove(&held->held_link);
-        connection_update_reading(held->connection);
+        if (held->on_released) {
+            held->on_released(held);
+        } else {
+            connection_update_reading(held->connection);
+        }
     }
 }
 

@@ -20,6 +20,8 @@ struct flow {
         held_link; /* in the `holding` list of the subscriber that holds this publisher back */
     struct list holding;         /* publishers that wait for this subscriber: of flow.held_link */
     uint64_t congested_since_ms; /* loop time */
+    void (*on_released)(
+        struct flow *flow); /* of a publisher that is no connection here; else NULL */
 };
 
 /* Was it, when it was last looked at? */
@@ -29,6 +31,10 @@ bool flow_is_held(const struct connection *publisher);
 bool flow_is_congested(struct connection *subscriber);
 /* Stops reading from `publisher` until `subscriber` has drained. */
 void flow_hold(struct connection *publisher, struct connection *subscriber);
+/* The same for a publisher on another node, whose `flow` is the caller's until `on_released`, which
+ * is called once. False when the subscriber is about to go: then it is not. */
+bool flow_hold_other(struct flow *flow, void (*on_released)(struct flow *flow),
+                     struct connection *subscriber);
 /* Something drained: lets publishers go on when the subscriber has recovered. */
 void flow_update(struct connection *subscriber);
 /* It ends: lets all go that it holds, leaves who holds it, frees its flow. */

@@ -16,6 +16,12 @@ void ingest_add(struct connection *connection, struct publication *publication, 
                 bool needs_log, const struct share_choices *choices);
 /* QoS 0 retained that was delivered already: only the retained table is to be changed. */
 void ingest_add_retained(struct connection *connection, struct publication *publication);
+/* One that was delivered here and went to other nodes under this number: it is acknowledged when
+ * they have it, and what needs the log waits until then. */
+void ingest_add_forwarded(struct connection *connection, struct publication *publication,
+                          uint16_t packet_id, uint64_t number);
+/* Other nodes have acknowledged something, or are gone. */
+void ingest_look_again(struct broker *broker);
 /* The connection is gone; the line goes on without it. */
 void ingest_detach(struct ingest *ingest);
 /* Proposes again what the log could not take. Returns true when nothing is left over. */

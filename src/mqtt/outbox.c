@@ -100,7 +100,7 @@ void outbox_acknowledge(struct connection *connection, enum session_ack kind, ui
 
 bool outbox_propose_acknowledgements(struct connection *connection)
 {
-    struct outbox *outbox = connection->outbox;
+    struct outbox *outbox = connection->session ? connection->outbox : NULL;
 
     for (unsigned kind = 0; outbox && kind < G_N_ELEMENTS(outbox->acknowledgements); kind++) {
         GArray *ids = outbox->acknowledgements[kind];

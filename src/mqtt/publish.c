@@ -17,6 +17,7 @@
 #include "mqtt/deliver.h"
 #include "mqtt/flow.h"
 #include "mqtt/ingest.h"
+#include "mqtt/remote/remote.h"
 #include "mqtt/sys_topics.h"
 #include "state/propose.h"
 #include "topic/name.h"
@@ -34,10 +35,35 @@ void publish_acknowledge(struct connection *connection, uint8_t qos, uint16_t pa
     connection_send_ack(connection, qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, packet_id, reason);
 }
 
-void publish_deliver(struct broker *broker, struct publication *publication)
+static bool has_shares(struct broker *broker, const struct routes *routes)
+{
+    return routes->live.share_count + routes->persistent.share_count > 0 ||
+           (broker->remote && deliver_has_shares(broker, routes));
+}
+
+uint64_t publish_deliver(struct broker *broker, struct publication *publication)
 {
     struct routes *routes =
         route_cache_find(&broker->routes, publication->topic, broker->settings->topic_levels_max);
+    _cleanup_(share_choices_clear) struct share_choices choices = {0};
+    uint64_t number = 0;
+
+    if (!routes) {
+        return 0;
+    }
+    if (has_shares(broker, routes)) {
+        deliver_choose_shares(broker, routes, publication->qos, &choices);
+    }
+    if (broker->remote) {
+        number = remote_forward(broker->remote, publication, routes, &choices);
+    }
+    deliver_now(broker, publication, routes, &choices);
+    return number;
+}
+
+void publish_deliver_here(struct broker *broker, struct publication *publication)
+{
+    struct routes *routes = route_cache_find(&broker->routes, publication->topic, TOPIC_BYTES_MAX);
     _cleanup_(share_choices_clear) struct share_choices choices = {0};
 
     if (!routes) {
@@ -222,13 +248,45 @@ static void acknowledge_delivered(struct connection *connection,
     }
 }
 
+/* Other nodes got it too: a publisher is told when they have delivered it, so that its node may die
+ * then, and so that it goes no faster than they do. */
+static void acknowledge_forwarded(struct connection *connection,
+                                  const struct packet_publish *publish,
+                                  struct publication *publication, uint64_t number)
+{
+    connection->forwarded = number;
+    if (publish->qos == 2) {
+        packet_id_set_add(&connection->session->received, publish->packet_id);
+    }
+    if (publish->qos > 0) {
+        ingest_add_forwarded(connection, publication, publish->packet_id, number);
+        connection_update_reading(connection);
+    }
+}
+
+static void deliver_at_once(struct connection *connection, const struct packet_publish *publish,
+                            struct publication *publication, const struct routes *routes,
+                            const struct share_choices *choices)
+{
+    struct broker *broker = connection->broker;
+    uint64_t number =
+        broker->remote ? remote_forward(broker->remote, publication, routes, choices) : 0;
+
+    deliver_now(broker, publication, routes, choices);
+    if (number != 0) {
+        acknowledge_forwarded(connection, publish, publication, number);
+    } else {
+        acknowledge_delivered(connection, publish, publication->matched);
+    }
+}
+
 static void route(struct connection *connection, const struct packet_publish *publish,
                   struct publication *publication, struct routes *routes)
 {
     struct broker *broker = connection->broker;
     _cleanup_(share_choices_clear) struct share_choices choices = {0};
 
-    if (routes->live.share_count + routes->persistent.share_count > 0) {
+    if (has_shares(broker, routes)) {
         deliver_choose_shares(broker, routes, publish->qos, &choices);
     }
     bool needs_log = (publish->qos > 0 && publish->retain) ||
@@ -247,8 +305,7 @@ static void route(struct connection *connection, const struct packet_publish *pu
         connection_update_reading(connection);
         return;
     }
-    deliver_now(broker, publication, routes, &choices);
-    acknowledge_delivered(connection, publish, publication->matched);
+    deliver_at_once(connection, publish, publication, routes, &choices);
     if (publish->retain) {
         ingest_add_retained(connection, publication);
     }

@@ -4,6 +4,7 @@
 #include "mqtt/subscribe.h"
 #include "base/log.h"
 #include "mqtt/broker_private.h"
+#include "mqtt/remote/remote.h"
 #include "mqtt/retained_sender.h"
 #include "mqtt/sys_topics.h"
 #include "state/propose.h"
@@ -86,17 +87,26 @@ static void answer(struct connection *connection, struct request *request)
     }
 }
 
-static void settle(struct request *request)
+static void finish(void *owner)
 {
-    if (--request->open > 0) {
-        return;
-    }
+    struct request *request = owner;
     struct connection *connection = broker_find(request->broker, request->client_id);
     if (connection && connection->number == request->connection_number &&
         connection_is_active(connection)) {
         answer(connection, request);
     }
     request_free(request);
+}
+
+/* With other nodes a subscription is one when they know of it too. */
+static void settle(struct request *request)
+{
+    struct remote *remote = request->broker->remote;
+
+    if (--request->open == 0 && !(remote && request->answer_type == PACKET_SUBACK &&
+                                  remote_sync(remote, finish, request))) {
+        finish(request);
+    }
 }
 
 static void on_subscribed(void *owner, uint64_t token, const struct state_result *result)

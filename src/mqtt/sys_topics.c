@@ -194,7 +194,7 @@ static void publish_value(void *owner, const char *topic, const char *value)
     publishing->has_subscriber = true;
     if (g_strcmp0(g_hash_table_lookup(sys->published, topic), value) != 0) {
         g_hash_table_replace(sys->published, g_strdup(topic), g_strdup(value));
-        publish_deliver(sys->broker, &publication);
+        publish_deliver_here(sys->broker, &publication);
         publication_deinit(&publication);
     }
 }

@@ -63,6 +63,7 @@ struct session {
     uint8_t version;          /* protocol version of the last connection */
     /* Not part of the state: */
     uint32_t route_at;  /* scratch of route.c */
+    uint16_t home;      /* node of the last connection, as its number has it; 0 = not known */
     void *connection;   /* the shell's connection that is attached on this node, borrowed; NULL for
                            none */
     uint64_t sent_end;  /* deliveries before it may have been sent (DUP) */

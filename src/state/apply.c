@@ -72,6 +72,7 @@ int state_apply(struct state *state, uint64_t index, struct bytes group, GError 
     struct origin command = {header.origin, header.epoch, header.first_sequence};
     size_t offset = STATE_GROUP_HEADER_BYTES;
     struct bytes record;
+    state->tables.applied_index = index; /* completions and watches may ask */
     while ((r = record_next(group, &offset, &record, error)) == 1) {
         struct state_result result = {0};
         apply.result = &result;
@@ -88,7 +89,6 @@ int state_apply(struct state *state, uint64_t index, struct bytes group, GError 
         }
         command.sequence++;
     }
-    state->tables.applied_index = index;
     state_notify_applied(state);
     uint64_t due_unix_ms = state_next_due_unix_ms(state);
     if (due_unix_ms != state->due_unix_ms) {

@@ -172,6 +172,11 @@ static void attach(struct apply *apply, struct session *session, const State__Op
     g_free(session->username);
     session->username =
         username.length > 0 ? g_strndup((const char *)username.at, username.length) : NULL;
+    uint16_t home = (uint16_t)(open->connection_number >> 52);
+    if (session->home != home) { /* how far another node has sent is not known */
+        session->sent_end = delivery_ring_end(&session->deliveries);
+    }
+    session->home = home;
     session->connection_number = open->connection_number;
     session->expiry_s = open->is_persistent ? limited_expiry(apply, open->expiry_s) : 0;
     session->receive_maximum =

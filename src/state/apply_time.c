@@ -51,7 +51,10 @@ static void look_at(struct search *search, struct bytes client_id, uint64_t conn
 static void on_session(void *owner, struct session *session)
 {
     /* How far it was sent is not known any more: all that waits may be a repetition. */
-    session->sent_end = delivery_ring_end(&session->deliveries);
+    const struct search *search = owner;
+    if (session->home == 0 || session->home == (search->restarted->node_id & 0xfff)) {
+        session->sent_end = delivery_ring_end(&session->deliveries);
+    }
     look_at(owner, session_client_id(session), session->connection_number);
 }
 

@@ -1,0 +1,53 @@
+/* One client, one connection in the whole cluster: who comes in claims its client id, the others
+ * let it go. Claims are numbered by a clock that counts events (Lamport's): each is higher than
+ * every claim that its node had heard of, so of two that are apart in time the later is higher on
+ * every node, whatever the calendars say. Two at once are decided by connection numbers. */
+#include "base/log.h"
+#include "mqtt/connection.h"
+#include "mqtt/remote/remote_private.h"
+
+static void tell(struct remote_peer *peer, const struct connection *connection,
+                 struct bytes client_id)
+{
+    remote_put_claim(peer_frame(peer, client_id.length + 64), connection->claim, connection->number,
+                     client_id);
+}
+
+void remote_claim(struct remote *remote, struct connection *connection, struct bytes client_id)
+{
+    connection->claim = ++remote->stamp;
+    remote_for_each(peer, remote)
+    {
+        if (peer->is_up) {
+            tell(peer, connection, client_id);
+        }
+    }
+}
+
+void claims_tell(struct remote_peer *peer)
+{
+    list_for_each(link, &peer->remote->broker->connections) {
+        const struct connection *connection = list_entry(link, struct connection, link);
+        struct bytes client_id = connection_client_id(connection);
+        if (connection->claim != 0 && client_id.length > 0) {
+            tell(peer, connection, client_id);
+        }
+    }
+}
+
+void claims_receive(struct remote *remote, const struct remote_record *record)
+{
+    g_autofree char *client_id = g_strndup((const char *)record->text.at, record->text.length);
+    struct connection *connection = broker_find(remote->broker, client_id);
+    uint64_t stamp = record->number, number = record->index;
+
+    remote->stamp = MAX(remote->stamp, stamp);
+    if (!connection || connection->number == number || connection->claim > stamp ||
+        (connection->claim == stamp && connection->number > number)) {
+        return;
+    }
+    log_info("client id taken over by another node", "client=%s", client_id);
+    remote->broker->counters.takeovers++;
+    connection_end(connection, REASON_SESSION_TAKEN_OVER,
+                   "another connection came with this client id");
+}

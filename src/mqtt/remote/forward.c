@@ -1,0 +1,361 @@
+/* Publishes from here to peers, and from peers to subscribers here.
+ *
+ * Out: one number for each, growing over all peers. With QoS > 0 it is kept until the peer says
+ * that it has delivered all up to that number, and sent again after a cut; with QoS 0 it is dropped
+ * when the link is full or not there. In: what was had already is passed over; what stands behind
+ * entries of the log that are not applied here yet waits for them, so that a publisher's messages
+ * keep their order whichever way each takes. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "mqtt/deliver.h"
+#include "mqtt/remote/remote_private.h"
+#include "session/route_cache.h"
+#include "state/state.h"
+#include "topic/name.h"
+
+#define WAITING_BYTES_MAX ((uint64_t)16 * 1024 * 1024) /* above it QoS 0 does not wait */
+
+/* ---- what is kept ---- */
+
+static uint64_t kept_bytes(const struct remote_kept *kept)
+{
+    return message_bytes(kept->message) + sizeof *kept + 64;
+}
+
+static void kept_free(struct remote_kept *kept)
+{
+    message_unref(kept->message);
+    g_bytes_unref(kept->publisher);
+    g_bytes_unref(kept->shares);
+    g_free(kept);
+}
+
+static void drop_first(struct remote_peer *peer)
+{
+    struct remote_kept *kept = peer->kept.head->data;
+
+    if (peer->unsent == peer->kept.head) {
+        peer->unsent = peer->unsent->next;
+    }
+    peer->kept_bytes -= kept_bytes(kept);
+    g_queue_pop_head(&peer->kept);
+    kept_free(kept);
+}
+
+void forward_drop_kept(struct remote_peer *peer)
+{
+    while (!g_queue_is_empty(&peer->kept)) {
+        drop_first(peer);
+    }
+}
+
+void forward_acknowledged(struct remote_peer *peer, uint64_t number)
+{
+    struct remote *remote = peer->remote;
+
+    if (number > remote->number || number <= peer->acknowledged) {
+        return;
+    }
+    peer->acknowledged = number;
+    while (!g_queue_is_empty(&peer->kept) &&
+           ((struct remote_kept *)peer->kept.head->data)->number <= number) {
+        drop_first(peer);
+    }
+    remote->has_progress = true;
+    remote_touch(remote);
+}
+
+bool remote_is_flushed(const struct remote *remote, uint64_t number)
+{
+    remote_for_each(peer, remote)
+    {
+        bool has_all = peer->acknowledged >= number || peer->acknowledged >= peer->last_sent;
+        if (peer->is_ready && (!has_all || peer->unsent)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- out ---- */
+
+static struct bytes view(GBytes *bytes)
+{
+    size_t length = 0;
+    const uint8_t *at = g_bytes_get_data(bytes, &length);
+
+    return (struct bytes){at, length};
+}
+
+/* False when it has expired. */
+static bool set_left(struct remote_publish *record, uint64_t expires_unix_ms)
+{
+    uint64_t now = expires_unix_ms != 0 ? clock_unix_ms() : 0;
+
+    record->left_ms = expires_unix_ms > now ? expires_unix_ms - now : 0;
+    return expires_unix_ms == 0 || expires_unix_ms > now;
+}
+
+static void write_record(struct remote_peer *peer, const struct remote_publish *record)
+{
+    size_t bytes = record->topic.length + record->properties.length + record->payload.length +
+                   record->shares.length + record->publisher.length + 128;
+
+    if (remote_put_publish(peer_frame(peer, bytes), record)) {
+        peer->last_sent = record->number;
+    } else {
+        peer->remote->broker->counters.publish_dropped++;
+        log_warning("message too long for a link", "node=%llx", (unsigned long long)peer->node_id);
+    }
+}
+
+static void write_kept(struct remote_peer *peer, const struct remote_kept *kept)
+{
+    const struct message *message = kept->message;
+    struct remote_publish record = {
+        .number = kept->number,
+        .after_index = kept->after_index,
+        .publisher = view(kept->publisher),
+        .shares = view(kept->shares),
+        .topic = message_topic(message),
+        .properties = message_properties(message),
+        .payload = message_payload(message),
+        .qos = message->qos,
+        .retain = message->retain,
+    };
+
+    if (set_left(&record, message->expires_unix_ms)) {
+        write_record(peer, &record);
+    }
+}
+
+void forward_pump(struct remote_peer *peer)
+{
+    while (peer->is_ready && peer->unsent && !peer->is_blocked) {
+        const struct remote_kept *kept = peer->unsent->data;
+        peer->unsent = peer->unsent->next;
+        write_kept(peer, kept);
+        if (peer->frame->len > REMOTE_FLUSH_BYTES) {
+            peer_flush(peer);
+        }
+    }
+}
+
+static bool is_sending(const struct remote_peer *peer)
+{
+    return peer->is_ready && !peer->is_blocked && !peer->unsent;
+}
+
+/* It cannot wait for ever for a peer that is not there. */
+static void keep_within_limit(struct remote_peer *peer)
+{
+    if (peer->is_ready || peer->kept_bytes <= REMOTE_KEPT_BYTES_MAX) {
+        return;
+    }
+    log_warning("messages for a node that is not linked dropped", "node=%llx count=%u",
+                (unsigned long long)peer->node_id, g_queue_get_length(&peer->kept));
+    peer->remote->broker->counters.publish_dropped += g_queue_get_length(&peer->kept);
+    forward_drop_kept(peer);
+}
+
+static void keep(struct remote_peer *peer, struct publication *publication,
+                 const struct remote_publish *record)
+{
+    struct remote_kept *kept = g_new0(struct remote_kept, 1);
+
+    kept->message = message_ref(publication_message(publication));
+    kept->number = record->number;
+    kept->after_index = record->after_index;
+    kept->publisher = g_bytes_new(record->publisher.at, record->publisher.length);
+    kept->shares = g_bytes_new(record->shares.at, record->shares.length);
+    g_queue_push_tail(&peer->kept, kept);
+    peer->kept_bytes += kept_bytes(kept);
+    keep_within_limit(peer);
+}
+
+/* True when the peer is to acknowledge it. */
+static bool send(struct remote_peer *peer, struct publication *publication,
+                 struct remote_publish *record)
+{
+    bool is_sent = is_sending(peer);
+
+    if (is_sent) {
+        write_record(peer, record);
+    } else if (publication->qos == 0) {
+        peer->remote->broker->counters.publish_dropped++;
+        return false;
+    }
+    if (publication->qos > 0) {
+        keep(peer, publication, record);
+        if (!is_sent && !peer->unsent && peer->is_ready) {
+            peer->unsent = peer->kept.tail;
+        }
+    }
+    return peer->is_ready;
+}
+
+/* Nodes where it goes to a persistent session with QoS 0, which the log does not do. */
+static uint64_t persistent_mask(const struct remote *remote, const struct publication *publication,
+                                const struct route *route)
+{
+    uint64_t mask = 0;
+
+    for (uint32_t i = 0; i < route->target_count; i++) {
+        const struct route_target *target = &route->targets[i];
+        if (MIN(publication->qos, target->qos) > 0 || target->session->connection) {
+            continue;
+        }
+        const struct remote_peer *peer =
+            remote_find_by_connection(remote, target->session->connection_number);
+        mask |= peer && peer->is_ready ? INTEREST_BIT(peer->slot) : 0;
+    }
+    return mask;
+}
+
+static void collect_shares(const struct share_choices *choices, unsigned slot, GByteArray *shares)
+{
+    g_byte_array_set_size(shares, 0);
+    for (uint32_t i = 0; i < choices->remote_count; i++) {
+        if (choices->remote[i].slot == slot) {
+            remote_share_append(shares, bytes_from_string(choices->remote[i].filter));
+        }
+    }
+}
+
+const struct interest_route *remote_route(struct remote *remote, struct bytes topic)
+{
+    return interest_find(&remote->interest, topic);
+}
+
+bool remote_is_wanted(struct remote *remote, struct bytes topic)
+{
+    const struct interest_route *route = interest_find(&remote->interest, topic);
+
+    return route->mask != 0 || (route->shares && route->shares->len > 0);
+}
+
+uint64_t remote_forward(struct remote *remote, struct publication *publication,
+                        const struct routes *routes, const struct share_choices *choices)
+{
+    uint64_t mask = remote->syncing | interest_find(&remote->interest, publication->topic)->mask |
+                    persistent_mask(remote, publication, &routes->persistent);
+    bool is_awaited = false;
+
+    for (uint32_t i = 0; i < choices->remote_count; i++) {
+        mask |= INTEREST_BIT(choices->remote[i].slot);
+    }
+    if (mask == 0) {
+        return 0;
+    }
+    struct remote_publish record = {
+        .number = ++remote->number,
+        .after_index = state_applied_index(remote->broker->state),
+        .publisher = publication->publisher,
+        .topic = publication->topic,
+        .properties = publication->properties,
+        .payload = publication->payload,
+        .qos = publication->qos,
+        .retain = publication->retain,
+    };
+    if (!set_left(&record, publication->expires_unix_ms)) {
+        return 0;
+    }
+    g_autoptr(GByteArray) shares = choices->remote_count > 0 ? g_byte_array_new() : NULL;
+    for (; mask != 0; mask &= mask - 1) {
+        struct remote_peer *peer = remote->peers[__builtin_ctzll(mask)];
+        if (shares) {
+            collect_shares(choices, peer->slot, shares);
+            record.shares = (struct bytes){shares->data, shares->len};
+        }
+        is_awaited |= send(peer, publication, &record);
+        publication->matched += !peer->is_syncing && (peer->is_ready || publication->qos > 0);
+    }
+    return is_awaited ? record.number : 0;
+}
+
+/* ---- in ---- */
+
+static void deliver(struct remote_peer *peer, const struct remote_publish *publish)
+{
+    struct broker *broker = peer->remote->broker;
+    struct routes *routes = route_cache_find(&broker->routes, publish->topic, TOPIC_BYTES_MAX);
+    _cleanup_(share_choices_clear) struct share_choices choices = {0};
+    struct publication publication = {
+        .topic = publish->topic,
+        .properties = publish->properties,
+        .payload = publish->payload,
+        .publisher = publish->publisher,
+        .expires_unix_ms = publish->left_ms != 0 ? clock_unix_ms() + publish->left_ms : 0,
+        .qos = publish->qos,
+        .retain = publish->retain,
+    };
+
+    if (publish->qos == 0 && !publish->retain) {
+        publication.encoded[1] = publish->packet;
+    }
+    if (publish->shares.length > 0) {
+        deliver_choose_named(broker, publish->shares, publish->qos, &choices);
+    }
+    deliver_now(broker, &publication, routes, &choices);
+    if (publication.congested && publish->publisher.length > 0) {
+        remote_hold(peer->remote, publish->publisher, publication.congested, peer->slot);
+    }
+    publication_deinit(&publication);
+    peer->delivered = MAX(peer->delivered, publish->number);
+}
+
+static bool is_due(const struct remote_peer *peer, const struct remote_publish *publish)
+{
+    return publish->after_index <= state_applied_index(peer->remote->broker->state);
+}
+
+void forward_receive(struct remote_peer *peer, struct bytes frame, size_t at,
+                     const struct remote_publish *publish, size_t end)
+{
+    if (publish->number <= peer->seen) { /* sent again though it had come */
+        return;
+    }
+    peer->seen = publish->number;
+    if (g_queue_is_empty(&peer->waiting) && is_due(peer, publish)) {
+        deliver(peer, publish);
+        return;
+    }
+    if (publish->qos == 0 && peer->waiting_bytes > WAITING_BYTES_MAX) {
+        peer->remote->broker->counters.publish_dropped++;
+        return;
+    }
+    uint8_t *copy = g_malloc(1 + end - at); /* a frame of its own */
+    copy[0] = REMOTE_VERSION;
+    memcpy(copy + 1, frame.at + at, end - at);
+    g_queue_push_tail(&peer->waiting, g_bytes_new_take(copy, 1 + end - at));
+    peer->waiting_bytes += end - at;
+}
+
+void forward_deliver_waiting(struct remote_peer *peer)
+{
+    GBytes *first;
+
+    while ((first = g_queue_peek_head(&peer->waiting)) != NULL) {
+        struct remote_record record;
+        size_t at = 0;
+        int r = remote_record_next(view(first), &at, &record);
+        g_assert(r == 1); /* it was read before */
+        if (!is_due(peer, &record.publish)) {
+            return;
+        }
+        g_queue_pop_head(&peer->waiting);
+        peer->waiting_bytes -= g_bytes_get_size(first) - 1;
+        deliver(peer, &record.publish);
+        g_bytes_unref(first);
+    }
+}
+
+void forward_drop_waiting(struct remote_peer *peer)
+{
+    GBytes *bytes;
+
+    while ((bytes = g_queue_pop_head(&peer->waiting)) != NULL) {
+        g_bytes_unref(bytes);
+    }
+    peer->waiting_bytes = 0;
+}

@@ -1,0 +1,109 @@
+/* What the files of mqtt/remote/ share. */
+#pragma once
+
+#include "base/list.h"
+#include "loop/loop.h"
+#include "mqtt/broker_private.h"
+#include "mqtt/remote/interest.h"
+#include "mqtt/remote/record.h"
+#include "mqtt/remote/remote.h"
+
+#define REMOTE_FLUSH_BYTES    ((size_t)256 * 1024) /* a frame is sent when it is so long */
+#define REMOTE_KEPT_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
+
+/* A publish with QoS > 0 that a peer has not acknowledged. */
+struct remote_kept {
+    struct message *message; /* reference */
+    uint64_t number, after_index;
+    GBytes *publisher, *shares; /* references */
+};
+
+/* Another node's broker. */
+struct remote_peer {
+    struct remote *remote;
+    uint64_t node_id;
+    uint64_t epoch; /* of its broker; 0 = it was never heard */
+    unsigned slot;
+    bool is_up;        /* the link is there */
+    bool is_ready;     /* its HELLO came: it may be sent publishes */
+    bool is_syncing;   /* its interest is not complete: it gets everything */
+    bool is_blocked;   /* the link is full: wait for broker_peer_writable */
+    GByteArray *frame; /* what goes out at the end of the turn */
+    GQueue frames;     /* of GByteArray, owned: what stands before it while the link is full */
+    GQueue kept;       /* of remote_kept, owned, oldest first */
+    GList *unsent;     /* the first of `kept` that was not sent over this link; NULL = all were */
+    uint64_t kept_bytes;
+    uint64_t last_sent;    /* number of the last publish sent over this link */
+    uint64_t acknowledged; /* all up to this number were delivered there */
+    uint64_t seen;         /* number of its last publish that came */
+    uint64_t delivered;    /* all up to this number were delivered here */
+    uint64_t told;         /* of `delivered`, as last acknowledged */
+    GQueue waiting;        /* of GBytes, owned: publishes that wait for the log */
+    uint64_t waiting_bytes;
+    GArray *syncs;   /* of struct remote_sync_asked: SYNCs of the peer not answered */
+    uint64_t synced; /* the highest of our SYNCs that it has answered */
+};
+
+struct remote_sync_asked {
+    uint64_t token, index;
+};
+
+struct remote {
+    struct broker *broker;
+    struct remote_peer *peers[REMOTE_PEERS_MAX]; /* owned, by slot; NULL = none */
+    uint64_t up;                                 /* slots of those that are ready */
+    uint64_t syncing;
+    struct interest interest;
+    GHashTable *changed; /* filters of the live store to be told, owned */
+    GHashTable *holds;   /* client id -> remote_hold, see holds.c */
+    struct list waiters; /* see sync.c */
+    struct timer *timer; /* for them */
+    uint64_t number;     /* of the last publish forwarded */
+    uint64_t stamp;      /* of the last claim seen anywhere: grows by one with each */
+    uint64_t sync_token; /* of the last SYNC sent */
+    bool is_sync_wanted; /* a new one is to be sent */
+    bool has_progress;   /* acknowledged, or a peer went: lines of publishes look again */
+};
+
+/* NULL when there is none. */
+struct remote_peer *remote_find(const struct remote *remote, uint64_t node_id);
+/* By the 12 bits of the node id that a connection number has; NULL = none, or this node. */
+struct remote_peer *remote_find_by_connection(const struct remote *remote,
+                                              uint64_t connection_number);
+#define remote_for_each(peer, remote)                                                              \
+    for (unsigned slot_ = 0; slot_ < REMOTE_PEERS_MAX; slot_++)                                    \
+        for (struct remote_peer *peer = (remote)->peers[slot_]; peer; peer = NULL)
+
+/* Has the frame sent, when the link takes it. */
+void peer_flush(struct remote_peer *peer);
+/* Where to append a record of up to `bytes`: flushes when it would become too long. */
+GByteArray *peer_frame(struct remote_peer *peer, size_t bytes);
+/* Something is to be done at the end of this turn. */
+void remote_touch(struct remote *remote);
+
+/* forward.c */
+void forward_receive(struct remote_peer *peer, struct bytes frame, size_t at,
+                     const struct remote_publish *publish, size_t end);
+void forward_deliver_waiting(struct remote_peer *peer);
+void forward_acknowledged(struct remote_peer *peer, uint64_t number);
+void forward_pump(struct remote_peer *peer);
+void forward_drop_kept(struct remote_peer *peer);
+void forward_drop_waiting(struct remote_peer *peer);
+
+/* claims.c */
+void claims_receive(struct remote *remote, const struct remote_record *record);
+/* Those made while there was no link. */
+void claims_tell(struct remote_peer *peer);
+
+/* sync.c */
+void sync_ask(struct remote *remote);
+void sync_receive(struct remote_peer *peer, uint64_t token, uint64_t index);
+void sync_answer(struct remote_peer *peer);
+/* Looks who waits no longer. */
+void sync_look(struct remote *remote);
+void sync_drop(struct remote *remote);
+
+/* holds.c */
+void holds_receive(struct remote_peer *peer, struct bytes client_id, bool is_held);
+/* The link is gone: nobody holds for it, or is held for it. */
+void holds_forget(struct remote_peer *peer);

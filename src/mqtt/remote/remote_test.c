@@ -1,0 +1,426 @@
+/* Three brokers over one log: what crosses the links, and what the links must not do. */
+#include "mqtt/connection.h"
+#include "mqtt/fixture.h"
+#include "mqtt/remote/remote_private.h"
+#include "packet/packet.h"
+#include "session/store.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static struct peer *enter_at(struct fixture *fixture, unsigned node, const char *client_id)
+{
+    fixture->at = node;
+    return enter(fixture, client_id);
+}
+
+static struct peer *enter_kept_at(struct fixture *fixture, unsigned node, const char *client_id)
+{
+    fixture->at = node;
+    return enter_kept(fixture, client_id);
+}
+
+static void a_message_reaches_the_live_subscribers_of_every_node(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+    struct peer *third = enter_at(fixture, 2, "third");
+
+    subscribe(second, "a/+", 1);
+    subscribe(third, "a/b", 0);
+    publish(first, 0, 0, "a/b", "zero");
+    assert_heard(second, "publish q0 a/b=zero");
+    assert_heard(third, "publish q0 a/b=zero");
+    publish(first, 1, 1, "a/b", "one");
+    assert_heard(first, "puback m1 0x00");
+    assert_heard(second, "publish q1 m1 a/b=one");
+    assert_heard(third, "publish q0 a/b=one");
+    publish(first, 1, 2, "a/c", "else");
+    assert_heard(first, "puback m2 0x00");
+    assert_heard(second, "publish q1 m2 a/c=else");
+    assert_heard(third, "");
+}
+
+static void nobody_anywhere_is_told_to_the_publisher(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "a", 1);
+    publish(first, 1, 1, "b", "x");
+    assert_heard(first, "puback m1 0x10");
+    say(second, 0xa2, "0009 00 0001'a'");
+    assert_heard(second, "unsuback m9 00");
+    publish(first, 1, 2, "a", "x");
+    assert_heard(first, "puback m2 0x10");
+}
+
+static void what_is_durable_does_not_cross_a_link(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *kept = enter_kept_at(fixture, 1, "kept");
+    struct peer *live = enter_at(fixture, 2, "live");
+
+    subscribe(kept, "a", 2);
+    subscribe(live, "a", 2);
+    uint64_t number = fixture->cluster->nodes[0].broker->remote->number;
+    publish(first, 2, 1, "a", "x");
+    assert_heard(first, "pubrec m1 0x00");
+    assert_heard(kept, "publish q2 m1 a=x");
+    assert_heard(live, "publish q2 m1 a=x");
+    assert_int_equal(fixture->cluster->nodes[0].broker->remote->number, number);
+    /* QoS 0 to a persistent session is no matter of the log. */
+    publish(first, 0, 0, "a", "y");
+    assert_heard(kept, "publish q0 a=y");
+    assert_heard(live, "publish q0 a=y");
+}
+
+static void a_cut_link_loses_nothing_with_qos_and_repeats_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "a", 2);
+    say_publish(first, 2, 1, "a", "under way");
+    virtual_stream_deliver(first->stream, SIZE_MAX);
+    cluster_end_turn(fixture->cluster);
+    cluster_carry(fixture->cluster, 0, 1); /* it arrives, its acknowledgement does not */
+    cluster_cut(fixture->cluster, 0, 1);
+    run(fixture);
+    assert_heard(second, "publish q2 m1 a=under way");
+    assert_heard(first, "pubrec m1 0x00"); /* nobody waits for a link that is gone */
+    publish(first, 2, 2, "a", "while it is cut");
+    publish(first, 0, 0, "a", "dropped");
+    assert_heard(first, "pubrec m2 0x00");
+    assert_heard(second, "");
+    cluster_heal(fixture->cluster, 0, 1);
+    run(fixture);
+    assert_heard(second, "publish q2 m2 a=while it is cut");
+}
+
+static void a_publisher_is_acknowledged_when_the_others_have_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "a", 1);
+    say_publish(first, 1, 1, "a", "x");
+    virtual_stream_deliver(first->stream, SIZE_MAX);
+    cluster_end_turn(fixture->cluster);
+    assert_heard(first, "");
+    cluster_carry(fixture->cluster, 0, 1);
+    assert_heard(first, "");
+    cluster_carry(fixture->cluster, 1, 0);
+    assert_heard(first, "puback m1 0x00");
+    run(fixture);
+    assert_heard(second, "publish q1 m1 a=x");
+}
+
+/* The link is slow, the log is fast. */
+static void the_log_does_not_overtake_a_link(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "#", 1);
+    say_publish(first, 0, 0, "a", "by link");
+    say_publish(first, 1, 1, "r", "by log");
+    publish_retained(first, 1, 2, "r", "by log"); /* runs all, but first by hand: */
+    assert_heard(first, "puback m1 0x00; puback m2 0x00");
+    assert_heard(second, "publish q0 a=by link; publish q1 m1 r=by log; publish q1 m2 r=by log");
+    (void)cluster;
+}
+
+static void a_link_does_not_overtake_the_log(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+    struct peer *kept = enter_kept_at(fixture, 2, "kept");
+
+    subscribe(second, "#", 1);
+    subscribe(kept, "log", 1);
+    say_publish(first, 1, 1, "log", "one");
+    say_publish(first, 1, 2, "link", "two");
+    virtual_stream_deliver(first->stream, SIZE_MAX);
+    cluster_end_turn(cluster);
+    while (cluster_commit(cluster, 0)) {
+    }
+    while (cluster_apply(cluster, 0)) { /* the second node lags */
+    }
+    while (cluster_carry(cluster, 0, 1)) {
+    }
+    assert_heard(second, "");
+    run(fixture);
+    assert_heard(second, "publish q1 m1 log=one; publish q1 m2 link=two");
+    assert_heard(first, "puback m1 0x00; puback m2 0x00");
+}
+
+static void a_client_id_is_taken_over_by_another_node(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *live = enter_at(fixture, 0, "x"), *again = enter_at(fixture, 1, "x");
+
+    assert_heard(live, "disconnect 0x8e; end");
+    assert_heard(again, "");
+    struct peer *kept = enter_kept_at(fixture, 2, "x");
+    assert_heard(again, "disconnect 0x8e; end");
+    struct peer *back = enter_at(fixture, 0, "x");
+    assert_heard(kept, "disconnect 0x8e; end");
+    assert_heard(back, "");
+}
+
+static void a_persistent_session_goes_on_at_another_node(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *kept = enter_kept_at(fixture, 0, "kept");
+    struct peer *first = enter_at(fixture, 1, "first");
+
+    subscribe(kept, "a", 2);
+    publish(first, 2, 1, "a", "one");
+    assert_heard(kept, "publish q2 m1 a=one");
+    cluster_cut(fixture->cluster, 0, 2); /* no claim comes through: the log says it too */
+    fixture->at = 2;
+    struct peer *again = peer_new(fixture);
+    say_connect(again, &(struct entering){.client_id = "kept", .keeps = true});
+    assert_heard(again, "connack s1 0x00; publish q2 m1 a=one dup");
+    assert_heard(kept, "disconnect 0x8e; end");
+}
+
+/* Both come in before either node has heard of the other. */
+static void of_two_at_once_one_stays(void **state)
+{
+    struct fixture *fixture = *state;
+
+    cluster_cut(fixture->cluster, 0, 1);
+    struct peer *one = enter_at(fixture, 0, "x"), *two = enter_at(fixture, 1, "x");
+    run(fixture);
+    assert_heard(one, "");
+    assert_heard(two, "");
+    cluster_heal(fixture->cluster, 0, 1);
+    run(fixture);
+    g_autofree char *first = heard(one), *second = heard(two);
+    assert_int_equal((first[0] == 0) + (second[0] == 0), 1);
+}
+
+static unsigned count_heard(struct peer *peer, const char *what)
+{
+    g_autofree char *line = heard(peer);
+    unsigned count = 0;
+
+    for (const char *at = line; (at = strstr(at, what)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+static void a_share_group_over_nodes_gets_each_message_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *publisher = enter_at(fixture, 0, "publisher");
+    struct peer *members[4];
+    unsigned total = 0;
+
+    for (unsigned i = 0; i < 4; i++) {
+        members[i] = enter_at(fixture, i % 3, (const char *[]){"m0", "m1", "m2", "m3"}[i]);
+        subscribe(members[i], "$share/g/a", 1);
+    }
+    for (uint16_t i = 1; i <= 40; i++) {
+        publish(publisher, 1, i, "a", "x");
+        for (unsigned j = 0; j < 4; j++) {
+            g_autofree char *line = heard(members[j]);
+            if (line[0] != 0) {
+                total++;
+                unsigned id = (unsigned)strtoul(strchr(line, 'm') + 1, NULL, 10);
+                ack(members[j], PACKET_PUBACK, (uint16_t)id);
+            }
+        }
+        assert_int_equal(total, i);
+    }
+    assert_int_equal(count_heard(publisher, "puback"), 40);
+}
+
+static void a_durable_message_comes_to_a_share_group_once_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *publisher = enter_at(fixture, 0, "publisher");
+    struct peer *members[3];
+
+    for (unsigned i = 0; i < 3; i++) {
+        members[i] = enter_at(fixture, i, (const char *[]){"m0", "m1", "m2"}[i]);
+        subscribe(members[i], "$share/g/a", 0);
+    }
+    for (uint16_t i = 1; i <= 20; i++) {
+        unsigned total = 0;
+        publish_retained(publisher, 1, i, "a", "x");
+        for (unsigned j = 0; j < 3; j++) {
+            total += count_heard(members[j], "publish");
+        }
+        assert_int_equal(total, 1);
+    }
+    assert_int_equal(count_heard(publisher, "puback"), 20);
+}
+
+static void a_slow_subscriber_holds_publishers_of_other_nodes(void **state)
+{
+    struct fixture *fixture = *state;
+    set(fixture, "mqtt.live_queue_messages_max", "4");
+    struct peer *publisher = enter_at(fixture, 0, "publisher"),
+                *slow = enter_at(fixture, 1, "slow");
+    const struct connection *connection =
+        broker_find(fixture->cluster->nodes[0].broker, "publisher");
+
+    subscribe(slow, "a", 1);
+    set(fixture, "mqtt.in_flight_max", "1");
+    for (uint16_t i = 1; i <= 2500 && connection->held_elsewhere == 0; i++) {
+        publish(publisher, 1, i, "a", "x");
+    }
+    assert_int_not_equal(connection->held_elsewhere, 0);
+    assert_true(connection->is_paused);
+    for (uint16_t i = 1; i <= 2500 && connection->held_elsewhere != 0; i++) {
+        ack(slow, PACKET_PUBACK, i);
+        g_free(heard(slow));
+    }
+    assert_int_equal(connection->held_elsewhere, 0);
+    assert_false(connection->is_paused);
+    cut(slow);
+    g_free(heard(publisher));
+}
+
+static void a_full_link_drops_qos_0_and_sends_the_rest_later(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "a", 1);
+    cluster->link_bytes_max = 1;
+    for (uint16_t i = 1; i <= 4; i++) {
+        say_publish(first, 1, i, "a", "kept");
+        say_publish(first, 0, 0, "a", "not");
+        virtual_stream_deliver(first->stream, SIZE_MAX);
+        cluster_end_turn(cluster);
+    }
+    assert_true(broker_of(fixture)->remote == cluster->nodes[1].broker->remote);
+    assert_true(cluster->nodes[0].broker->counters.publish_dropped > 0);
+    cluster->link_bytes_max = 1024 * 1024;
+    run(fixture);
+    assert_heard(first, "puback m1 0x00; puback m2 0x00; puback m3 0x00; puback m4 0x00");
+    assert_int_equal(count_heard(second, "=kept"), 4);
+}
+
+static void a_node_that_starts_anew_wants_nothing_of_before(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "a", 1);
+    cluster_cut(fixture->cluster, 0, 1);
+    run(fixture);
+    publish(first, 1, 1, "a", "nobody gets it");
+    cut(second);
+    cluster_crash(fixture->cluster, 1);
+    cluster_heal(fixture->cluster, 0, 1);
+    run(fixture);
+    second = enter_at(fixture, 1, "second");
+    subscribe(second, "a", 1);
+    publish(first, 1, 2, "a", "new");
+    assert_heard(second, "publish q1 m1 a=new");
+    const struct remote *remote = fixture->cluster->nodes[0].broker->remote;
+    assert_int_equal(g_queue_get_length((GQueue *)&remote_find(remote, 2)->kept), 0);
+}
+
+/* What the log has of a session that went elsewhere must not come behind what it says there. */
+static void a_late_publish_of_the_node_before_is_not_applied(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+    struct peer *monitor = enter_kept_at(fixture, 1, "monitor");
+    struct peer *before = enter_kept_at(fixture, 0, "moving");
+
+    subscribe(monitor, "a", 2);
+    cluster->nodes[0].is_cut_off = true;
+    publish(before, 2, 7, "a", "once");
+    assert_heard(before, "");
+    fixture->at = 2;
+    struct peer *after = peer_new(fixture);
+    say_connect(after, &(struct entering){.client_id = "moving", .keeps = true});
+    assert_heard(after, "connack s1 0x00");
+    publish(after, 2, 7, "a", "once");
+    assert_heard(after, "pubrec m7 0x00");
+    ack(after, PACKET_PUBREL, 7);
+    assert_heard(after, "pubcomp m7 0x00");
+    cluster->nodes[0].is_cut_off = false;
+    run(fixture);
+    assert_heard(monitor, "publish q2 m1 a=once");
+    assert_heard(before, "disconnect 0x8e; end");
+}
+
+static void without_a_quorum_a_publisher_is_told_so(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *kept = enter_kept_at(fixture, 0, "kept");
+
+    fixture->cluster->nodes[0].is_cut_off = true;
+    publish_retained(first, 1, 1, "a", "x");
+    publish(kept, 2, 1, "a", "y");
+    assert_heard(first, "");
+    cluster_fail(fixture->cluster, 0, -ETIMEDOUT);
+    assert_heard(first, "puback m1 0x97");
+    assert_heard(kept, "disconnect 0x97; end");
+    fixture->cluster->nodes[0].is_cut_off = false;
+}
+
+static void clients_go_on_after_a_snapshot_was_installed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+    struct peer *kept = enter_kept_at(fixture, 0, "kept"),
+                *moving = enter_kept_at(fixture, 0, "moving");
+
+    subscribe(kept, "a", 1);
+    cluster->nodes[0].is_cut_off = true;
+    cluster_cut(cluster, 0, 1);
+    cluster_cut(cluster, 0, 2);
+    run(fixture);
+    struct peer *publisher = enter_at(fixture, 1, "publisher"),
+                *moved = enter_kept_at(fixture, 1, "moving");
+    publish(publisher, 1, 1, "a", "while away");
+    cluster_install(cluster, 0, 1);
+    cluster->nodes[0].is_cut_off = false;
+    run(fixture);
+    assert_heard(kept, "publish q1 m1 a=while away");
+    ack(kept, PACKET_PUBACK, 1);
+    publish(publisher, 1, 2, "a", "after");
+    assert_heard(kept, "publish q1 m2 a=after");
+    assert_heard(moving, "disconnect 0x98; end");
+    assert_heard(moved, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLUSTER_TEST(a_message_reaches_the_live_subscribers_of_every_node),
+        CLUSTER_TEST(nobody_anywhere_is_told_to_the_publisher),
+        CLUSTER_TEST(what_is_durable_does_not_cross_a_link),
+        CLUSTER_TEST(a_cut_link_loses_nothing_with_qos_and_repeats_nothing),
+        CLUSTER_TEST(a_publisher_is_acknowledged_when_the_others_have_it),
+        CLUSTER_TEST(the_log_does_not_overtake_a_link),
+        CLUSTER_TEST(a_link_does_not_overtake_the_log),
+        CLUSTER_TEST(a_client_id_is_taken_over_by_another_node),
+        CLUSTER_TEST(a_persistent_session_goes_on_at_another_node),
+        CLUSTER_TEST(of_two_at_once_one_stays),
+        CLUSTER_TEST(a_share_group_over_nodes_gets_each_message_once),
+        CLUSTER_TEST(a_durable_message_comes_to_a_share_group_once_too),
+        CLUSTER_TEST(a_slow_subscriber_holds_publishers_of_other_nodes),
+        CLUSTER_TEST(a_full_link_drops_qos_0_and_sends_the_rest_later),
+        CLUSTER_TEST(a_node_that_starts_anew_wants_nothing_of_before),
+        CLUSTER_TEST(a_late_publish_of_the_node_before_is_not_applied),
+        CLUSTER_TEST(without_a_quorum_a_publisher_is_told_so),
+        CLUSTER_TEST(clients_go_on_after_a_snapshot_was_installed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,123 @@
+/* Waiting for the others: a client that has its SUBACK may rely on it, whichever node it is
+ * published on. Each turn's new waiters share one SYNC to every peer; a peer that has gone, or has
+ * come after it, is not waited for, and nobody is waited for longer than REMOTE_SYNC_MS. */
+#include "base/cleanup.h"
+#include "mqtt/remote/remote_private.h"
+
+#define ASKED_MAX 1024
+
+struct remote_waiter {
+    struct list link; /* in remote.waiters, oldest first */
+    uint64_t token, due_ms;
+    void (*fn)(void *owner);
+    void *owner;
+};
+
+bool remote_sync(struct remote *remote, void (*fn)(void *owner), void *owner)
+{
+    if (remote->up == 0) {
+        return false;
+    }
+    struct remote_waiter *waiter = g_new0(struct remote_waiter, 1);
+    *waiter = (struct remote_waiter){.token = remote->sync_token + 1,
+                                     .due_ms = loop_now_ms(remote->broker->loop) + REMOTE_SYNC_MS,
+                                     .fn = fn,
+                                     .owner = owner};
+    list_append(&remote->waiters, &waiter->link);
+    if (!timer_is_active(remote->timer)) {
+        timer_start(remote->timer, REMOTE_SYNC_MS);
+    }
+    remote->is_sync_wanted = true;
+    remote_touch(remote);
+    return true;
+}
+
+void sync_ask(struct remote *remote)
+{
+    if (!remote->is_sync_wanted) {
+        return;
+    }
+    remote->is_sync_wanted = false;
+    remote->sync_token++;
+    remote_for_each(peer, remote)
+    {
+        if (peer->is_ready) {
+            remote_put_sync(peer_frame(peer, 64), remote->sync_token,
+                            state_applied_index(remote->broker->state));
+        }
+    }
+    sync_look(remote);
+}
+
+static bool is_reached(const struct remote *remote, uint64_t token)
+{
+    if (token > remote->sync_token) {
+        return false;
+    }
+    remote_for_each(peer, remote)
+    {
+        if (peer->is_ready && peer->synced < token) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void sync_look(struct remote *remote)
+{
+    uint64_t now_ms = loop_now_ms(remote->broker->loop);
+
+    while (!list_is_empty(&remote->waiters)) {
+        struct remote_waiter *waiter = list_entry(remote->waiters.next, struct remote_waiter, link);
+        if (waiter->due_ms > now_ms && !is_reached(remote, waiter->token)) {
+            if (!timer_is_active(remote->timer)) {
+                timer_start(remote->timer, waiter->due_ms - now_ms);
+            }
+            return;
+        }
+        list_remove(&waiter->link);
+        waiter->fn(waiter->owner);
+        g_free(waiter);
+    }
+    timer_stop(remote->timer);
+}
+
+/* The broker goes: what they wait for is answered, nobody hears it. */
+void sync_drop(struct remote *remote)
+{
+    while (!list_is_empty(&remote->waiters)) {
+        struct remote_waiter *waiter = list_entry(remote->waiters.next, struct remote_waiter, link);
+        list_remove(&waiter->link);
+        waiter->fn(waiter->owner);
+        g_free(waiter);
+    }
+}
+
+/* ---- the other side ---- */
+
+void sync_receive(struct remote_peer *peer, uint64_t token, uint64_t index)
+{
+    struct remote_sync_asked asked = {token, index};
+
+    if (peer->syncs->len >= ASKED_MAX) { /* the answer to a later one answers it too */
+        g_array_remove_index(peer->syncs, 0);
+    }
+    g_array_append_val(peer->syncs, asked);
+}
+
+void sync_answer(struct remote_peer *peer)
+{
+    uint64_t applied = state_applied_index(peer->remote->broker->state);
+    uint64_t token = 0;
+    guint done = 0;
+
+    while (done < peer->syncs->len &&
+           g_array_index(peer->syncs, struct remote_sync_asked, done).index <= applied) {
+        token = g_array_index(peer->syncs, struct remote_sync_asked, done).token;
+        done++;
+    }
+    if (done > 0) {
+        g_array_remove_range(peer->syncs, 0, done);
+        remote_put_number(peer_frame(peer, 64), REMOTE_SYNCED, token);
+    }
+}
