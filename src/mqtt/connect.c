@@ -199,9 +199,6 @@ static void take_over(struct broker *broker, struct connection *connection)
         connection_end(other, REASON_SESSION_TAKEN_OVER,
                        "another connection came with this client id");
     }
-    if (broker->remote) {
-        remote_claim(broker->remote, connection, bytes_from_string(connection->request->client_id));
-    }
 }
 
 void connect_forget(struct connection *connection)
@@ -263,6 +260,24 @@ struct opening {
     char client_id[];
 };
 
+static struct opening *opening_new(struct connection *connection, struct bytes auth_data)
+{
+    struct bytes client_id = connection_client_id(connection);
+    struct opening *opening = g_malloc0(sizeof *opening + client_id.length + 1);
+
+    opening->broker = connection->broker;
+    opening->connection_number = connection->number;
+    opening->auth_data = g_bytes_new(auth_data.at, auth_data.length);
+    memcpy(opening->client_id, client_id.at, client_id.length);
+    return opening;
+}
+
+static void opening_free(struct opening *opening)
+{
+    g_bytes_unref(opening->auth_data);
+    g_free(opening);
+}
+
 static void opening_count(struct broker *broker, const char *client_id, int change)
 {
     int count = GPOINTER_TO_INT(g_hash_table_lookup(broker->opening, client_id)) + change;
@@ -304,8 +319,7 @@ static void on_opened(void *owner, uint64_t token, const struct state_result *re
             open_live(connection, auth_data);
         }
     }
-    g_bytes_unref(opening->auth_data);
-    g_free(opening);
+    opening_free(opening);
 }
 
 static void open_in_state(struct connection *connection, struct bytes auth_data)
@@ -324,20 +338,14 @@ static void open_in_state(struct connection *connection, struct bytes auth_data)
         .connection_number = connection->number,
         .will = request->has_will ? &request->will : NULL,
     };
-    struct opening *opening = g_malloc0(sizeof *opening + client_id.length + 1);
-    opening->broker = broker;
-    opening->connection_number = connection->number;
-    opening->auth_data = g_bytes_new(auth_data.at, auth_data.length);
-    memcpy(opening->client_id, client_id.at, client_id.length);
-
+    struct opening *opening = opening_new(connection, auth_data);
     struct state_completion completion = {on_opened, opening, 0};
     connection->state = CONNECTION_OPENING;
     connection->is_persistent =
         true; /* until the result tells: should it end before, the state must know */
     connection_update_reading(connection);
     if (!durable_has_closed(broker) || state_propose_open(broker->state, &open, &completion) < 0) {
-        g_bytes_unref(opening->auth_data);
-        g_free(opening);
+        opening_free(opening);
         connection->is_persistent = connection->has_will = false;
         connect_refuse(connection, REASON_SERVER_BUSY, "the log is overloaded");
         return;
@@ -379,6 +387,50 @@ static bool will_is_allowed(struct connection *connection)
     return connection->version != PACKET_MQTT_5;
 }
 
+static void open_session(struct connection *connection, struct bytes auth_data)
+{
+    struct broker *broker = connection->broker;
+    const char *id = connection->request->client_id;
+    struct bytes client_id = bytes_from_string(id);
+
+    if (connection->expiry_s > 0 || connection->has_will ||
+        session_store_find(broker->persistent, client_id) ||
+        g_hash_table_contains(broker->opening, id) ||
+        wills_find(state_wills(broker->state), client_id)) {
+        open_in_state(connection, auth_data);
+    } else {
+        open_live(connection, auth_data);
+    }
+}
+
+static void on_others_ready(void *owner)
+{
+    struct opening *opening = owner;
+    struct connection *connection = broker_find(opening->broker, opening->client_id);
+
+    if (connection && connection->number == opening->connection_number &&
+        connection->state == CONNECTION_OPENING) {
+        open_session(connection, (struct bytes){g_bytes_get_data(opening->auth_data, NULL),
+                                                g_bytes_get_size(opening->auth_data)});
+    }
+    opening_free(opening);
+}
+
+/* The client may come from another node: what it asked for there, its goodbye above all, is done
+ * first. */
+static void open_after_others(struct connection *connection, struct bytes auth_data)
+{
+    struct remote *remote = connection->broker->remote;
+    struct opening *opening = opening_new(connection, auth_data);
+
+    connection->state = CONNECTION_OPENING;
+    connection_update_reading(connection);
+    remote_claim(remote, connection, bytes_from_string(opening->client_id));
+    if (!remote_sync(remote, on_others_ready, opening)) {
+        on_others_ready(opening);
+    }
+}
+
 void connect_granted(struct connection *connection, struct bytes auth_data)
 {
     struct broker *broker = connection->broker;
@@ -392,11 +444,7 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
         connect_refuse(connection, REASON_NOT_AUTHORIZED, "the will's topic is not allowed");
         return;
     }
-    struct bytes client_id = bytes_from_string(request->client_id);
     take_over(broker, connection);
-
-    struct session *old = session_store_find(broker->persistent, client_id);
-    bool is_known = g_hash_table_contains(broker->opening, request->client_id);
     g_hash_table_replace(broker->entering, request->client_id, connection);
 
     wheel_remove(&broker->deadlines, &connection->deadline_link);
@@ -404,10 +452,9 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
         wheel_set(&broker->deadlines, &connection->deadline_link,
                   loop_now_ms(broker->loop) + connection->keep_alive_s * 1500ull);
     }
-    if (connection->expiry_s > 0 || connection->has_will || old || is_known ||
-        wills_find(state_wills(broker->state), client_id)) {
-        open_in_state(connection, auth_data);
+    if (broker->remote) {
+        open_after_others(connection, auth_data);
     } else {
-        open_live(connection, auth_data);
+        open_session(connection, auth_data);
     }
 }

@@ -159,7 +159,13 @@ static void deliver_item(struct ingest_item *item)
                              bytes_from_string(item->ingest->client_id));
     uint64_t number = publish_deliver(broker, &publication);
     uint8_t reason = publication.matched > 0 ? REASON_SUCCESS : REASON_NO_MATCHING_SUBSCRIBERS;
-    ingest->number = number != 0 ? number : ingest->number;
+    if (number != 0) {
+        ingest->number = number;
+        if (ingest->connection) {
+            ingest->connection->forwarded =
+                number; /* this line may end before the next one begins */
+        }
+    }
     if (ingest->connection && publication.congested) {
         flow_hold(ingest->connection, publication.congested);
     }
@@ -272,7 +278,8 @@ static bool propose_item(struct ingest_item *item)
     return true;
 }
 
-/* One item; `has_proposed`: some before it are on their way through the log. */
+/* One item; `has_proposed`: some before it are on their way through the log. False when all behind
+ * it have to wait. */
 static bool advance_item(struct ingest_item *item, bool has_proposed)
 {
     struct ingest *ingest = item->ingest;
@@ -289,6 +296,9 @@ static bool advance_item(struct ingest_item *item, bool has_proposed)
         return propose_item(item);
     } else if (!has_proposed) {
         deliver_item(item);
+    } else {
+        /* It may go to other nodes when its turn comes, and then the log must not be before it. */
+        return !ingest->broker->remote || !remote_is_linked(ingest->broker->remote);
     }
     return true;
 }

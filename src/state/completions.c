@@ -54,6 +54,11 @@ bool completions_take(struct completions *completions, uint64_t sequence, struct
     return true;
 }
 
+uint64_t completions_first(const struct completions *completions)
+{
+    return completions->count > 0 ? item_at(completions, 0)->sequence : UINT64_MAX;
+}
+
 void completions_fail(struct completions *completions, uint64_t first_sequence, int error)
 {
     uint32_t kept = completions->count;

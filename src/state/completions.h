@@ -21,6 +21,8 @@ void completions_add(struct completions *completions, uint64_t sequence,
                      const struct state_completion *completion);
 /* The oldest one up to `sequence` leaves the queue; false when there is none. */
 bool completions_take(struct completions *completions, uint64_t sequence, struct waiting *out);
+/* The sequence number of the oldest; UINT64_MAX when there is none. */
+uint64_t completions_first(const struct completions *completions);
 /* Those from `first_sequence` on leave the queue, each gets `error`. What they propose from inside
  * is not touched. */
 void completions_fail(struct completions *completions, uint64_t first_sequence, int error);

@@ -84,6 +84,16 @@ uint32_t state_pending(const struct state *state)
     return state->completions.count;
 }
 
+uint64_t state_last_proposed(const struct state *state)
+{
+    return state->next_sequence - 1;
+}
+
+bool state_is_answered(const struct state *state, uint64_t proposed)
+{
+    return completions_first(&state->completions) > proposed;
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
     return a == 0 || (b != 0 && b < a) ? b : a;

@@ -75,6 +75,9 @@ uint64_t state_applied_index(const struct state *state);
 uint64_t state_bytes(const struct state *state);
 /* Proposals that wait for their result. */
 uint32_t state_pending(const struct state *state);
+/* The last proposal so far; have all that somebody waits for been answered up to one? */
+uint64_t state_last_proposed(const struct state *state);
+bool state_is_answered(const struct state *state, uint64_t proposed);
 /* When a tick is next needed (session expiry, will delay, retained expiry); 0 = never. */
 uint64_t state_next_due_unix_ms(const struct state *state);
 /* SHA-256 in hex over every table, for comparisons. Caller frees. */

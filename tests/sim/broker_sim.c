@@ -79,6 +79,7 @@ static void crash(struct simulation *simulation)
         virtual_stream_cut(streams->pdata[i]);
     }
     node_crash(&simulation->node);
+    simulation->world.broker = simulation->node.broker;
     for (unsigned i = 0; i < CLIENTS; i++) {
         client_doubt_goodbye(&simulation->clients[i]);
         if (simulation->clients[i].stream) {
@@ -389,10 +390,10 @@ static void set_up(struct simulation *simulation, guint32 seed)
 
     world->random = g_rand_new_with_seed(seed);
     world->loop = virtual_loop_new(START_UNIX_MS);
-    world->node = &simulation->node;
     world->streams = g_ptr_array_new();
     ledger_init(&world->ledger);
     node_init(&simulation->node, world->loop, world->random);
+    world->broker = simulation->node.broker;
     for (uint8_t i = 0; i < CLIENTS; i++) {
         client_init(&simulation->clients[i], world, i);
         simulation->clients[i].has_wills = i != 0 && i != READER;

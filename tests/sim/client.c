@@ -2,7 +2,6 @@
 #include "client.h"
 #include "loop/loop.h"
 #include "mqtt/broker.h"
-#include "mqtt/test_node.h"
 #include "mqtt/test_virtual_loop.h"
 #include "packet/packet.h"
 #include "talk.h"
@@ -223,7 +222,8 @@ void client_connect(struct client *client, bool is_clean, uint32_t expiry_s)
     }
     client->stream = virtual_stream_new(world->loop, &world->moved);
     g_ptr_array_add(world->streams, client->stream);
-    broker_accept(world->node->broker, client->stream, NULL);
+    broker_accept(world->broker, client->stream, NULL);
+    client->connections++;
     send_connect(client);
 }
 

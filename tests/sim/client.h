@@ -6,14 +6,16 @@
 #include "ledger.h"
 
 struct loop;
-struct node;
+struct broker;
 struct stream;
 
 /* What all clients share. */
 struct world {
     GRand *random;
     struct loop *loop;
-    struct node *node;
+    struct broker *broker; /* that the next connection goes to */
+    /* Does every node know of what every other has told its clients? NULL = there is one node. */
+    bool (*is_of_one_mind)(const struct world *world);
     struct ledger ledger;
     GPtrArray *streams; /* of those that the broker still has, clients' own included */
     int traced;         /* the client whose packets are printed; -1 = none */
@@ -53,6 +55,7 @@ struct client {
         left_will;      /* of CONNECT, of this connection, of the one before; 0 = none */
     guint goodbye_will; /* cancelled by DISCONNECT, unless the node dies before that is on disk */
     uint32_t expiry_s, expiry_least_s, expiry_most_s, will_delay_s;
+    uint32_t connections; /* so far; of each, messages come in order */
     uint16_t receive_maximum, last_packet_id;
     bool has_wills;    /* some of its connections have one */
     bool is_in;        /* CONNACK came */

@@ -168,9 +168,10 @@ static bool concerns(const struct life *life, const struct held *held, const str
     return !is_own && matches(held->filter, sent->topic);
 }
 
-static bool may_hold(const struct held *held, const struct sent *sent)
+static bool may_hold(const struct ledger *ledger, const struct held *held, const struct sent *sent)
 {
-    bool was_in_time = sent->topic >= TOPIC_RETAINED || held->asked <= sent->told;
+    bool was_in_time =
+        sent->topic >= TOPIC_RETAINED || ledger->may_be_late || held->asked <= sent->told;
     return was_in_time && held->end_told >= sent->asked;
 }
 
@@ -248,7 +249,7 @@ static void judge_subscriptions(struct ledger *ledger, struct life *life, const 
 
     for (guint i = 0; i < life->held->len; i++) {
         const struct held *held = held_at(life, i);
-        if (concerns(life, held, sent, arrival->retain) && may_hold(held, sent)) {
+        if (concerns(life, held, sent, arrival->retain) && may_hold(ledger, held, sent)) {
             bool is_named = has_id(arrival, held->filter);
             weigh(&verdict, held, is_certain(held, sent, arrival), is_named, !seen[held->filter]);
             seen[held->filter] |= is_named;
@@ -290,11 +291,13 @@ static void judge_repetition(struct ledger *ledger, struct life *life, const str
     g_hash_table_insert(life->came, key, GUINT_TO_POINTER(came + (arrival->dup ? DUP_ONE : 1)));
     if (came == 0 && !sent->is_will &&
         sent->repeats == 0) { /* a repeated one has two places in the order */
-        if (arrival->message <= life->last[sent->publisher]) {
+        guint last = life->last[sent->publisher];
+        if (arrival->message <= last && arrival->message > ledger->unordered &&
+            ledger_sent(ledger, last)->connection == sent->connection) {
             fail_arrival(ledger, life, arrival,
                          "it came after a later one of its publisher [MQTT-4.6.0-6]");
         }
-        life->last[sent->publisher] = arrival->message;
+        life->last[sent->publisher] = MAX(last, arrival->message);
     }
 }
 
@@ -349,6 +352,9 @@ void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_
     for (guint i = ledger->checked; i < ledger->sent->len; i++) {
         const struct sent *sent = ledger_sent(ledger, i);
         bool is_certain = false;
+        if (!life->is_persistent && i <= ledger->unpromised) {
+            continue;
+        }
         for (guint j = 0; is_promised(sent) && j < life->held->len; j++) {
             const struct held *held = held_at(life, j);
             bool holds = !ledger_is_shared(held->filter) && held->told <= sent->asked &&

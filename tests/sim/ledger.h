@@ -16,6 +16,7 @@ struct sent {
     uint64_t asked, told; /* moments; told = NEVER until acknowledged */
     uint64_t expires_ms;  /* if the broker had it at once; 0 = never */
     uint32_t repeats;     /* sent again by the publisher */
+    uint32_t connection;  /* of its publisher; those of different ones may change places */
     uint8_t publisher, topic, qos, reason;
     bool retain, is_will, has_content, is_given_up;
 };
@@ -47,6 +48,10 @@ struct ledger {
     char *doing;         /* for the line of a failure */
     bool may_drop;       /* queues are short and drop their oldest: nothing must come */
     bool may_drop_wills; /* queues are short */
+    /* With several nodes. */
+    bool may_be_late; /* another node delivers when it comes to it, also to who came meanwhile */
+    guint unordered;  /* those up to it may change places: links were cut */
+    guint unpromised; /* those up to it need not come to sessions that end with their connection */
 };
 
 struct will_account {

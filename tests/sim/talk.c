@@ -98,6 +98,9 @@ static void send_publish(struct client *client, guint message, uint16_t packet_i
 void client_publish(struct client *client)
 {
     struct sent sent = {.publisher = client->number, .has_content = true};
+    if (client->world->is_of_one_mind) {
+        sent.connection = client->connections;
+    }
     int what = below(client, 20);
 
     if (client->outgoing->len >= OUTGOING_MAX) {
@@ -293,6 +296,10 @@ static void on_suback(struct client *client, const struct packet_frame *frame)
     g_array_remove_index(client->asking, at);
     if (suback.reasons.at[0] >= REASON_UNSPECIFIED) {
         return; /* unknown: it stays possible */
+    }
+    const struct world *world = client->world;
+    if (!asking.is_unsubscribe && world->is_of_one_mind && !world->is_of_one_mind(world)) {
+        return; /* another node may not have heard of it */
     }
     if (asking.is_unsubscribe) {
         life_tell_unsubscribed(&client->world->ledger, client->life, asking.filter, asking.asked);

@@ -65,6 +65,11 @@ void forward_acknowledged(struct remote_peer *peer, uint64_t number)
     remote_touch(remote);
 }
 
+bool remote_is_linked(const struct remote *remote)
+{
+    return remote->up != 0;
+}
+
 bool remote_is_flushed(const struct remote *remote, uint64_t number)
 {
     remote_for_each(peer, remote)

@@ -23,7 +23,8 @@ enum remote_kind {
     REMOTE_PUBLISH = 4,
     REMOTE_ACK = 5,   /* all publishes up to this number have been delivered */
     REMOTE_CLAIM = 6, /* a client has come with this id: nobody else has it */
-    REMOTE_SYNC = 7,  /* say SYNCED when all before this, and the log up to `index`, is done */
+    REMOTE_SYNC = 7,  /* say SYNCED when all before this and the log up to `index` is done, and what
+                         you had begun yourself */
     REMOTE_SYNCED = 8,
     REMOTE_HOLD = 9,    /* this publisher is too fast for one of my subscribers */
     REMOTE_RELEASE = 10 /* no longer */

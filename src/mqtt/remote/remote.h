@@ -31,6 +31,8 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
                         const struct routes *routes, const struct share_choices *choices);
 /* Have the peers that are there delivered all that was forwarded up to this number? */
 bool remote_is_flushed(const struct remote *remote, uint64_t number);
+/* Is there any other node? */
+bool remote_is_linked(const struct remote *remote);
 /* Does any other node have live subscribers for it? */
 bool remote_is_wanted(struct remote *remote, struct bytes topic);
 
@@ -55,8 +57,9 @@ uint64_t remote_node_id(const struct remote *remote, unsigned slot);
 void remote_claim(struct remote *remote, struct connection *connection, struct bytes client_id);
 
 /* ---- waiting for the others (sync.c) ---- */
-/* Calls `fn` once every peer that is there knows of the subscriptions made so far, and has applied
- * the log as far as this node; REMOTE_SYNC_MS later at most. False when there is nobody to wait
+/* Calls `fn` once every peer that is there knows of the subscriptions and claims made so far, has
+ * applied the log as far as this node, and has done what it had begun for clients of its own;
+ * REMOTE_SYNC_MS later at most. False when there is nobody to wait
  * for: then `fn` is not called. */
 #define REMOTE_SYNC_MS 1000
 bool remote_sync(struct remote *remote, void (*fn)(void *owner), void *owner);

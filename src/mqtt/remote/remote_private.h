@@ -44,8 +44,10 @@ struct remote_peer {
     uint64_t synced; /* the highest of our SYNCs that it has answered */
 };
 
+/* A SYNC that is to be answered. */
 struct remote_sync_asked {
-    uint64_t token, index;
+    uint64_t token, index;     /* as asked */
+    uint64_t proposed, number; /* what had been begun here by then */
 };
 
 struct remote {

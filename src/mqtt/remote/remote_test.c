@@ -348,6 +348,8 @@ static void a_late_publish_of_the_node_before_is_not_applied(void **state)
     fixture->at = 2;
     struct peer *after = peer_new(fixture);
     say_connect(after, &(struct entering){.client_id = "moving", .keeps = true});
+    assert_heard(after, "");
+    pass(fixture, REMOTE_SYNC_MS); /* nobody is waited for longer */
     assert_heard(after, "connack s1 0x00");
     publish(after, 2, 7, "a", "once");
     assert_heard(after, "pubrec m7 0x00");

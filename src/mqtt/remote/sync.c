@@ -1,6 +1,7 @@
 /* Waiting for the others: a client that has its SUBACK may rely on it, whichever node it is
- * published on. Each turn's new waiters share one SYNC to every peer; a peer that has gone, or has
- * come after it, is not waited for, and nobody is waited for longer than REMOTE_SYNC_MS. */
+ * published on; one that comes from another node finds everything done that it asked for there.
+ * Each turn's new waiters share one SYNC to every peer; a peer that has gone, or has come after it,
+ * is not waited for, and nobody is waited for longer than REMOTE_SYNC_MS. */
 #include "base/cleanup.h"
 #include "mqtt/remote/remote_private.h"
 
@@ -97,7 +98,9 @@ void sync_drop(struct remote *remote)
 
 void sync_receive(struct remote_peer *peer, uint64_t token, uint64_t index)
 {
-    struct remote_sync_asked asked = {token, index};
+    struct remote *remote = peer->remote;
+    struct remote_sync_asked asked = {token, index, state_last_proposed(remote->broker->state),
+                                      remote->number};
 
     if (peer->syncs->len >= ASKED_MAX) { /* the answer to a later one answers it too */
         g_array_remove_index(peer->syncs, 0);
@@ -105,14 +108,22 @@ void sync_receive(struct remote_peer *peer, uint64_t token, uint64_t index)
     g_array_append_val(peer->syncs, asked);
 }
 
+static bool is_done(const struct remote *remote, const struct remote_sync_asked *asked)
+{
+    const struct broker *broker = remote->broker;
+
+    return asked->index <= state_applied_index(broker->state) &&
+           state_is_answered(broker->state, asked->proposed) && list_is_empty(&broker->closings) &&
+           remote_is_flushed(remote, asked->number);
+}
+
 void sync_answer(struct remote_peer *peer)
 {
-    uint64_t applied = state_applied_index(peer->remote->broker->state);
     uint64_t token = 0;
     guint done = 0;
 
     while (done < peer->syncs->len &&
-           g_array_index(peer->syncs, struct remote_sync_asked, done).index <= applied) {
+           is_done(peer->remote, &g_array_index(peer->syncs, struct remote_sync_asked, done))) {
         token = g_array_index(peer->syncs, struct remote_sync_asked, done).token;
         done++;
     }
