@@ -286,14 +286,24 @@ void connector_free(struct connector *connector)
     }
 }
 
-int stream_pair_new(struct loop *loop, struct stream **a, struct stream **b)
+int stream_pair_with_fd(struct loop *loop, struct stream **stream, int *fd)
 {
     int fds[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0) {
         return -errno;
     }
-    *a = socket_stream_new(loop, fds[0], NULL, NULL, 0);
-    *b = socket_stream_new(loop, fds[1], NULL, NULL, 0);
+    *stream = socket_stream_new(loop, fds[0], NULL, NULL, 0);
+    *fd = fds[1];
     return 0;
+}
+
+int stream_pair_new(struct loop *loop, struct stream **a, struct stream **b)
+{
+    int fd, r = stream_pair_with_fd(loop, a, &fd);
+
+    if (r == 0) {
+        *b = socket_stream_new(loop, fd, NULL, NULL, 0);
+    }
+    return r;
 }

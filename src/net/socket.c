@@ -39,7 +39,7 @@ struct tls_side {
     struct timer *timer; /* until the handshake is through */
     void (*on_handshake)(void *owner, const char *error);
     void *owner;
-    char *common_name;
+    char *common_name, *alpn;
     bool wants_write; /* to go on reading */
     bool wants_read;  /* to go on writing */
     bool is_through;
@@ -276,8 +276,11 @@ static void read_to_end(struct socket_stream *socket)
             break;
         }
     }
-    if (!stream->has_ended) {
-        stream_input_end(stream, -ECONNRESET);
+    if (!stream->has_ended) { /* who ended it matters: silence is no reset */
+        int error = 0;
+        socklen_t length = sizeof error;
+        getsockopt(socket->watch.fd, SOL_SOCKET, SO_ERROR, &error, &length);
+        stream_input_end(stream, error ? -error : -ECONNRESET);
     }
 }
 
@@ -405,12 +408,26 @@ static void find_common_name(struct tls_side *tls)
     }
 }
 
+static void find_alpn(struct tls_side *tls)
+{
+    const unsigned char *name;
+    unsigned length;
+
+    SSL_get0_alpn_selected(tls->ssl, &name, &length);
+    if (length > 0) {
+        tls->alpn = g_strndup((const char *)name, length);
+    }
+}
+
 static void peer(const struct stream *stream, struct stream_peer *out)
 {
     const struct socket_stream *socket = socket_of(stream);
 
     if (socket->tls && !socket->tls->common_name) {
         find_common_name(socket->tls);
+    }
+    if (socket->tls && !socket->tls->alpn) {
+        find_alpn(socket->tls);
     }
     *out = (struct stream_peer){
         .kind = socket->tls       ? STREAM_TLS
@@ -420,6 +437,7 @@ static void peer(const struct stream *stream, struct stream_peer *out)
         .address = socket->address,
         .port = socket->port,
         .certificate_cn = socket->tls ? socket->tls->common_name : NULL,
+        .alpn = socket->tls ? socket->tls->alpn : NULL,
     };
 }
 
@@ -456,6 +474,7 @@ static void close_socket(struct stream *stream)
         timer_free(tls->timer);
         SSL_free(tls->ssl);
         g_free(tls->common_name);
+        g_free(tls->alpn);
         g_free(tls);
     }
     if (stream->is_reset) {
@@ -500,6 +519,14 @@ static void identify(struct socket_stream *socket)
         socket->is_unix = socket->is_loopback = true;
     }
     socket->address = g_ref_string_new_intern(text);
+}
+
+void stream_set_silence_ms(struct stream *stream, unsigned silence_ms)
+{
+    if (stream->transport == &socket_transport && !socket_of(stream)->is_unix) {
+        setsockopt(socket_of(stream)->watch.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms,
+                   sizeof silence_ms);
+    }
 }
 
 size_t socket_stream_bytes(void)

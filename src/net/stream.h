@@ -43,7 +43,8 @@ struct stream_peer {
     bool is_loopback;           /* 127.0.0.0/8, ::1, or a Unix socket */
     const char *address;        /* "192.0.2.1", "2001:db8::1", "unix"; after PROXY: the client's */
     uint16_t port;              /* 0 for Unix */
-    const char *certificate_cn; /* of a verified client certificate, else NULL */
+    const char *certificate_cn; /* of a verified certificate, else NULL */
+    const char *alpn;           /* what both sides agreed on to speak, else NULL */
 };
 
 /* Gives the stream its owner; reading starts at the next turn of the loop. */
@@ -66,6 +67,10 @@ void stream_write_shared(struct stream *stream, const void *bytes, size_t length
                          void (*release)(void *holder), void *holder);
 /* Bytes written by the owner that the kernel has not taken yet. */
 size_t stream_pending_bytes(const struct stream *stream);
+
+/* Gives a TCP connection up (-ETIMEDOUT) when the peer has not taken what was sent for this long
+ * (TCP_USER_TIMEOUT). */
+void stream_set_silence_ms(struct stream *stream, unsigned silence_ms);
 
 /* Stops and restarts reading: the peer is held back by TCP. Both may be called at any time. */
 void stream_pause(struct stream *stream);

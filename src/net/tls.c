@@ -17,9 +17,10 @@
 
 struct tls_context {
     SSL_CTX *ctx;
-    bool is_client, require_client_certificate, insecure;
+    bool is_client, require_client_certificate, insecure, any_name, is_pinned;
     char *certificate_file, *key_file, *ca_file, *minimum_version, *maximum_version, *ciphers,
-        *alpn;
+        *alpn, *certificate_pem, *key_pem;
+    uint8_t ca_sha256[32];
 };
 
 static const char *last_error(void)
@@ -38,9 +39,35 @@ static int fail(GError **error, const char *what, const char *file, const char *
     return -EINVAL;
 }
 
+static int load_pem(const struct tls_context *context, SSL_CTX *ctx, GError **error)
+{
+    BIO *certificate_bio = BIO_new_mem_buf(context->certificate_pem, -1);
+    BIO *key_bio = BIO_new_mem_buf(context->key_pem, -1);
+    X509 *certificate = PEM_read_bio_X509(certificate_bio, NULL, NULL, NULL), *more;
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, NULL);
+    bool is_right = certificate && key && SSL_CTX_use_certificate(ctx, certificate) == 1 &&
+                    SSL_CTX_use_PrivateKey(ctx, key) == 1;
+
+    while (is_right && (more = PEM_read_bio_X509(certificate_bio, NULL, NULL, NULL))) {
+        SSL_CTX_add0_chain_cert(ctx, more);
+    }
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    BIO_free(certificate_bio);
+    BIO_free(key_bio);
+    if (!is_right) {
+        return fail(error, "certificate", "in memory", "it and its key must be PEM");
+    }
+    ERR_clear_error();
+    return 0;
+}
+
 static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **error)
 {
     ERR_clear_error();
+    if (context->certificate_pem && load_pem(context, ctx, error) < 0) {
+        return -EINVAL;
+    }
     if (context->certificate_file &&
         SSL_CTX_use_certificate_chain_file(ctx, context->certificate_file) != 1) {
         return fail(error, "certificate", context->certificate_file,
@@ -66,11 +93,41 @@ static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **
     return 0;
 }
 
+/* Trusts the one certificate of the peer's chain that has the fingerprint, and nothing else. */
+static int verify_pinned(X509_STORE_CTX *store, void *owner)
+{
+    const struct tls_context *context = owner;
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(store);
+    STACK_OF(X509) *trusted = sk_X509_new_null();
+    uint8_t sha256[EVP_MAX_MD_SIZE];
+    unsigned length;
+
+    for (int i = 0; i < sk_X509_num(chain); i++) {
+        X509 *certificate = sk_X509_value(chain, i);
+        if (X509_digest(certificate, EVP_sha256(), sha256, &length) == 1 &&
+            memcmp(sha256, context->ca_sha256, sizeof context->ca_sha256) == 0) {
+            sk_X509_push(trusted, certificate);
+        }
+    }
+    int r = 0;
+    if (sk_X509_num(trusted) > 0) {
+        X509_STORE_CTX_set0_trusted_stack(store, trusted);
+        r = X509_verify_cert(store);
+    } else {
+        X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_UNTRUSTED);
+    }
+    sk_X509_free(trusted);
+    return r;
+}
+
 static void set_verification(const struct tls_context *context, SSL_CTX *ctx)
 {
     if (context->is_client) {
-        if (!context->ca_file) {
+        if (!context->ca_file && !context->is_pinned) {
             SSL_CTX_set_default_verify_paths(ctx);
+        }
+        if (context->is_pinned) {
+            SSL_CTX_set_cert_verify_callback(ctx, verify_pinned, (void *)context);
         }
         SSL_CTX_set_verify(ctx, context->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     } else if (context->ca_file) {
@@ -80,6 +137,24 @@ static void set_verification(const struct tls_context *context, SSL_CTX *ctx)
                 (context->require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
             NULL);
     }
+}
+
+/* The first protocol of the client's that is among ours. */
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_length,
+                       const unsigned char *in, unsigned in_length, void *owner)
+{
+    const struct tls_context *context = owner;
+    g_auto(GStrv) ours = g_strsplit(context->alpn, " ", -1);
+
+    for (unsigned at = 0; at + 1 + in[at] <= in_length; at += 1 + in[at]) {
+        g_autofree char *theirs = g_strndup((const char *)in + at + 1, in[at]);
+        if (g_strv_contains((const char *const *)ours, theirs)) {
+            *out = in + at + 1;
+            *out_length = in[at];
+            return SSL_TLSEXT_ERR_OK;
+        }
+    }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 static int set_choices(const struct tls_context *context, SSL_CTX *ctx, GError **error)
@@ -95,7 +170,9 @@ static int set_choices(const struct tls_context *context, SSL_CTX *ctx, GError *
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "ALPN: at most 255 bytes");
         return -EINVAL;
     }
-    if (length > 0) {
+    if (length > 0 && !context->is_client) {
+        SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, (void *)context);
+    } else if (length > 0) {
         g_autofree char *wire = g_strdup_printf("%c%s", (int)length, context->alpn);
         SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)wire, (unsigned)length + 1);
     }
@@ -138,6 +215,13 @@ struct tls_context *tls_context_new(const struct tls_options *options, GError **
     context->maximum_version = g_strdup(options->maximum_version);
     context->ciphers = g_strdup(options->ciphers);
     context->alpn = g_strdup(options->alpn);
+    context->certificate_pem = g_strdup(options->certificate_pem);
+    context->key_pem = g_strdup(options->key_pem);
+    context->any_name = options->any_name;
+    context->is_pinned = options->ca_sha256 != NULL;
+    if (context->is_pinned) {
+        memcpy(context->ca_sha256, options->ca_sha256, sizeof context->ca_sha256);
+    }
     context->ctx = make(context, error);
     if (!context->ctx) {
         tls_context_free(context);
@@ -171,6 +255,8 @@ void tls_context_free(struct tls_context *context)
     g_free(context->maximum_version);
     g_free(context->ciphers);
     g_free(context->alpn);
+    g_free(context->certificate_pem);
+    g_free(context->key_pem);
     g_free(context);
 }
 
@@ -183,6 +269,9 @@ SSL *tls_connection_new(struct tls_context *context, const char *host)
         return ssl;
     }
     SSL_set_connect_state(ssl);
+    if (context->any_name || context->is_pinned) {
+        return ssl;
+    }
     struct in6_addr address;
     bool is_address = host && (inet_pton(AF_INET, host, &address) == 1 ||
                                inet_pton(AF_INET6, host, &address) == 1);
@@ -227,6 +316,39 @@ static X509 *sign(EVP_PKEY *key, const char *name)
     add_extension(certificate, NID_basic_constraints, "critical,CA:TRUE");
     X509_sign(certificate, key, EVP_sha256());
     return certificate;
+}
+
+static char *bio_to_text(BIO *bio)
+{
+    const char *bytes;
+    long length = BIO_get_mem_data(bio, &bytes);
+    char *text = g_strndup(bytes, (size_t)length);
+
+    BIO_free(bio);
+    return text;
+}
+
+int tls_make_certificate(const char *name, char **certificate_pem, char **key_pem,
+                         uint8_t sha256[32], GError **error)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    unsigned length;
+
+    if (!key) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "key: %s", last_error());
+        return -EIO;
+    }
+    X509 *certificate = sign(key, name);
+    BIO *bio = BIO_new(BIO_s_mem());
+    PEM_write_bio_X509(bio, certificate);
+    *certificate_pem = bio_to_text(bio);
+    bio = BIO_new(BIO_s_mem());
+    PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
+    *key_pem = bio_to_text(bio);
+    X509_digest(certificate, EVP_sha256(), sha256, &length);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return 0;
 }
 
 static FILE *create(const char *file, mode_t mode, GError **error)

@@ -87,8 +87,10 @@ static void listen_with(struct world *world, struct tls_options options)
 {
     GError *error = NULL;
 
-    options.certificate_file = world->certificate;
-    options.key_file = world->key;
+    if (!options.certificate_pem) {
+        options.certificate_file = world->certificate;
+        options.key_file = world->key;
+    }
     world->server = tls_context_new(&options, &error);
     assert_null(error);
     struct listener_options listening = {.address = "127.0.0.1", .tls = world->server};
@@ -101,7 +103,9 @@ static void connect_with(struct world *world, struct tls_options options, const 
     GError *error = NULL;
 
     options.is_client = true;
-    options.ca_file = options.ca_file ? options.ca_file : world->certificate;
+    if (!options.ca_file && !options.ca_sha256) {
+        options.ca_file = world->certificate;
+    }
     tls_context_free(world->client);
     world->client = tls_context_new(&options, &error);
     assert_null(error);
@@ -286,6 +290,57 @@ static void writing_before_the_handshake_does_not_spin(void **state)
     close(fd);
 }
 
+static void both_sides_know_the_protocol_that_was_agreed_on(void **state)
+{
+    struct world *world = *state;
+    struct stream_peer peer;
+
+    listen_with(world, (struct tls_options){.alpn = "raft link join"});
+    connect_with(world, (struct tls_options){.alpn = "link"}, "localhost");
+    bytes_travel_both_ways(world);
+    stream_peer(world->accepted.stream, &peer);
+    assert_string_equal(peer.alpn, "link");
+    stream_peer(world->connected.stream, &peer);
+    assert_string_equal(peer.alpn, "link");
+}
+
+static void a_protocol_that_is_not_spoken_is_refused(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.alpn = "raft link join"});
+    connect_with(world, (struct tls_options){.alpn = "lin"}, "localhost");
+    wait_for(world->loop, world->results == 1);
+    assert_non_null(strstr(world->error, "protocol"));
+}
+
+static void a_pinned_certificate_is_trusted_whatever_its_name(void **state)
+{
+    struct world *world = *state;
+    g_autofree char *certificate = NULL, *key = NULL;
+    uint8_t sha256[32];
+
+    assert_int_equal(tls_make_certificate("joining", &certificate, &key, sha256, NULL), 0);
+    listen_with(world, (struct tls_options){.certificate_pem = certificate, .key_pem = key});
+    connect_with(world, (struct tls_options){.ca_sha256 = sha256}, "127.0.0.1");
+    bytes_travel_both_ways(world);
+}
+
+static void another_certificate_than_the_pinned_one_is_refused(void **state)
+{
+    struct world *world = *state;
+    g_autofree char *certificate = NULL, *key = NULL;
+    uint8_t sha256[32];
+
+    assert_int_equal(tls_make_certificate("joining", &certificate, &key, sha256, NULL), 0);
+    sha256[31] ^= 1;
+    listen_with(world, (struct tls_options){.certificate_pem = certificate, .key_pem = key});
+    connect_with(world, (struct tls_options){.ca_sha256 = sha256}, "127.0.0.1");
+    wait_for(world->loop, world->results == 1);
+    assert_non_null(world->error);
+    assert_null(world->connected.stream);
+}
+
 #define TLS_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -300,6 +355,10 @@ int main(void)
         TLS_TEST(a_server_that_nobody_vouches_for_is_refused),
         TLS_TEST(a_reload_counts_for_new_connections_and_drops_nobody),
         TLS_TEST(a_failed_reload_keeps_the_old_certificate_and_names_the_file),
+        TLS_TEST(both_sides_know_the_protocol_that_was_agreed_on),
+        TLS_TEST(a_protocol_that_is_not_spoken_is_refused),
+        TLS_TEST(a_pinned_certificate_is_trusted_whatever_its_name),
+        TLS_TEST(another_certificate_than_the_pinned_one_is_refused),
         TLS_TEST(who_speaks_no_tls_is_refused),
         TLS_TEST(writing_before_the_handshake_does_not_spin),
     };
