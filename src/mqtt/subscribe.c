@@ -62,6 +62,9 @@ static void send_retained(struct connection *connection, const struct request_fi
         topic_filter_split_shared(text, &share, &rest)) { /* never for shared ones (4.8.2) */
         return;
     }
+    if (!session_find_subscription(connection->session, text)) {
+        return; /* it has been ended since */
+    }
     retained_sender_add(connection, text, filter->options.qos, filter->options.subscription_id);
 }
 
@@ -98,13 +101,14 @@ static void finish(void *owner)
     request_free(request);
 }
 
-/* With other nodes a subscription is one when they know of it too. */
+/* With other nodes a subscription is one when they know of it too. UNSUBACK stands in the same
+ * line.
+ */
 static void settle(struct request *request)
 {
     struct remote *remote = request->broker->remote;
 
-    if (--request->open == 0 && !(remote && request->answer_type == PACKET_SUBACK &&
-                                  remote_sync(remote, finish, request))) {
+    if (--request->open == 0 && !(remote && remote_sync(remote, finish, request))) {
         finish(request);
     }
 }

@@ -247,7 +247,7 @@ static void judge_present(struct client *client, bool is_present)
     if (must_be && !is_present) {
         client_fail(client, "its session is gone before its time [MQTT-3.1.2-5] [MQTT-3.1.2-23]");
     }
-    if (must_not_be && is_present) {
+    if (must_not_be && is_present && (client->is_clean || !client->world->may_find_ended)) {
         client_fail(client, "a session is present that must not be [MQTT-3.1.2-4] [MQTT-3.2.2-2]");
     }
 }
@@ -269,11 +269,13 @@ static void begin_anew(struct client *client)
 void client_enter(struct client *client, bool is_present)
 {
     judge_present(client, is_present);
-    if (is_present && client->is_uncertain && !has_time_left(client)) {
+    bool is_wrong = client->world->may_find_ended && !client->life;
+    if (is_present && (is_wrong || (client->is_uncertain && !has_time_left(client)))) {
         /* Its old session, or one that a CONNECT without answer made after that had expired: better
          * none than the wrong one. */
         client_cut(client);
         client->is_clean = true;
+        client->left_will = is_wrong ? 0 : client->left_will; /* its session went on */
         return;
     }
     client_judge_will(client, is_present);

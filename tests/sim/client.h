@@ -16,6 +16,7 @@ struct world {
     struct broker *broker; /* that the next connection goes to */
     /* Does every node know of what every other has told its clients? NULL = there is one node. */
     bool (*is_of_one_mind)(const struct world *world);
+    bool may_find_ended; /* a node that is cut off may say late that a session has ended */
     struct ledger ledger;
     GPtrArray *streams; /* of those that the broker still has, clients' own included */
     int traced;         /* the client whose packets are printed; -1 = none */

@@ -464,6 +464,7 @@ static void set_up(struct simulation *simulation, guint32 seed)
     simulation->places = g_hash_table_new(NULL, NULL);
     ledger_init(&world->ledger);
     world->ledger.may_be_late = true;
+    world->may_find_ended = simulation->has_cuts;
     cluster_init(&simulation->cluster, world->loop, world->random, NODES);
     for (uint8_t i = 0; i < CLIENTS; i++) {
         client_init(&simulation->clients[i], world, i);
