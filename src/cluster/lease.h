@@ -1,0 +1,51 @@
+/* The lease on the virtual addresses (consensus.md: leadership is not a lock). The leader may hold
+ * them until LEASE_SHARE of an election timeout after it *sent* the newest message that a majority
+ * of the voters, itself included, has echoed; a voter echoes only what it had before it heard the
+ * leader's raft stream again (links.h), so it will not elect another before the lease is over. A
+ * new leader waits half an election timeout after the first entry of its own term is applied,
+ * unless the end of the old one is proven. Pure; all times are CLOCK_BOOTTIME in ms. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LEASE_VOTERS_MAX 16
+
+struct lease_voter {
+    uint64_t node_id;
+    uint64_t echoed_ms; /* when the newest message that it echoed was sent; 0 = none in this term */
+};
+
+struct lease {
+    struct lease_voter voters[LEASE_VOTERS_MAX];
+    uint32_t voter_count;
+    uint64_t self_id;
+    uint64_t term;    /* in which we lead; 0 = we do not */
+    uint64_t led_ms;  /* leading since; echoes of what was sent before do not count */
+    uint64_t from_ms; /* may hold from here on; 0 = the first entry is not applied yet */
+    uint64_t election_timeout_ms;
+};
+
+void lease_init(struct lease *lease, uint64_t self_id, uint64_t election_timeout_ms);
+/* A longer timeout counts at once for waiting, a shorter one at once for holding. */
+void lease_set_election_timeout(struct lease *lease, uint64_t election_timeout_ms);
+/* The voters of the newest configuration known; keeps echoes of those that stay. */
+void lease_set_voters(struct lease *lease, const uint64_t *node_ids, size_t count);
+/* Elected in this term. */
+void lease_lead(struct lease *lease, uint64_t term, uint64_t now_ms);
+/* The first entry of the own term has been applied. `is_old_ended`: the old holder's end is proven,
+ * or there was none: nothing need be waited for. */
+void lease_applied(struct lease *lease, uint64_t now_ms, bool is_old_ended);
+/* The old holder's end was proven meanwhile. */
+void lease_old_ended(struct lease *lease, uint64_t now_ms);
+/* Leads no more, or hands over: the address goes at once. */
+void lease_lose(struct lease *lease);
+/* A voter echoed what we sent at `sent_ms`. */
+void lease_echo(struct lease *lease, uint64_t node_id, uint64_t sent_ms);
+
+/* Until when the addresses may be held; 0 = not at all now. Never more than LEASE_SHARE of an
+ * election timeout from now. */
+uint64_t lease_until_ms(const struct lease *lease, uint64_t now_ms);
+/* When to look again if nothing happens: the end of waiting or of the lease; 0 = no need. */
+uint64_t lease_next_ms(const struct lease *lease, uint64_t now_ms);

@@ -1,0 +1,116 @@
+/* Links: one connection to each other node (port 7474, ALPN `link`) that carries frames on
+ * channels. The node with the lower id dials, with backoff; the other accepts. Up means that both
+ * have said hello.
+ *
+ * Ending: `is_end` of on_down is a proof, not a guess: the other side's socket was closed by its
+ * kernel because the process ended (FIN or RST without a goodbye). A living node that lets go of a
+ * link says goodbye first, or does so only after more than an election timeout of silence, when its
+ * lease is over (lease.h); so the ends of the leader's links seen by a majority prove that it holds
+ * nothing. What *we* gave up is silence and proves nothing.
+ *
+ * Flow control: links_send refuses with -EAGAIN while LINKS_QUEUE_BYTES or more wait for one node;
+ * on_writable comes when they have gone out. Nobody waits for another one's link.
+ *
+ * Heartbeats: each link is pinged every `ping_ms` while it is up (a node may ask for more: the
+ * leader for its lease); every ping is answered at once with the clock, which gives round trip and
+ * clock offset. A ping for the lease is echoed only when the raft stream of its sender is heard
+ * after it (links_raft_heard): then the echo is a promise not to elect another for a full timeout.
+ */
+#pragma once
+
+#include "base/bytes.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct links;
+struct loop;
+struct stream;
+struct tls_context;
+
+#define LINKS_FRAME_BYTES_MAX (4u * 1024 * 1024) /* payload */
+#define LINKS_QUEUE_BYTES     (256u * 1024)
+#define LINKS_PEERS_MAX       128
+
+enum links_channel {
+    LINKS_CONTROL = 0, /* hello, goodbye */
+    LINKS_HEARTBEAT = 1,
+    LINKS_FORWARD = 2,
+    LINKS_BROKER = 3,
+    LINKS_CALL = 4,
+    LINKS_INGRESS = 5,
+};
+
+struct links_events {
+    void (*on_up)(void *owner, uint64_t node_id);
+    void (*on_down)(void *owner, uint64_t node_id, bool is_end);
+    /* `payload` is valid during the call. */
+    void (*on_frame)(void *owner, uint64_t node_id, uint8_t channel, struct bytes payload);
+    void (*on_writable)(void *owner, uint64_t node_id);
+    /* A ping of links_ping was echoed: when it was sent (CLOCK_BOOTTIME). May be NULL. */
+    void (*on_echo)(void *owner, uint64_t node_id, uint64_t sent_ms);
+};
+
+struct links_options {
+    struct loop *loop;
+    uint64_t node_id, epoch;    /* ours; the epoch grows with each start */
+    struct tls_context *client; /* ALPN "link", the node's certificate; borrowed, may be reloaded */
+    uint64_t ping_ms;           /* 0 = 1000 */
+    uint64_t give_up_ms;        /* nothing heard for so long: down; 0 = 3000. More than an
+                                   election timeout */
+    const struct links_events *events;
+    void *owner;
+};
+
+struct links *links_new(const struct links_options *options);
+/* Ends all links without a goodbye: the process ends, and the address is gone already. No event
+ * comes any more. */
+void links_free(struct links *links);
+
+struct links_peer {
+    uint64_t node_id;
+    const char *address; /* "host:port" */
+};
+
+/* All other nodes of the state's table (ours is skipped). New ones are dialled, those that are gone
+ * are told goodbye and closed at once (on_down, is_end false). At most LINKS_PEERS_MAX. */
+void links_set_peers(struct links *links, const struct links_peer *peers, size_t count);
+void links_set_give_up(struct links *links, uint64_t give_up_ms);
+/* From the peer listener; takes it. A node that is no peer is refused. */
+void links_accept(struct links *links, uint64_t node_id, struct stream *stream);
+/* Something else says that the node is there: dial now instead of at the end of the backoff. */
+void links_nudge(struct links *links, uint64_t node_id);
+
+/* 0; -EAGAIN: on_writable will come; -ENOTCONN: not up; -EMSGSIZE. Nothing is sent in part. */
+int links_send(struct links *links, uint64_t node_id, uint8_t channel, struct bytes payload);
+/* The payload in pieces. */
+int links_send_pieces(struct links *links, uint64_t node_id, uint8_t channel,
+                      const struct bytes *pieces, size_t count);
+bool links_is_up(const struct links *links, uint64_t node_id);
+/* May be sent to now, without -EAGAIN. */
+bool links_is_writable(const struct links *links, uint64_t node_id);
+
+/* Sends a ping for the lease now (the owner's timer: every third of an election timeout while it
+ * leads, to the voters): -ENOTCONN when not up. */
+int links_ping(struct links *links, uint64_t node_id);
+/* The raft stream of this node was heard, or its process handed bytes to consensus: lease pings
+ * that came before are echoed now. `leader_id` is who this node follows: others get no promise. */
+void links_raft_heard(struct links *links, uint64_t node_id, uint64_t leader_id);
+
+struct links_status {
+    uint64_t node_id;
+    const char *address; /* borrowed until the next links_set_peers */
+    bool is_up;
+    uint64_t epoch;                            /* of the peer's process; 0 = never up */
+    uint64_t since_ms;                         /* up or down since (loop time) */
+    uint64_t heard_ms;                         /* last bytes (loop time) */
+    uint32_t round_trip_us, round_trip_us_max; /* smoothed, and the most of the last 64; 0 = none */
+    int64_t clock_offset_ms; /* its calendar clock minus ours, within half a trip */
+    uint64_t sent_bytes, received_bytes, pending_bytes;
+    const char *error; /* why it is down; NULL */
+};
+/* False when it is no peer. */
+bool links_status(const struct links *links, uint64_t node_id, struct links_status *status);
+void links_for_each(const struct links *links, void (*fn)(void *owner, const struct links_status *),
+                    void *owner);
