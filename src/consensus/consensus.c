@@ -1,7 +1,7 @@
 /* Life of the log: new looks at the files and locks them, start lets libraft load them (snapshot,
  * then every entry, inside the call), stop drains, snapshots, closes.
  *
- *   STOPPED --start--> LOADING --> LEADING <--group.c--> DISK_FULL
+ *   STOPPED --start--> LOADING --> ELECTING, LEADING, FOLLOWING (leadership.c), DISK_FULL (group.c)
  *                         |           |--consensus_fail--> FAILED
  *                         '--------> (start failed) --> STOPPED
  *   any --stop--> draining --> snapshot --> closing --> STOPPED, `done`
@@ -20,14 +20,12 @@
 #include <string.h>
 #include <unistd.h>
 
-/* With one voter libraft has nothing to do at its ticks: it wakes up once a day. The next issue
- * sets 50 and 300 (consensus.md). */
-#define HEARTBEAT_ALONE_MS (24u * 3600 * 1000)
-#define ELECTION_ALONE_MS  (2 * HEARTBEAT_ALONE_MS)
 /* libraft's retry of what failed for want of space. */
 #define DISK_RETRY_MS 500
 /* A stop that takes longer gives up finishing. */
 #define STOP_MS_MAX 5000
+/* The ticks that count come from leadership.c. */
+#define TICK_OF_LIBRAFT_MS (24u * 3600 * 1000)
 /* More log than this on disk stays in memory, file by file, until a snapshot lets go of it. */
 #define START_LOG_BYTES_MAX (256 * 1024)
 
@@ -44,8 +42,8 @@ GQuark consensus_error_quark(void)
 
 const char *consensus_state_to_string(enum consensus_state state)
 {
-    static const char *const names[] = {"stopped",   "loading",   "leading",
-                                        "following", "disk_full", "failed"};
+    static const char *const names[] = {"stopped",   "loading",  "leading", "following",
+                                        "disk_full", "electing", "failed"};
     assert((unsigned)state < G_N_ELEMENTS(names));
     return names[state];
 }
@@ -59,7 +57,7 @@ void consensus_schedule(struct consensus *self)
 
 void consensus_set_state(struct consensus *self, enum consensus_state state)
 {
-    if (self->state != CONSENSUS_FAILED || state == CONSENSUS_STOPPED) {
+    if (self->state != state && (self->state != CONSENSUS_FAILED || state == CONSENSUS_STOPPED)) {
         self->state = state;
         consensus_schedule(self);
     }
@@ -103,7 +101,8 @@ static int on_start_io(struct raft_io *io, unsigned milliseconds, raft_io_tick_c
     struct raft *raft = io->data;
     struct consensus *self = raft->fsm->data;
     self->tick = tick;
-    return self->start_io(io, milliseconds, tick, receive);
+    self->receive = receive;
+    return self->start_io(io, TICK_OF_LIBRAFT_MS, tick, leadership_on_receive);
 }
 
 static void destroy(struct consensus *self)
@@ -112,6 +111,8 @@ static void destroy(struct consensus *self)
     timer_free(self->retry);
     timer_free(self->snapshot_rest);
     timer_free(self->stop_limit);
+    timer_free(self->ticks);
+    timer_free(self->patience);
     if (self->lock_fd >= 0) {
         close(self->lock_fd);
     }
@@ -145,6 +146,8 @@ static void close_engine(struct consensus *self)
     self->stop_stage = STOP_CLOSING;
     timer_stop(self->retry);
     timer_stop(self->stop_limit);
+    timer_stop(self->ticks);
+    timer_stop(self->patience);
     raft_close(&self->raft, on_closed);
 }
 
@@ -162,7 +165,7 @@ static void stop_turn(struct consensus *self)
         return;
     }
     if (self->stop_stage == STOP_CLOSING) {
-        group_refuse_all(self, -ECANCELED);
+        group_refuse_own(self, true, -ECANCELED);
         close_engine(self);
     }
 }
@@ -175,6 +178,7 @@ static void on_turn(void *owner)
     if (self->stop_stage == STOP_CLOSING || !self->is_engine_open) {
         return;
     }
+    leadership_turn(self);
     group_submit_all(self);
     snapshot_turn(self);
     if (self->announced_state != self->state) {
@@ -193,7 +197,7 @@ static void on_stop_limit(void *owner)
     struct consensus *self = owner;
     log_warning("stopping without waiting for the disk any longer", "directory=%s",
                 self->directory);
-    group_refuse_all(self, -ECANCELED);
+    group_refuse_own(self, true, -ECANCELED);
     close_engine(self);
 }
 
@@ -206,8 +210,11 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     if (lock_fd < 0) {
         return NULL;
     }
-    if (directory_prepare(options->directory, options->node_id, options->found, &files, error) <
-        0) {
+    enum directory_use use = options->found  ? DIRECTORY_FOUND
+                             : options->join ? DIRECTORY_JOIN
+                                             : DIRECTORY_EXISTING;
+    uint64_t only_voter = options->network ? 0 : options->node_id;
+    if (directory_prepare(options->directory, only_voter, use, &files, error) < 0) {
         close(lock_fd);
         return NULL;
     }
@@ -225,8 +232,9 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     self->retry = timer_new(self->loop, group_on_retry, self);
     self->snapshot_rest = timer_new(self->loop, snapshot_on_rested, self);
     self->stop_limit = timer_new(self->loop, on_stop_limit, self);
-    g_queue_init(&self->waiting);
-    g_queue_init(&self->in_flight);
+    g_queue_init(&self->own);
+    g_queue_init(&self->foreign);
+    leadership_init(self, options);
     deferred_init(&self->turn, on_turn, self);
     return self;
 }
@@ -255,7 +263,7 @@ static int engine_fail(GError **error, const struct consensus *self, int r, cons
 
 static int engine_init(struct consensus *self, GError **error)
 {
-    transport_init(&self->transport);
+    transport_init(self);
     self->tracer = (struct raft_tracer){.impl = self, .version = 2, .emit = on_trace};
     int r = raft_uv_init(&self->io, loop_native(self->loop), self->directory, &self->transport);
     if (r != 0) {
@@ -274,20 +282,22 @@ static int engine_init(struct consensus *self, GError **error)
     self->raft.tracer = NULL; /* it would format every message for nobody */
     self->start_io = self->io.start;
     self->io.start = on_start_io;
-    raft_set_election_timeout(&self->raft, ELECTION_ALONE_MS);
-    raft_set_heartbeat_timeout(&self->raft, HEARTBEAT_ALONE_MS);
-    raft_set_pre_vote(&self->raft, true);
+    leadership_start(self);
     snapshot_arm(self);
     return 0;
 }
 
+/* This node is the only one: from the beginning, or because the majority is gone for good. */
 static int engine_found(struct consensus *self, GError **error)
 {
     struct raft_configuration configuration;
 
     raft_configuration_init(&configuration);
     int r = raft_configuration_add(&configuration, self->node_id, self->address, RAFT_VOTER);
-    r = r != 0 ? r : raft_bootstrap(&self->raft, &configuration);
+    if (r == 0) {
+        r = self->files.is_empty ? raft_bootstrap(&self->raft, &configuration)
+                                 : raft_recover(&self->raft, &configuration);
+    }
     raft_configuration_close(&configuration);
     return r == 0 ? 0 : engine_fail(error, self, r, "cannot found a cluster", self->io.errmsg);
 }
@@ -316,8 +326,8 @@ static int engine_start(struct consensus *self, GError **error)
                     self->fatal_message);
         return -EBADMSG;
     }
-    if (raft_state(&self->raft) != RAFT_LEADER ||
-        raft_last_applied(&self->raft) != raft_last_index(&self->raft)) {
+    if (!self->network && (raft_state(&self->raft) != RAFT_LEADER ||
+                           raft_last_applied(&self->raft) != raft_last_index(&self->raft))) {
         g_set_error(
             error, CONSENSUS_ERROR, CONSENSUS_ERROR_FOREIGN,
             "%s: the log belongs to another cluster, or its term cannot be written: node %" PRIu64
@@ -343,17 +353,20 @@ int consensus_start(struct consensus *self, GError **error)
         return r;
     }
     self->state = self->announced_state = CONSENSUS_LOADING;
-    r = self->files.is_empty ? engine_found(self, error) : 0;
-    r = r < 0 || self->files.has_vote ? r : engine_vote(self, error);
+    bool is_founding = self->files.is_empty && !self->join;
+    r = is_founding || self->rescue ? engine_found(self, error) : 0;
+    r = r < 0 || self->files.has_vote || (self->network && !is_founding) ? r
+                                                                         : engine_vote(self, error);
     r = r < 0 ? r : engine_start(self, error);
     if (r < 0) {
         close_engine(self);
         return r;
     }
-    consensus_set_state(self, CONSENSUS_LEADING);
+    leadership_turn(self);
     /* A snapshot behind an entry of this life lets go of the files that libraft has read into
      * memory. */
-    if (self->files.log_bytes > START_LOG_BYTES_MAX && group_barrier(self, on_start_barrier) != 0) {
+    if (self->state == CONSENSUS_LEADING && self->files.log_bytes > START_LOG_BYTES_MAX &&
+        group_barrier(self, on_start_barrier) != 0) {
         log_debug("no room yet for a snapshot at start", "directory=%s", self->directory);
     }
     return 0;
@@ -381,7 +394,7 @@ void consensus_status(const struct consensus *self, struct consensus_status *sta
         .snapshot_index = self->snapshot_index,
         .log_bytes = self->log_bytes,
         .snapshot_bytes = self->snapshot_bytes,
-        .in_flight = self->in_flight.length,
+        .in_flight = self->entries_in_flight + self->forwarded,
         .pending_bytes = self->pending_bytes,
         .engine = ENGINE_NAME,
     };

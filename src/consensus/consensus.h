@@ -65,9 +65,28 @@ enum consensus_state {
     CONSENSUS_STOPPED,
     CONSENSUS_LOADING,   /* the log is being replayed */
     CONSENSUS_LEADING,   /* everything in the log has been applied; writes are taken */
-    CONSENSUS_FOLLOWING, /* another node leads (next issue) */
+    CONSENSUS_FOLLOWING, /* another node leads, and all that it had committed when we first heard of
+                            it has been applied; writes are forwarded to it */
     CONSENSUS_DISK_FULL, /* leads, but writes are refused with -ENOSPC until there is room again */
+    CONSENSUS_ELECTING,  /* no leader is known, or we are behind: writes wait */
     CONSENSUS_FAILED,    /* on_fatal was called */
+};
+
+/* What a node is in the cluster: only voters count for a majority; stand-bys have the log, spares
+ * do not even have that. */
+enum consensus_role { CONSENSUS_SPARE, CONSENSUS_STANDBY, CONSENSUS_VOTER };
+
+/* The way to other nodes, all on the loop. Nothing here is believed: who is at the other end has
+ * been found out before (cluster/). */
+struct consensus_network {
+    /* A connection to this node for libraft's own messages is wanted: consensus_connected with the
+     * same token, once, later. */
+    void (*connect)(void *owner, uint64_t node_id, uint64_t token);
+    /* A group of this node for the leader of this term, to whom consensus_receive gives it. Copied
+     * before it returns. 0; -EAGAIN: until consensus_network_writable; -ENOTCONN: until
+     * consensus_reachable. */
+    int (*forward)(void *owner, uint64_t leader_id, uint64_t term, struct bytes group);
+    void *owner;
 };
 
 /* All run on the loop, none from inside a call of this header except on_group_begin. `owner` is the
@@ -86,11 +105,16 @@ struct consensus_events {
                             int error);
     /* 0, or a negative errno: no snapshot now, it is asked for again later. */
     int (*on_snapshot)(void *owner, struct consensus_snapshot *out);
-    /* The content of a snapshot, verified; before any on_apply. Negative errno: consensus_start
-     * fails with `error`. */
+    /* The content of a snapshot, verified; it replaces all that was applied before. At start, and
+     * when this node was so far behind that the leader sent its own. Negative errno:
+     * consensus_start fails with `error`, later the log fails. */
     int (*on_restore)(void *owner, struct bytes snapshot, GError **error);
     /* See consensus_state(). */
     void (*on_state)(void *owner, enum consensus_state state);
+    /* Another leader (0 = none), or the same in a new term. May be NULL. */
+    void (*on_leader)(void *owner, uint64_t leader_id, uint64_t term);
+    /* Nodes were added, removed, or have another role. May be NULL. */
+    void (*on_members)(void *owner);
     /* The disk failed, or libraft did: nothing more is acknowledged. The process should end and be
      * started again (rule 10). */
     void (*on_fatal)(void *owner, const char *message);
@@ -107,6 +131,14 @@ struct consensus_options {
                                     last snapshot not be more; 0 = 2 MiB */
     const struct consensus_events *events; /* caller's, for the whole life */
     void *owner;
+
+    /* Several nodes; all 0 for one that is alone. */
+    const struct consensus_network *network; /* caller's, for the whole life */
+    bool join;   /* an empty directory is that of a node which the leader will add */
+    bool rescue; /* the majority is gone for good: this node is the only one from now on */
+    uint32_t election_timeout_ms; /* 0 = 300 */
+    uint32_t heartbeat_ms;        /* 0 = 50 */
+    uint32_t write_wait_ms;       /* how long writes wait for a leader; 0 = 10,000 */
 };
 
 /* Looks at the files (files.h), founds if asked for, does not read the log yet. NULL with an error
@@ -126,9 +158,50 @@ void consensus_stop(struct consensus *consensus, void (*done)(void *owner), void
 
 /* Room for one record of `length` bytes (1 .. CONSENSUS_RECORD_BYTES_MAX) at the end of the current
  * group; fill it before returning to the loop. NULL with the reason in `error` (may be NULL):
- * -EAGAIN (CONSENSUS_PENDING_BYTES_MAX is reached), -ENOSPC (disk full), -EMSGSIZE, -ENOTCONN (not
- * leading). */
+ * -EAGAIN (CONSENSUS_PENDING_BYTES_MAX is reached), -ENOSPC (disk full), -EMSGSIZE, -ENOTCONN
+ * (stopping, or not started). */
 uint8_t *consensus_append(struct consensus *consensus, size_t length, int *error);
+/* ---- several nodes ---- */
+/* The answer to network.connect: one end of a socket pair (the log's from now on), or a negative
+ * errno. */
+void consensus_connected(struct consensus *consensus, uint64_t token, int fd);
+/* This node has connected to us; `fd` as above. */
+void consensus_accept(struct consensus *consensus, uint64_t node_id, int fd);
+/* The link to this node is there (again): what it may have lost is sent anew, oldest first. */
+void consensus_reachable(struct consensus *consensus, uint64_t node_id);
+void consensus_network_writable(struct consensus *consensus);
+/* A group that another node has forwarded. 0, or -ENOTCONN (not leading in this term: its origin
+ * hears of the new leader and sends it there), -EBADMSG, -ENOBUFS (end the link: it sends anew). */
+int consensus_receive(struct consensus *consensus, uint64_t term, struct bytes group);
+
+typedef void (*consensus_done)(void *owner, int error);
+/* Changes of the membership, by the leader, one at a time: 0 and `done` later, or a negative errno:
+ * -ENOTCONN (not leading), -EBUSY (another is going on), -EEXIST, -ENOENT, -EALREADY (it has this
+ * role). `address` is a name for people. A node is added as a spare. */
+int consensus_add(struct consensus *consensus, uint64_t node_id, const char *address,
+                  consensus_done done, void *owner);
+int consensus_assign(struct consensus *consensus, uint64_t node_id, enum consensus_role role,
+                     consensus_done done, void *owner);
+int consensus_remove(struct consensus *consensus, uint64_t node_id, consensus_done done,
+                     void *owner);
+/* Hands leadership to a voter (0 = the one that is furthest). `done`: 0 when it is no longer ours.
+ */
+int consensus_transfer(struct consensus *consensus, uint64_t node_id, consensus_done done,
+                       void *owner);
+struct consensus_member {
+    uint64_t node_id;
+    enum consensus_role role;
+    uint64_t match_index; /* what it has of the log; the leader alone knows it, else 0 */
+};
+void consensus_for_each_member(const struct consensus *consensus,
+                               void (*fn)(void *owner, const struct consensus_member *member),
+                               void *owner);
+/* It is proven that the leader's process has ended: elect at once. By one follower at a time: the
+ * others' loyalty to the old leader is ignored. Returns whether an election was begun. */
+bool consensus_leader_ended(struct consensus *consensus);
+/* For choosing who goes first. */
+void consensus_last_entry(const struct consensus *consensus, uint64_t *index, uint64_t *term);
+
 /* Bytes appended that are not yet applied. */
 size_t consensus_pending_bytes(const struct consensus *consensus);
 /* Asks for a snapshot soon (backup, tests), whatever the log's size. */

@@ -1,6 +1,5 @@
 /* The living log: order, replay, groups, back-pressure, snapshots, stop. */
 #include "consensus/harness.h"
-#include "consensus/transport.h"
 
 #include <errno.h>
 #include <raft/uv.h>
@@ -289,19 +288,6 @@ static void the_directory_of_another_node_is_refused(void **test)
 
 #define with_fixture(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
-static void a_cluster_of_one_has_nobody_to_connect_to(void **test)
-{
-    struct raft_uv_transport transport;
-    struct raft_uv_connect request;
-    (void)test;
-
-    transport_init(&transport);
-    assert_int_equal(transport.init(&transport, 1, "127.0.0.1:7474"), 0);
-    assert_int_equal(transport.listen(&transport, NULL), 0);
-    assert_int_equal(transport.connect(&transport, &request, 2, "127.0.0.1:7475", NULL),
-                     RAFT_NOCONNECTION);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,7 +305,6 @@ int main(void)
         with_fixture(a_state_that_cannot_read_its_snapshot_stops_the_start),
         with_fixture(two_processes_cannot_have_the_same_directory),
         with_fixture(the_directory_of_another_node_is_refused),
-        cmocka_unit_test(a_cluster_of_one_has_nobody_to_connect_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -257,16 +257,16 @@ static int look_at_open(struct look *look, GError **error)
 }
 
 /* Nothing was committed yet, or the log is gone? */
-static int look_at_nothing(struct look *look, bool found, GError **error)
+static int look_at_nothing(struct look *look, enum directory_use use, GError **error)
 {
     /* Founding ends with the vote, which is version 2. */
-    bool was_founding = look->metadata.version <= 1;
+    bool was_founding = look->metadata.version <= 1 || use == DIRECTORY_JOIN;
 
     if (file_list_count(&look->list, FILE_METADATA) > 0 && !was_founding) {
         return fail(error,
                     "the log is gone: metadata files are there, but no segments and no snapshot");
     }
-    if (!found) {
+    if (use == DIRECTORY_EXISTING) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_EMPTY,
                     "empty: this node's log is gone, or this is not its data directory: restore a "
                     "backup, or empty the data directory and join anew");
@@ -276,7 +276,8 @@ static int look_at_nothing(struct look *look, bool found, GError **error)
     return 0;
 }
 
-static int look_at_all(struct look *look, uint64_t node_id, bool found, GError **error)
+static int look_at_all(struct look *look, uint64_t only_voter, enum directory_use use,
+                       GError **error)
 {
     int r = metadata_check(look->path, &look->list, &look->metadata, error);
     r = r < 0 ? r : look_at_snapshot(look, error);
@@ -288,17 +289,17 @@ static int look_at_all(struct look *look, uint64_t node_id, bool found, GError *
     look->report.term = look->metadata.term;
     look->report.has_vote = look->metadata.vote != 0;
     if (look->report.last_index == 0) {
-        return look_at_nothing(look, found, error);
+        return look_at_nothing(look, use, error);
     }
     if (look->metadata.version == 0) {
         return fail(error,
                     "metadata1 and metadata2 are missing or empty: this node's vote is lost");
     }
-    if (look->metadata.vote != 0 && look->metadata.vote != node_id) {
+    if (only_voter != 0 && look->metadata.vote != 0 && look->metadata.vote != only_voter) {
         g_set_error(error, CONSENSUS_ERROR, CONSENSUS_ERROR_FOREIGN,
                     "the log belongs to node %" PRIu64 ", this is node %" PRIu64
                     ": give this node its own data directory",
-                    look->metadata.vote, node_id);
+                    look->metadata.vote, only_voter);
         return -EINVAL;
     }
     if (look->metadata.term < look->last_term ||
@@ -399,7 +400,7 @@ static int apply(const struct look *look)
     return r;
 }
 
-int directory_prepare(const char *path, uint64_t node_id, bool found,
+int directory_prepare(const char *path, uint64_t only_voter, enum directory_use use,
                       struct directory_report *report, GError **error)
 {
     struct look look = {.path = path};
@@ -410,7 +411,7 @@ int directory_prepare(const char *path, uint64_t node_id, bool found,
         return r;
     }
     look.plans = g_array_new(false, false, sizeof(struct plan));
-    r = look_at_all(&look, node_id, found, error);
+    r = look_at_all(&look, only_voter, use, error);
     if (r == 0) {
         r = apply(&look);
         if (r < 0) {

@@ -17,9 +17,15 @@ struct directory_report {
     uint64_t log_bytes;  /* behind the snapshot, on disk */
 };
 
+enum directory_use {
+    DIRECTORY_EXISTING, /* it must hold a log */
+    DIRECTORY_FOUND,    /* an empty one is founded; a founding that was cut short is undone */
+    DIRECTORY_JOIN,     /* an empty one is that of a node which is still to be added */
+};
+
 /* The directory for this process alone; returns a descriptor that holds it, or a negative errno. */
 int directory_lock(const char *path, GError **error);
-/* Touches no file unless everything is fine. Errors begin with the path. With `found`, a founding
- * that was cut short is undone. */
-int directory_prepare(const char *path, uint64_t node_id, bool found,
+/* Touches no file unless everything is fine. Errors begin with the path. `only_voter`: the node
+ * that alone can have been voted for here; 0 when there may be others. */
+int directory_prepare(const char *path, uint64_t only_voter, enum directory_use use,
                       struct directory_report *report, GError **error);

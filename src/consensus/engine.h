@@ -8,14 +8,14 @@
 #include <raft.h>
 #include <raft/uv.h>
 
-/* A group that is being filled, waits, or is on its way. */
+/* A group of records: being filled, waiting, or on its way. */
 struct group {
-    struct raft_apply request;
-    struct consensus *consensus; /* borrowed */
-    uint8_t *buffer;             /* of raft_malloc, owned until libraft took it */
-    size_t capacity, length;     /* of the whole entry: prefix, group header, records */
+    uint8_t *buffer; /* of raft_malloc: room for the prefix, group header, records; owned, NULL
+                        when libraft has it and nobody will need it again */
+    size_t capacity, length; /* of the whole entry */
     size_t record_bytes;
-    uint64_t index; /* in the log, once submitted */
+    uint64_t begun_ms; /* loop time */
+    bool is_sent;      /* libraft or the leader has it */
     uint8_t header[CONSENSUS_GROUP_HEADER_BYTES];
 };
 
@@ -27,7 +27,7 @@ struct snapshot_writing {
     struct consensus_snapshot pieces;
     struct raft_buffer *buffers; /* owned */
     uint8_t *header;             /* owned */
-    uint64_t index, bytes, log_bytes;
+    uint64_t index, bytes, log_bytes, entries;
 };
 
 struct consensus {
@@ -64,19 +64,50 @@ struct consensus {
 
     /* Groups (group.c). */
     struct deferred turn; /* end of the loop's turn */
-    struct timer *retry;  /* while the disk is full */
+    struct timer *retry;  /* while the disk is full, or a segment late */
     struct timer *stop_limit;
-    struct group *current; /* being filled, or NULL */
-    GQueue waiting;        /* of struct group: full ones */
-    GQueue in_flight;      /* of struct group: submitted, not yet applied; oldest first */
-    uint32_t requests;     /* that libraft holds */
+    struct timer *patience; /* while groups wait and there are other nodes */
+    struct group *current;  /* being filled, or NULL */
+    GQueue own;             /* of struct group: full ones, until they have been seen applied; oldest
+                               first */
+    GQueue foreign;         /* of struct group: forwarded to us, for libraft */
+    size_t foreign_bytes;
+    uint32_t requests; /* that libraft holds: entries, barriers */
+    uint32_t entries_in_flight;
     size_t in_flight_bytes, pending_bytes;
+    uint32_t forwarded; /* own groups that the leader has, and their bytes */
+    size_t forwarded_bytes;
+    bool is_forward_blocked; /* no room in the link */
+    bool is_foreign_next;
     bool is_allocation_failing;
-    bool is_cancel_announced;
+    uint32_t write_wait_ms;
+
+    /* Leadership (leadership.c). */
+    const struct consensus_network *network; /* NULL = alone for ever */
+    bool join, rescue;
+    uint32_t election_timeout_ms, heartbeat_ms;
+    struct timer *ticks;             /* runs while there are other nodes */
+    bool has_others;                 /* in the configuration */
+    bool is_leader;                  /* libraft's word */
+    bool has_caught_up;              /* followed somebody to the end once */
+    uint64_t lead_index;             /* all up to it must be applied before we lead */
+    uint64_t heard_commit;           /* of the first leader that was heard; 0 = none yet */
+    uint64_t leader_id, leader_term; /* as told by on_leader */
+    uint64_t members_digest;
+    raft_io_recv_cb receive; /* libraft's */
+
+    /* Membership (members.c). */
+    bool is_changing;
+
+    /* Connections (transport.c). */
+    struct pending_connect *connects; /* that libraft waits for */
+    uint64_t next_token;
+    raft_uv_accept_cb accept;
 
     /* Snapshots (snapshot.c). */
     struct snapshot_writing writing;
     uint64_t log_bytes, snapshot_bytes, snapshot_index;
+    uint64_t logged_entries;      /* in log_bytes */
     uint64_t refused_log_bytes;   /* no new try before the log has grown past this */
     uint64_t looked_at_log_bytes; /* when snapshot_rest was started */
     uint64_t snapshot_begun_ms;   /* loop time of the last one; 0 = none yet */
@@ -92,14 +123,27 @@ void consensus_schedule(struct consensus *self);
 
 /* group.c */
 void group_submit_all(struct consensus *self);
-/* The entry at `index` was applied: whether it was one of ours does not matter. */
-void group_applied(struct consensus *self, uint64_t index);
-/* Refuses everything that was not submitted yet. */
-void group_refuse_all(struct consensus *self, int error);
+/* The entry that begins with this group header was applied. */
+void group_applied(struct consensus *self, const uint8_t *header);
+/* Refuses own groups: all, or those that nobody has yet. */
+void group_refuse_own(struct consensus *self, bool with_sent, int error);
+/* Whoever had them may have lost them: own groups go out anew, oldest first. Those of others are
+ * forgotten, their origins do the same. */
+void group_send_anew(struct consensus *self);
 bool group_is_idle(const struct consensus *self);
 void group_on_retry(void *owner);
+void group_on_patience(void *owner);
 /* An empty entry of libraft's: 0, or a RAFT_ error. */
 int group_barrier(struct consensus *self, raft_barrier_cb done);
+
+/* leadership.c: who leads, and libraft's ticks. */
+void leadership_init(struct consensus *self, const struct consensus_options *options);
+/* After raft_start. */
+void leadership_start(struct consensus *self);
+void leadership_turn(struct consensus *self);
+void leadership_on_tick(void *owner);
+/* Looks at each message before libraft gets it. */
+void leadership_on_receive(struct raft_io *io, struct raft_message *message);
 
 /* snapshot.c: libraft's state machine interface. */
 void snapshot_init(struct consensus *self);

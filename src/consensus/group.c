@@ -1,12 +1,18 @@
 /* Group commit. Happy path: append puts records into the current group; at the end of the turn the
- * groups are given to libraft, oldest first, while fewer than CONSENSUS_IN_FLIGHT_MAX entries are
- * on their way; when one is applied there is room for the next. So a lone record leaves at the end
- * of its turn, and under load all that arrives while the disk is busy goes out together.
+ * groups go out, oldest first: to libraft when this node leads, else over the link to the leader,
+ * while fewer than CONSENSUS_IN_FLIGHT_MAX entries are on their way; when one is applied there is
+ * room for the next. So a lone record leaves at the end of its turn, and under load all that
+ * arrives while the disk is busy goes out together.
+ *
+ * A group stays with its origin until it has been seen applied: whoever had it may lose it (a
+ * leader that is deposed, a link that breaks). Then all that were not applied go out anew, oldest
+ * first, to the leader of now; whoever applies them knows again what he has applied before.
  *
  * Failures: no room on the disk (RAFT_NOSPACE): while a new segment is merely late, groups wait;
  * when allocating one has failed, all that was not submitted is refused with -ENOSPC and the state
  * is CONSENSUS_DISK_FULL until there is room. Entries in flight are kept by libraft and go on then.
- * Anything else that libraft refuses is fatal. */
+ * No leader for write_wait_ms: all that waits is refused with -ETIMEDOUT. Anything else that
+ * libraft refuses is fatal. */
 #include "consensus/engine.h"
 
 #include "base/log.h"
@@ -19,6 +25,9 @@
 
 #define GROUP_PREFIX_BYTES (ENTRY_PREFIX_BYTES + CONSENSUS_GROUP_HEADER_BYTES)
 #define GROUP_CAPACITY_MIN 1024
+/* Groups of others that wait here: each origin has at most CONSENSUS_IN_FLIGHT_BYTES_MAX, or one
+ * record, on the way. */
+#define FOREIGN_BYTES_MAX (64 * 1024 * 1024)
 /* How soon to look again: for a segment that is being allocated, for a disk that is full. */
 #define SEGMENT_LATE_MS 10
 #define DISK_FULL_MS    500
@@ -36,12 +45,12 @@ static size_t align_up(size_t length)
     return (length + ENTRY_ALIGNMENT - 1) / ENTRY_ALIGNMENT * ENTRY_ALIGNMENT;
 }
 
-static struct group *group_new(struct consensus *self, size_t record_bytes)
+static struct group *group_new(const struct consensus *self, size_t record_bytes)
 {
     struct group *group = g_new0(struct group, 1);
     size_t needed = align_up(GROUP_PREFIX_BYTES + record_bytes);
 
-    group->consensus = self;
+    group->begun_ms = loop_now_ms(self->loop);
     group->capacity = needed > GROUP_CAPACITY_MIN ? needed : GROUP_CAPACITY_MIN;
     group->buffer = raft_malloc(group->capacity);
     if (!group->buffer) {
@@ -79,10 +88,21 @@ static int append_check(const struct consensus *self, size_t length)
     if (self->state == CONSENSUS_DISK_FULL) {
         return -ENOSPC;
     }
-    if (self->state != CONSENSUS_LEADING || self->stop_stage != STOP_NOT) {
+    bool is_open = self->state == CONSENSUS_LEADING || self->state == CONSENSUS_FOLLOWING ||
+                   self->state == CONSENSUS_ELECTING;
+    if (!is_open || self->stop_stage != STOP_NOT) {
         return -ENOTCONN;
     }
     return self->pending_bytes + length > CONSENSUS_PENDING_BYTES_MAX ? -EAGAIN : 0;
+}
+
+static void close_current(struct consensus *self)
+{
+    struct group *group = self->current;
+    if (group) {
+        memcpy(group->buffer + ENTRY_PREFIX_BYTES, group->header, sizeof group->header);
+        g_queue_push_tail(&self->own, TAKE(self->current));
+    }
 }
 
 uint8_t *consensus_append(struct consensus *self, size_t length, int *error)
@@ -95,7 +115,7 @@ uint8_t *consensus_append(struct consensus *self, size_t length, int *error)
         return NULL;
     }
     if (self->current && self->current->length + length > CONSENSUS_GROUP_BYTES_MAX) {
-        g_queue_push_tail(&self->waiting, TAKE(self->current));
+        close_current(self);
     }
     if (!self->current) {
         self->current = group_new(self, length);
@@ -116,74 +136,133 @@ size_t consensus_pending_bytes(const struct consensus *self)
     return self->pending_bytes;
 }
 
-/* libraft is done with it, after apply or, at the end, without. */
+/* ---- to libraft ---- */
+
+struct submission {
+    struct raft_apply request;
+    struct consensus *consensus;
+    size_t length;
+};
+
+/* Applied, or (status) this node has been deposed: then the group's origin sends it anew. */
 static void on_request_done(struct raft_apply *request, int status, void *result)
 {
-    struct group *group = request->data;
-    struct consensus *self = group->consensus;
+    struct submission *submission = request->data;
+    struct consensus *self = submission->consensus;
 
     self->requests--;
-    if (status != 0) {
-        g_queue_remove(&self->in_flight, group);
-        if (!self->is_cancel_announced && !self->is_orphan) {
-            self->is_cancel_announced = true;
-            self->events->on_group_failed(self->owner, group->header, -ECANCELED);
-        }
-    }
-    group_free(group);
+    self->entries_in_flight--;
+    self->in_flight_bytes -= submission->length;
+    g_free(submission);
     consensus_schedule(self);
 }
 
-static int group_submit(struct consensus *self, struct group *group)
+/* libraft gets the buffer; with other nodes a group of our own keeps a copy. 0, or a RAFT_ error
+ * and nothing has happened. */
+static int submit(struct consensus *self, struct group *group, bool keeps_copy)
 {
     struct raft_buffer buffer = {group->buffer, align_up(group->length)};
+    struct submission *submission = g_new0(struct submission, 1);
 
-    group->index = raft_last_index(&self->raft) + 1;
-    group->request.data = group;
-    entry_prefix_write(group->buffer, (uint32_t)(group->length - ENTRY_PREFIX_BYTES), group->index);
-    memcpy(group->buffer + ENTRY_PREFIX_BYTES, group->header, sizeof group->header);
-    memset(group->buffer + group->length, 0, buffer.len - group->length);
-    int r = raft_apply(&self->raft, &group->request, &buffer, 1, on_request_done);
-    if (r == 0) {
-        group->buffer = NULL;
-        self->requests++;
-        self->in_flight_bytes += group->length;
-        g_queue_push_tail(&self->in_flight, group);
+    if (keeps_copy) {
+        buffer.base = raft_malloc(buffer.len);
+        if (!buffer.base) {
+            g_error("out of memory");
+        }
+        memcpy(buffer.base, group->buffer, group->length);
     }
-    return r;
+    submission->request.data = submission;
+    submission->consensus = self;
+    submission->length = group->length;
+    entry_prefix_write(buffer.base, (uint32_t)(group->length - ENTRY_PREFIX_BYTES),
+                       raft_last_index(&self->raft) + 1);
+    memset((uint8_t *)buffer.base + group->length, 0, buffer.len - group->length);
+    int r = raft_apply(&self->raft, &submission->request, &buffer, 1, on_request_done);
+    if (r != 0) {
+        if (keeps_copy) {
+            raft_free(buffer.base);
+        }
+        g_free(submission);
+        return r;
+    }
+    group->buffer = keeps_copy ? group->buffer : NULL;
+    self->requests++;
+    self->entries_in_flight++;
+    self->in_flight_bytes += group->length;
+    return 0;
 }
 
-void group_applied(struct consensus *self, uint64_t index)
+void group_applied(struct consensus *self, const uint8_t *header)
 {
-    struct group *group = g_queue_peek_head(&self->in_flight);
+    GList *link = self->own.head;
 
-    if (group && group->index == index) {
-        g_queue_pop_head(&self->in_flight);
-        self->in_flight_bytes -= group->length;
-        self->pending_bytes -= group->record_bytes;
-        consensus_schedule(self);
+    while (link && memcmp(((struct group *)link->data)->header, header,
+                          CONSENSUS_GROUP_HEADER_BYTES) != 0) {
+        struct group *other = link->data;
+        link = other->is_sent ? link->next : NULL; /* what nobody has cannot be it */
     }
-}
-
-void group_refuse_all(struct consensus *self, int error)
-{
-    if (self->current) {
-        g_queue_push_tail(&self->waiting, TAKE(self->current));
-    }
-    GQueue refused = self->waiting;
-    g_queue_init(&self->waiting);
-    struct group *first = g_queue_peek_head(&refused);
-    if (!first) {
+    if (!link) {
         return;
     }
-    uint8_t header[CONSENSUS_GROUP_HEADER_BYTES];
-    memcpy(header, first->header, sizeof header);
-    struct group *group;
-    while ((group = g_queue_pop_head(&refused)) != NULL) {
+    const struct group *applied = link->data;
+    bool is_applied = false;
+    while (
+        !is_applied) { /* those before it were lost, and a later one overtook them: over as well */
+        struct group *group = g_queue_pop_head(&self->own);
+        is_applied = group == applied;
+        if (group->is_sent && self->forwarded > 0) {
+            self->forwarded--;
+            self->forwarded_bytes -= group->length;
+        }
         self->pending_bytes -= group->record_bytes;
         group_free(group);
     }
-    self->events->on_group_failed(self->owner, header, error);
+    consensus_schedule(self);
+}
+
+void group_refuse_own(struct consensus *self, bool with_sent, int error)
+{
+    uint8_t header[CONSENSUS_GROUP_HEADER_BYTES];
+    bool is_any = false;
+
+    close_current(self);
+    while (self->own.length > 0) {
+        struct group *group = g_queue_peek_tail(&self->own);
+        if (group->is_sent && !with_sent) {
+            break;
+        }
+        g_queue_pop_tail(&self->own);
+        memcpy(header, group->header, sizeof header);
+        is_any = true;
+        self->pending_bytes -= group->record_bytes;
+        group_free(group);
+    }
+    if (with_sent) {
+        self->forwarded = 0;
+        self->forwarded_bytes = 0;
+    }
+    if (is_any) {
+        self->events->on_group_failed(self->owner, header, error);
+    }
+}
+
+void group_send_anew(struct consensus *self)
+{
+    struct group *foreign;
+
+    for (GList *link = self->own.head; link; link = link->next) {
+        struct group *group = link->data;
+        /* Without its bytes it was given to libraft while nobody else could depose us. */
+        group->is_sent = group->is_sent && !group->buffer;
+    }
+    self->forwarded = 0;
+    self->forwarded_bytes = 0;
+    self->is_forward_blocked = false;
+    while ((foreign = g_queue_pop_head(&self->foreign)) != NULL) {
+        group_free(foreign);
+    }
+    self->foreign_bytes = 0;
+    consensus_schedule(self);
 }
 
 /* libraft has too little room prepared for more entries. */
@@ -195,45 +274,166 @@ static void on_no_space(struct consensus *self)
     }
     log_warning("the disk is full: writes are refused", "directory=%s", self->directory);
     consensus_set_state(self, CONSENSUS_DISK_FULL);
-    group_refuse_all(self, -ENOSPC);
+    group_refuse_own(self, false, -ENOSPC);
     timer_start(self->retry, DISK_FULL_MS);
 }
 
-static bool may_submit(const struct consensus *self)
+static struct group *first_unsent(const struct consensus *self)
 {
-    bool is_room = self->in_flight.length < CONSENSUS_IN_FLIGHT_MAX &&
-                   self->in_flight_bytes < CONSENSUS_IN_FLIGHT_BYTES_MAX;
-    return self->state == CONSENSUS_LEADING && (is_room || self->in_flight.length == 0);
+    GList *link = self->own.head;
+    while (link && ((struct group *)link->data)->is_sent) {
+        link = link->next;
+    }
+    return link ? link->data : NULL;
 }
 
-void group_submit_all(struct consensus *self)
+static struct group *next_for_libraft(struct consensus *self)
 {
-    while (may_submit(self)) {
-        bool is_current = g_queue_is_empty(&self->waiting);
-        struct group *group = is_current ? self->current : g_queue_peek_head(&self->waiting);
+    struct group *own = first_unsent(self);
+    struct group *foreign = g_queue_peek_head(&self->foreign);
+    bool is_foreign = foreign && (!own || self->is_foreign_next);
+
+    self->is_foreign_next = !is_foreign; /* in turns */
+    return is_foreign ? foreign : own;
+}
+
+/* libraft's refusal of one entry. */
+static void on_refusal(struct consensus *self, int r)
+{
+    if (r == RAFT_NOSPACE) {
+        on_no_space(self);
+    } else if (r == RAFT_NOTLEADER) {
+        timer_start(self->retry, SEGMENT_LATE_MS); /* leadership is being handed over */
+    } else {
+        consensus_fail(self, "the log refused an entry: %s", raft_strerror(r));
+    }
+}
+
+static void submit_all(struct consensus *self)
+{
+    while (
+        self->state == CONSENSUS_LEADING &&
+        (self->entries_in_flight == 0 || (self->entries_in_flight < CONSENSUS_IN_FLIGHT_MAX &&
+                                          self->in_flight_bytes < CONSENSUS_IN_FLIGHT_BYTES_MAX))) {
+        if (!first_unsent(self)) {
+            close_current(self);
+        }
+        struct group *group = next_for_libraft(self);
         if (!group) {
             return;
         }
-        int r = group_submit(self, group);
-        if (r == RAFT_NOSPACE) {
-            on_no_space(self);
-            return;
-        }
+        bool is_foreign = group == g_queue_peek_head(&self->foreign);
+        int r = submit(self, group, !is_foreign && self->has_others);
         if (r != 0) {
-            consensus_fail(self, "the log refused an entry: %s", raft_strerror(r));
+            on_refusal(self, r);
             return;
         }
-        if (is_current) {
-            self->current = NULL;
-        } else {
-            g_queue_pop_head(&self->waiting);
+        group->is_sent = true;
+        if (is_foreign) {
+            self->foreign_bytes -= group->length;
+            group_free(g_queue_pop_head(&self->foreign));
         }
     }
 }
 
+/* ---- to the leader ---- */
+
+static void forward_all(struct consensus *self)
+{
+    while (self->state == CONSENSUS_FOLLOWING && !self->is_forward_blocked &&
+           (self->forwarded == 0 || (self->forwarded < CONSENSUS_IN_FLIGHT_MAX &&
+                                     self->forwarded_bytes < CONSENSUS_IN_FLIGHT_BYTES_MAX))) {
+        if (!first_unsent(self)) {
+            close_current(self);
+        }
+        struct group *group = first_unsent(self);
+        if (!group) {
+            return;
+        }
+        struct bytes content = {group->buffer + ENTRY_PREFIX_BYTES,
+                                group->length - ENTRY_PREFIX_BYTES};
+        int r = self->network->forward(self->network->owner, self->leader_id, self->leader_term,
+                                       content);
+        if (r < 0) {
+            self->is_forward_blocked = true;
+            return;
+        }
+        group->is_sent = true;
+        self->forwarded++;
+        self->forwarded_bytes += group->length;
+    }
+}
+
+void consensus_reachable(struct consensus *self, uint64_t node_id)
+{
+    if (node_id == self->leader_id && !self->is_leader) {
+        group_send_anew(self);
+    }
+}
+
+void consensus_network_writable(struct consensus *self)
+{
+    self->is_forward_blocked = false;
+    consensus_schedule(self);
+}
+
+int consensus_receive(struct consensus *self, uint64_t term, struct bytes content)
+{
+    if (content.length < CONSENSUS_GROUP_HEADER_BYTES ||
+        content.length > CONSENSUS_RECORD_BYTES_MAX + CONSENSUS_GROUP_HEADER_BYTES) {
+        return -EBADMSG;
+    }
+    bool leads = self->state == CONSENSUS_LEADING || self->state == CONSENSUS_DISK_FULL;
+    if (!leads || self->stop_stage != STOP_NOT || raft_current_term(&self->raft) != term) {
+        return -ENOTCONN;
+    }
+    if (self->foreign_bytes + content.length > FOREIGN_BYTES_MAX) {
+        return -ENOBUFS;
+    }
+    struct group *group = group_new(self, content.length - CONSENSUS_GROUP_HEADER_BYTES);
+    memcpy(group->buffer + ENTRY_PREFIX_BYTES, content.at, content.length);
+    memcpy(group->header, content.at, sizeof group->header);
+    group->length = ENTRY_PREFIX_BYTES + content.length;
+    g_queue_push_tail(&self->foreign, group);
+    self->foreign_bytes += group->length;
+    consensus_schedule(self);
+    return 0;
+}
+
+/* ---- both ---- */
+
+void group_submit_all(struct consensus *self)
+{
+    submit_all(self);
+    forward_all(self);
+    bool is_waiting = self->own.length > 0 || self->current;
+    if (is_waiting && self->has_others && !timer_is_active(self->patience)) {
+        timer_start(self->patience, self->write_wait_ms);
+    }
+}
+
+/* Runs out again and again while writes are busy; what counts is the age of the oldest. */
+void group_on_patience(void *owner)
+{
+    struct consensus *self = owner;
+    const struct group *oldest = g_queue_peek_head(&self->own);
+    uint64_t now_ms = loop_now_ms(self->loop);
+
+    oldest = oldest ? oldest : self->current;
+    if (!oldest) {
+        return;
+    }
+    if (oldest->begun_ms + self->write_wait_ms > now_ms) {
+        timer_start(self->patience, oldest->begun_ms + self->write_wait_ms - now_ms);
+        return;
+    }
+    log_warning("no leader took what was written: it is refused", "directory=%s", self->directory);
+    group_refuse_own(self, true, -ETIMEDOUT);
+}
+
 bool group_is_idle(const struct consensus *self)
 {
-    return !self->current && self->waiting.length == 0 && self->in_flight.length == 0 &&
+    return !self->current && self->own.length == 0 && self->foreign.length == 0 &&
            self->requests == 0;
 }
 

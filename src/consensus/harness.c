@@ -219,8 +219,16 @@ void harness_init(struct harness *harness, const char *directory)
     *harness = (struct harness){
         .loop = loop_new(),
         .directory = (char *)directory,
-        .events = {on_apply, on_group_begin, on_group_failed, on_snapshot, on_restore, on_state,
-                   on_fatal},
+        .events =
+            {
+                .on_apply = on_apply,
+                .on_group_begin = on_group_begin,
+                .on_group_failed = on_group_failed,
+                .on_snapshot = on_snapshot,
+                .on_restore = on_restore,
+                .on_state = on_state,
+                .on_fatal = on_fatal,
+            },
         .found = true,
         .node_id = 7,
     };

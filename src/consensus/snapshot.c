@@ -21,7 +21,10 @@
 #include <malloc.h>
 
 #define THRESHOLD_NEVER            UINT_MAX
-#define TRAILING_ENTRIES           1
+#define TRAILING_ALONE             1
+#define TRAILING_BYTES_MAX         (8 * 1024 * 1024)
+#define TRAILING_LEAST             64
+#define TRAILING_MOST              8192
 #define SNAPSHOT_LOG_BYTES_DEFAULT (2 * 1024 * 1024)
 /* Under load snapshots come at most this often: they share the disk with the log, and each costs
  * its syncs. */
@@ -67,11 +70,20 @@ static bool rests(struct consensus *self)
     return true;
 }
 
+/* Not while this node is behind: then a snapshot of the leader's may come (rule 7). */
+static bool is_ready(const struct consensus *self)
+{
+    return self->state == CONSENSUS_LEADING || self->state == CONSENSUS_DISK_FULL ||
+           (self->state == CONSENSUS_FOLLOWING &&
+            raft_last_applied((struct raft *)&self->raft) ==
+                raft_commit_index((struct raft *)&self->raft));
+}
+
 void snapshot_on_rested(void *owner)
 {
     struct consensus *self = owner;
 
-    if (self->state != CONSENSUS_LEADING || !is_due(self)) {
+    if (!is_ready(self) || !is_due(self)) {
         return;
     }
     if (has_rested(self) || self->log_bytes == self->looked_at_log_bytes) {
@@ -79,6 +91,24 @@ void snapshot_on_rested(void *owner)
     } else {
         look_again(self);
     }
+}
+
+/* What stays of the log behind a snapshot, for followers that are a little behind: in entries, as
+ * libraft counts, but bounded in bytes, for it stands in memory. */
+static unsigned trailing_entries(const struct consensus *self)
+{
+    uint64_t entries = self->logged_entries > 0 ? self->logged_entries : 1;
+    uint64_t fitting = TRAILING_BYTES_MAX / (self->log_bytes / entries + 1);
+
+    return !self->has_others ? TRAILING_ALONE
+                             : (unsigned)CLAMP(fitting, TRAILING_LEAST, TRAILING_MOST);
+}
+
+/* libraft takes one as soon as it looks. */
+static void arm(struct consensus *self)
+{
+    raft_set_snapshot_trailing(&self->raft, trailing_entries(self));
+    raft_set_snapshot_threshold(&self->raft, 1);
 }
 
 static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **result)
@@ -99,11 +129,12 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void
         return RAFT_CORRUPT;
     }
     self->log_bytes += buffer->len + ENTRY_OVERHEAD_BYTES;
+    self->logged_entries++;
     self->events->on_apply(self->owner, index, content);
-    group_applied(self, index);
-    if (self->state == CONSENSUS_LEADING && !self->writing.is_active && is_due(self) &&
+    group_applied(self, content.at);
+    if (self->state != CONSENSUS_LOADING && !self->writing.is_active && is_due(self) &&
         !rests(self)) {
-        raft_set_snapshot_threshold(&self->raft, 1);
+        arm(self);
     }
     return 0;
 }
@@ -130,8 +161,7 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsi
     uint64_t length = 0;
 
     raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
-    bool is_ready = self->state == CONSENSUS_LEADING || self->state == CONSENSUS_DISK_FULL;
-    if (!is_ready || writing->is_active) {
+    if (!is_ready(self) || writing->is_active) {
         return RAFT_BUSY; /* rule 7 */
     }
     if (self->events->on_snapshot(self->owner, &pieces) < 0) {
@@ -156,9 +186,10 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsi
         .pieces = pieces,
         .buffers = g_new(struct raft_buffer, pieces.count + 1),
         .header = g_malloc(SNAPSHOT_HEADER_BYTES),
-        .index = raft_commit_index(&self->raft),
+        .index = raft_last_applied(&self->raft),
         .bytes = length + SNAPSHOT_HEADER_BYTES,
         .log_bytes = self->log_bytes,
+        .entries = self->logged_entries,
     };
     snapshot_header_write(writing->header, length, checksum_value(&checksum));
     writing->buffers[0] = (struct raft_buffer){writing->header, SNAPSHOT_HEADER_BYTES};
@@ -197,13 +228,23 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 
     if (snapshot_verify(file, &content, &error) < 0 ||
         self->events->on_restore(self->owner, content, &error) < 0) {
+        error = error ? error
+                      : g_error_new_literal(CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED,
+                                            "the snapshot cannot be read");
+        if (self->state != CONSENSUS_LOADING) {
+            consensus_fail(self, "a snapshot of the leader cannot be taken: %s", error->message);
+        }
         g_clear_error(&self->restore_error);
-        self->restore_error = error ? error
-                                    : g_error_new_literal(CONSENSUS_ERROR, CONSENSUS_ERROR_DAMAGED,
-                                                          "the snapshot cannot be read");
+        self->restore_error = error;
         return RAFT_CORRUPT;
     }
     self->snapshot_bytes = buffer->len;
+    if (self->state != CONSENSUS_LOADING) { /* it was behind, and got the leader's */
+        log_info("snapshot of the leader taken", "bytes=%zu", buffer->len);
+        self->log_bytes = self->logged_entries = 0;
+        self->snapshot_index = self->raft.trail.snapshot.index;
+        group_send_anew(self);
+    }
     raft_free(buffer->base);
     return 0;
 }
@@ -226,14 +267,14 @@ void snapshot_init(struct consensus *self)
 void snapshot_arm(struct consensus *self)
 {
     raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
-    raft_set_snapshot_trailing(&self->raft, TRAILING_ENTRIES);
+    raft_set_snapshot_trailing(&self->raft, TRAILING_ALONE);
 }
 
 bool snapshot_take(struct consensus *self)
 {
     if (!self->writing.is_active) {
         /* A tick writes nothing with one voter; it only makes libraft look. */
-        raft_set_snapshot_threshold(&self->raft, 1);
+        arm(self);
         self->tick(&self->io);
         raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
     }
@@ -242,7 +283,7 @@ bool snapshot_take(struct consensus *self)
 
 bool snapshot_is_worthwhile_at_stop(const struct consensus *self)
 {
-    return self->state == CONSENSUS_LEADING && self->log_bytes > STOP_LOG_BYTES_MIN &&
+    return is_ready(self) && self->log_bytes > STOP_LOG_BYTES_MIN &&
            self->log_bytes > self->snapshot_bytes / 4;
 }
 
@@ -257,7 +298,8 @@ void snapshot_turn(struct consensus *self)
         if (self->raft.trail.snapshot.index >= writing->index) {
             self->snapshot_index = writing->index;
             self->snapshot_bytes = writing->bytes;
-            self->log_bytes -= writing->log_bytes;
+            self->log_bytes -= MIN(writing->log_bytes, self->log_bytes);
+            self->logged_entries -= MIN(writing->entries, self->logged_entries);
             self->refused_log_bytes = 0;
             malloc_trim(0); /* the log that was in memory */
         } else if (self->stop_stage == STOP_NOT) {
@@ -267,8 +309,7 @@ void snapshot_turn(struct consensus *self)
         }
         writing->index = 0;
     }
-    if (self->is_snapshot_asked && self->state == CONSENSUS_LEADING &&
-        self->stop_stage == STOP_NOT) {
+    if (self->is_snapshot_asked && is_ready(self) && self->stop_stage == STOP_NOT) {
         self->is_snapshot_asked = false;
         snapshot_take(self);
     }

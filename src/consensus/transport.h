@@ -1,7 +1,8 @@
-/* libraft's way to other nodes, without ever opening a port (consensus.md, rule 1). With one voter
- * it leads nowhere. */
+/* libraft's way to other nodes, without ever opening a port (consensus.md, rule 1): it gets one end
+ * of a socket pair for each connection, and never sees the wire. */
 #pragma once
 
-struct raft_uv_transport;
+struct consensus;
 
-void transport_init(struct raft_uv_transport *transport);
+/* Fills consensus.transport. */
+void transport_init(struct consensus *self);

@@ -1,0 +1,214 @@
+/* Who leads, and what that means for writes.
+ *
+ *   ELECTING: no leader is known, or the known one had more when we first heard of it than we have
+ *   LEADING: libraft leads and all of its log is applied (what it found at its election included)
+ *   FOLLOWING: another leads
+ *
+ * libraft's word is looked at once at the end of each turn in which it did something. Its ticks
+ * come from a timer of ours, which runs only while there are other nodes: alone it never wakes up.
+ */
+#include "consensus/engine.h"
+
+#include "base/log.h"
+#include "consensus/checksum.h"
+#include "loop/loop.h"
+#include <inttypes.h>
+
+#define ELECTION_DEFAULT_MS   300
+#define HEARTBEAT_DEFAULT_MS  50
+#define WRITE_WAIT_DEFAULT_MS 10000
+/* libraft connects again to a node that is away. */
+#define CONNECT_RETRY_MS 250
+/* Alone: libraft has nothing to do at its ticks. */
+#define HEARTBEAT_ALONE_MS (24u * 3600 * 1000)
+#define ELECTION_ALONE_MS  (2 * HEARTBEAT_ALONE_MS)
+
+void leadership_init(struct consensus *self, const struct consensus_options *options)
+{
+    self->network = options->network;
+    self->join = options->join;
+    self->rescue = options->rescue;
+    self->election_timeout_ms =
+        options->election_timeout_ms ? options->election_timeout_ms : ELECTION_DEFAULT_MS;
+    self->heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms : HEARTBEAT_DEFAULT_MS;
+    self->write_wait_ms = options->write_wait_ms ? options->write_wait_ms : WRITE_WAIT_DEFAULT_MS;
+    self->ticks = timer_new(self->loop, leadership_on_tick, self);
+    self->patience = timer_new(self->loop, group_on_patience, self);
+}
+
+static void on_step(struct raft *raft)
+{
+    struct consensus *self = raft->fsm->data;
+    consensus_schedule(self);
+}
+
+void leadership_start(struct consensus *self)
+{
+    raft_set_election_timeout(&self->raft, ELECTION_ALONE_MS);
+    raft_set_heartbeat_timeout(&self->raft, HEARTBEAT_ALONE_MS);
+    raft_set_pre_vote(&self->raft, true);
+    raft_uv_set_connect_retry_delay(&self->io, CONNECT_RETRY_MS);
+    self->raft.legacy.step_cb = on_step;
+}
+
+void leadership_on_tick(void *owner)
+{
+    struct consensus *self = owner;
+
+    if (self->is_engine_open && self->stop_stage != STOP_CLOSING) {
+        self->tick(&self->io);
+        timer_start(self->ticks, self->heartbeat_ms / 2);
+    }
+}
+
+/* ---- what comes from others ---- */
+
+/* libraft crashes when a snapshot comes while it takes one of its own (rule 7). The leader sends it
+ * again. */
+static bool is_dropped(const struct consensus *self, struct raft_message *message)
+{
+    if (message->type != RAFT_INSTALL_SNAPSHOT || !self->writing.is_active) {
+        return false;
+    }
+    raft_configuration_close(&message->install_snapshot.conf);
+    raft_free(message->install_snapshot.data.base);
+    return true;
+}
+
+void leadership_on_receive(struct raft_io *io, struct raft_message *message)
+{
+    struct raft *raft = io->data;
+    struct consensus *self = raft->fsm->data;
+
+    if (message->type == RAFT_APPEND_ENTRIES && self->heard_commit == 0 &&
+        message->append_entries.term >= raft_current_term(raft)) {
+        self->heard_commit = message->append_entries.leader_commit;
+    }
+    if (!is_dropped(self, message)) {
+        self->receive(io, message);
+    }
+}
+
+/* ---- the configuration ---- */
+
+static uint64_t digest_of_members(const struct consensus *self)
+{
+    const struct raft_configuration *configuration = &self->raft.configuration;
+    struct checksum checksum;
+
+    checksum_init(&checksum);
+    for (unsigned i = 0; i < configuration->n; i++) {
+        uint64_t words[] = {configuration->servers[i].id, (uint64_t)configuration->servers[i].role};
+        checksum_add(&checksum, words, sizeof words);
+    }
+    return checksum_value(&checksum);
+}
+
+static void look_at_members(struct consensus *self)
+{
+    bool has_others = self->raft.configuration.n > 1;
+    uint64_t digest = digest_of_members(self);
+
+    if (has_others != self->has_others) {
+        self->has_others = has_others;
+        raft_set_heartbeat_timeout(&self->raft,
+                                   has_others ? self->heartbeat_ms : HEARTBEAT_ALONE_MS);
+        raft_set_election_timeout(&self->raft,
+                                  has_others ? self->election_timeout_ms : ELECTION_ALONE_MS);
+        if (has_others) {
+            leadership_on_tick(self);
+        } else {
+            timer_stop(self->ticks);
+        }
+    }
+    if (digest != self->members_digest) {
+        self->members_digest = digest;
+        if (self->events->on_members) {
+            self->events->on_members(self->owner);
+        }
+    }
+}
+
+/* ---- leaders ---- */
+
+static void tell_leader(struct consensus *self, uint64_t leader_id)
+{
+    uint64_t term = raft_current_term(&self->raft);
+
+    if (leader_id == self->leader_id && (leader_id == 0 || term == self->leader_term)) {
+        return;
+    }
+    self->leader_id = leader_id;
+    self->leader_term = term;
+    group_send_anew(self);
+    if (self->events->on_leader) {
+        self->events->on_leader(self->owner, leader_id, term);
+    }
+}
+
+static enum consensus_state state_of_follower(struct consensus *self, uint64_t leader_id)
+{
+    if (leader_id == 0 || self->heard_commit == 0) {
+        return CONSENSUS_ELECTING;
+    }
+    self->has_caught_up |= raft_last_applied(&self->raft) >= self->heard_commit;
+    return self->has_caught_up ? CONSENSUS_FOLLOWING : CONSENSUS_ELECTING;
+}
+
+void leadership_turn(struct consensus *self)
+{
+    bool is_leader = raft_state(&self->raft) == RAFT_LEADER;
+    const char *address;
+    raft_id leader_id = 0;
+
+    if (self->state == CONSENSUS_FAILED || self->state == CONSENSUS_STOPPED) {
+        return;
+    }
+    look_at_members(self);
+    raft_leader(&self->raft, &leader_id, &address);
+    if (is_leader && !self->is_leader) {
+        self->lead_index = raft_last_index(&self->raft);
+    }
+    self->is_leader = is_leader;
+    tell_leader(self, leader_id);
+    if (!is_leader) {
+        consensus_set_state(self, state_of_follower(self, leader_id));
+    } else if (raft_last_applied(&self->raft) < self->lead_index) {
+        consensus_set_state(self, CONSENSUS_ELECTING);
+    } else if (self->state != CONSENSUS_DISK_FULL) {
+        self->has_caught_up = true;
+        consensus_set_state(self, CONSENSUS_LEADING);
+    }
+}
+
+bool consensus_leader_ended(struct consensus *self)
+{
+    struct raft_message message = {
+        .type = RAFT_TIMEOUT_NOW,
+        .server_id = self->leader_id,
+        .server_address = "",
+        .timeout_now = {.term = raft_current_term(&self->raft)},
+    };
+    uint64_t index, term;
+
+    if (!self->is_engine_open || self->stop_stage == STOP_CLOSING || self->is_leader ||
+        self->leader_id == 0) {
+        return false;
+    }
+    consensus_last_entry(self, &index, &term);
+    message.timeout_now.last_log_index = index;
+    message.timeout_now.last_log_term = term;
+    self->receive(&self->io, &message);
+    return raft_state(&self->raft) != RAFT_FOLLOWER;
+}
+
+void consensus_last_entry(const struct consensus *self, uint64_t *index, uint64_t *term)
+{
+    struct raft *raft = (struct raft *)&self->raft;
+    const struct raft_trail *trail = &raft->trail;
+    bool has_records = trail->records && trail->front != trail->back;
+
+    *index = raft_last_index(raft);
+    *term = has_records ? trail->records[(trail->back + trail->size - 1) % trail->size].term
+                        : trail->snapshot.term;
+}

@@ -1,0 +1,167 @@
+/* Changes of the membership, asked of libraft one at a time, and handing leadership over. */
+#include "consensus/engine.h"
+
+#include <errno.h>
+
+static const int raft_roles[] = {
+    [CONSENSUS_SPARE] = RAFT_SPARE,
+    [CONSENSUS_STANDBY] = RAFT_STANDBY,
+    [CONSENSUS_VOTER] = RAFT_VOTER,
+};
+
+struct change {
+    struct raft_change request;
+    struct raft_transfer transfer;
+    struct consensus *consensus;
+    consensus_done done;
+    void *owner;
+};
+
+static int error_of(int r)
+{
+    switch (r) {
+    case 0:
+        return 0;
+    case RAFT_NOTLEADER:
+    case RAFT_LEADERSHIPLOST:
+    case RAFT_NOCONNECTION:
+        return -ENOTCONN;
+    case RAFT_CANTCHANGE:
+        return -EBUSY;
+    case RAFT_DUPLICATEID:
+    case RAFT_DUPLICATEADDRESS:
+        return -EEXIST;
+    case RAFT_BADID:
+    case RAFT_NOTFOUND:
+        return -ENOENT;
+    case RAFT_BADROLE:
+        return -EALREADY;
+    case RAFT_NOSPACE:
+        return -ENOSPC;
+    default:
+        return -EIO;
+    }
+}
+
+static void finish(struct change *change, int error)
+{
+    struct consensus *self = change->consensus;
+
+    self->requests--;
+    self->is_changing = false;
+    if (change->done && !self->is_orphan) {
+        change->done(change->owner, error);
+    }
+    g_free(change);
+    consensus_schedule(self);
+}
+
+static void on_changed(struct raft_change *request, int status)
+{
+    finish(request->data, error_of(status));
+}
+
+static void on_transferred(struct raft_transfer *request)
+{
+    struct change *change = request->data;
+
+    finish(change, raft_state(&change->consensus->raft) == RAFT_LEADER ? -ETIMEDOUT : 0);
+}
+
+static struct change *change_new(struct consensus *self, consensus_done done, void *owner,
+                                 int *error)
+{
+    *error = !self->is_engine_open || self->stop_stage == STOP_CLOSING ||
+                     raft_state(&self->raft) != RAFT_LEADER
+                 ? -ENOTCONN
+             : self->is_changing ? -EBUSY
+                                 : 0;
+    if (*error < 0) {
+        return NULL;
+    }
+    struct change *change = g_new0(struct change, 1);
+    change->request.data = change->transfer.data = change;
+    change->consensus = self;
+    change->done = done;
+    change->owner = owner;
+    return change;
+}
+
+static int begun(struct change *change, int r)
+{
+    struct consensus *self = change->consensus;
+
+    if (r != 0) {
+        g_free(change);
+        return error_of(r);
+    }
+    self->is_changing = true;
+    self->requests++;
+    return 0;
+}
+
+int consensus_add(struct consensus *self, uint64_t node_id, const char *address,
+                  consensus_done done, void *owner)
+{
+    int error;
+    struct change *change = change_new(self, done, owner, &error);
+
+    return change ? begun(change,
+                          raft_add(&self->raft, &change->request, node_id, address, on_changed))
+                  : error;
+}
+
+int consensus_assign(struct consensus *self, uint64_t node_id, enum consensus_role role,
+                     consensus_done done, void *owner)
+{
+    int error;
+    struct change *change = change_new(self, done, owner, &error);
+
+    return change ? begun(change, raft_assign(&self->raft, &change->request, node_id,
+                                              raft_roles[role], on_changed))
+                  : error;
+}
+
+int consensus_remove(struct consensus *self, uint64_t node_id, consensus_done done, void *owner)
+{
+    int error;
+    struct change *change = change_new(self, done, owner, &error);
+
+    return change ? begun(change, raft_remove(&self->raft, &change->request, node_id, on_changed))
+                  : error;
+}
+
+int consensus_transfer(struct consensus *self, uint64_t node_id, consensus_done done, void *owner)
+{
+    int error;
+    struct change *change = change_new(self, done, owner, &error);
+
+    return change ? begun(change,
+                          raft_transfer(&self->raft, &change->transfer, node_id, on_transferred))
+                  : error;
+}
+
+static enum consensus_role role_of(int role)
+{
+    return role == RAFT_VOTER     ? CONSENSUS_VOTER
+           : role == RAFT_STANDBY ? CONSENSUS_STANDBY
+                                  : CONSENSUS_SPARE;
+}
+
+void consensus_for_each_member(const struct consensus *self,
+                               void (*fn)(void *owner, const struct consensus_member *member),
+                               void *owner)
+{
+    struct raft *raft = (struct raft *)&self->raft;
+    const struct raft_configuration *configuration = &raft->configuration;
+
+    for (unsigned i = 0; self->is_engine_open && i < configuration->n; i++) {
+        struct consensus_member member = {
+            .node_id = configuration->servers[i].id,
+            .role = role_of(configuration->servers[i].role),
+        };
+        raft_index index = 0;
+        member.match_index = raft_match_index(raft, member.node_id, &index) == 0 ? index : 0;
+        fn(owner, &member);
+    }
+}
