@@ -135,7 +135,7 @@ int durable_acknowledge(struct connection *connection, enum session_ack kind,
     acknowledgement->count = count;
     acknowledgement->client_id = g_strndup((const char *)id.at, id.length);
     memcpy(acknowledgement->packet_ids, packet_ids, count * sizeof *packet_ids);
-    struct state_completion completion = {on_acknowledged, acknowledgement, 0};
+    struct state_completion completion = {on_acknowledged, acknowledgement, 0, connection->number};
     int r = state_propose_acknowledge(broker->state, id, kind, packet_ids, count, &completion);
     if (r < 0) {
         g_free(acknowledgement->client_id);

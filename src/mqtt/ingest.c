@@ -244,7 +244,6 @@ static int propose(struct ingest_item *item)
         .qos = message->qos,
         .retain = message->retain,
         .is_persistent_publisher = item->ingest->is_persistent,
-        .connection_number = item->ingest->connection_number,
         .publisher = bytes_from_string(item->ingest->client_id),
         .packet_id = message->qos == 2 ? item->packet_id : 0,
         .expires_unix_ms = message->expires_unix_ms,
@@ -252,7 +251,8 @@ static int propose(struct ingest_item *item)
         .target_count = item->target_count,
         .is_delivered = item->is_delivered,
     };
-    struct state_completion completion = {on_applied, item, 0};
+    struct state_completion completion = {
+        on_applied, item, 0, item->ingest->is_persistent ? item->ingest->connection_number : 0};
 
     return state_propose_publish(item->ingest->broker->state, &publish, &completion);
 }

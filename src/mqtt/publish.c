@@ -390,7 +390,7 @@ static void on_released(void *owner, uint64_t token, const struct state_result *
     struct connection *connection = broker_find(release->broker, release->client_id);
 
     if (connection && connection->number == release->connection_number &&
-        connection_is_active(connection)) {
+        connection_is_active(connection) && !result->is_stale) {
         if (result->error == 0) {
             complete(connection, release->packet_id, result->reason == REASON_SUCCESS);
         } else {
@@ -420,9 +420,8 @@ void publish_on_pubrel(struct connection *connection, const struct packet_frame 
     release->connection_number = connection->number;
     release->packet_id = pubrel.packet_id;
     memcpy(release->client_id, id.at, id.length);
-    struct state_completion completion = {on_released, release, 0};
-    if (state_propose_release(connection->broker->state, id, pubrel.packet_id, connection->number,
-                              &completion) < 0) {
+    struct state_completion completion = {on_released, release, 0, connection->number};
+    if (state_propose_release(connection->broker->state, id, pubrel.packet_id, &completion) < 0) {
         g_free(release);
         refuse_release(connection);
     }

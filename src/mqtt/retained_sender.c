@@ -83,7 +83,7 @@ static bool propose(struct connection *connection, const struct retained_batch *
     proposed->broker = connection->broker;
     proposed->connection_number = connection->number;
     memcpy(proposed->client_id, id.at, id.length);
-    struct state_completion completion = {on_proposed, proposed, 0};
+    struct state_completion completion = {on_proposed, proposed, 0, connection->number};
     if (state_propose_send_retained(connection->broker->state, id, message_topic(message), qos,
                                     batch->subscription_id, &completion) < 0) {
         g_free(proposed);

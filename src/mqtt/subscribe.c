@@ -170,7 +170,7 @@ static void subscribe_live(struct connection *connection, struct request_filter 
 static void subscribe_in_state(struct connection *connection, struct request_filter *filter)
 {
     struct request *request = filter->request;
-    struct state_completion completion = {on_subscribed, filter, 0};
+    struct state_completion completion = {on_subscribed, filter, 0, request->connection_number};
     struct bytes text = bytes_from_string(filter->filter);
 
     if (state_propose_subscribe(request->broker->state, session_client_id(connection->session),
@@ -241,7 +241,7 @@ void subscribe_receive(struct connection *connection, const struct packet_frame 
 static void remove_filter(struct connection *connection, struct request *request, struct bytes text)
 {
     struct request_filter *filter = &request->filters[request->count++];
-    struct state_completion completion = {on_unsubscribed, filter, 0};
+    struct state_completion completion = {on_unsubscribed, filter, 0, request->connection_number};
 
     filter->request = request;
     if (!connection->is_persistent) {

@@ -40,6 +40,7 @@ static int apply_record(struct apply *apply, struct bytes record, GError **error
                             "command: this program does not know its kind: run a newer microcloud");
         return -ENOTSUP;
     }
+    apply->connection_number = command->connection_number;
     return apply_functions[kind](apply, command, error);
 }
 
@@ -96,6 +97,18 @@ int state_apply(struct state *state, uint64_t index, struct bytes group, GError 
         state_notify_due(state);
     }
     return r;
+}
+
+/* The client has gone to another connection, perhaps on another node, and says again there what was
+ * not acknowledged: what is still under way from the one before must not come behind it. */
+bool apply_is_stale(struct apply *apply, struct bytes client_id)
+{
+    const struct session *session = apply->connection_number != 0
+                                        ? session_store_find(apply->tables->sessions, client_id)
+                                        : NULL;
+
+    apply->result->is_stale = session && session->connection_number != apply->connection_number;
+    return apply->result->is_stale;
 }
 
 bool apply_is_full(const struct apply *apply, uint64_t more_bytes)

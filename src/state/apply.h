@@ -19,7 +19,8 @@ struct apply {
     struct tables *tables; /* of the state */
     uint64_t index;
     uint64_t now_unix_ms;
-    uint32_t turn; /* counts choices made in this command: share groups of wills */
+    uint64_t connection_number; /* that asks, see struct state_completion; 0 = not looked at */
+    uint32_t turn;              /* counts choices made in this command: share groups of wills */
     struct state_result *result;
 };
 
@@ -73,6 +74,8 @@ struct connection_end {
 };
 void connection_close(struct apply *apply, const struct connection_end *end);
 
+/* Has the session another connection than the one that asks? Then result->is_stale is set. */
+bool apply_is_stale(struct apply *apply, struct bytes client_id);
 /* Would this many bytes more be too much for state.bytes_max? */
 bool apply_is_full(const struct apply *apply, uint64_t more_bytes);
 

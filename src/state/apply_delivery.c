@@ -12,6 +12,9 @@ int apply_acknowledge(struct apply *apply, const State__Command *command, GError
     if (acknowledge->kind > SESSION_PUBCOMP) {
         return apply_malformed(error, "its kind of acknowledgement is not known");
     }
+    if (apply_is_stale(apply, bytes_of(acknowledge->client_id))) {
+        return 0;
+    }
     struct session *session =
         session_store_find(apply->tables->sessions, bytes_of(acknowledge->client_id));
     for (size_t i = 0; session && i < acknowledge->n_packet_ids; i++) {
@@ -33,6 +36,9 @@ int apply_send_retained(struct apply *apply, const State__Command *command, GErr
     }
     if (send->qos > 2) {
         return apply_malformed(error, "its QoS is not possible");
+    }
+    if (apply_is_stale(apply, bytes_of(send->client_id))) {
+        return 0;
     }
     struct session *session =
         session_store_find(apply->tables->sessions, bytes_of(send->client_id));

@@ -287,24 +287,13 @@ static const struct state_share_target *targets_of(struct apply *apply,
     return targets;
 }
 
-/* The publisher has gone to another connection, perhaps on another node, and sends again there what
- * was not acknowledged: what is still under way from the one before must not come behind it. */
-static bool is_stale(const struct apply *apply, struct bytes client_id, uint64_t connection_number)
-{
-    const struct session *session =
-        connection_number != 0 ? session_store_find(apply->tables->sessions, client_id) : NULL;
-
-    return session && session->connection_number != connection_number;
-}
-
 int apply_publish(struct apply *apply, const State__Command *command, GError **error)
 {
     const State__Publish *publish = command->publish;
     if (!check_publish(publish, error)) {
         return -EBADMSG;
     }
-    if (is_stale(apply, bytes_of(publish->publisher), publish->connection_number)) {
-        apply->result->is_stale = true;
+    if (apply_is_stale(apply, bytes_of(publish->publisher))) {
         return 0;
     }
     struct session *session = NULL;
@@ -341,8 +330,7 @@ int apply_release(struct apply *apply, const State__Command *command, GError **e
     if (!apply_check_client_id(bytes_of(release->client_id), error)) {
         return -EBADMSG;
     }
-    if (is_stale(apply, bytes_of(release->client_id), release->connection_number)) {
-        apply->result->is_stale = true;
+    if (apply_is_stale(apply, bytes_of(release->client_id))) {
         return 0;
     }
     struct session *session =

@@ -176,18 +176,18 @@ static void a_qos_2_packet_id_counts_once_until_it_is_released(void **in)
     assert_false(publish_exactly_once(fixture, 5)->duplicate);
     assert_true(publish_exactly_once(fixture, 5)->duplicate);
     assert_int_equal(waiting_of(fixture, "q2"), 1);
-    assert_int_equal(run(fixture, state_propose_release(fixture->state, text("sender"), 5, 0,
-                                                        &fixture->completion))
-                         ->reason,
-                     0);
-    assert_int_equal(run(fixture, state_propose_release(fixture->state, text("sender"), 5, 0,
-                                                        &fixture->completion))
-                         ->reason,
-                     0x92);
-    assert_int_equal(run(fixture, state_propose_release(fixture->state, text("nobody"), 5, 0,
-                                                        &fixture->completion))
-                         ->reason,
-                     0x92);
+    assert_int_equal(
+        run(fixture, state_propose_release(fixture->state, text("sender"), 5, &fixture->completion))
+            ->reason,
+        0);
+    assert_int_equal(
+        run(fixture, state_propose_release(fixture->state, text("sender"), 5, &fixture->completion))
+            ->reason,
+        0x92);
+    assert_int_equal(
+        run(fixture, state_propose_release(fixture->state, text("nobody"), 5, &fixture->completion))
+            ->reason,
+        0x92);
     assert_false(publish_exactly_once(fixture, 5)->duplicate);
     assert_int_equal(waiting_of(fixture, "q2"), 2);
 }

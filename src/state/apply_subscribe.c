@@ -17,6 +17,9 @@ int apply_subscribe(struct apply *apply, const State__Command *command, GError *
         subscribe->subscription_id > SUBSCRIPTION_ID_MAX) {
         return apply_malformed(error, "its subscription options are not possible");
     }
+    if (apply_is_stale(apply, bytes_of(subscribe->client_id))) {
+        return 0;
+    }
     struct session *session =
         session_store_find(apply->tables->sessions, bytes_of(subscribe->client_id));
     if (!session) {
@@ -49,6 +52,9 @@ int apply_unsubscribe(struct apply *apply, const State__Command *command, GError
     if (!apply_check_client_id(bytes_of(unsubscribe->client_id), error) ||
         !apply_check_filter(filter, error)) {
         return -EBADMSG;
+    }
+    if (apply_is_stale(apply, bytes_of(unsubscribe->client_id))) {
+        return 0;
     }
     struct session *session =
         session_store_find(apply->tables->sessions, bytes_of(unsubscribe->client_id));

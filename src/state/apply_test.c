@@ -353,7 +353,7 @@ static void other_commands_against_the_rules_are_errors(void **in)
     expect_malformed(fixture, state_propose_subscribe(state, id, filter, &worse, NULL));
     expect_malformed(fixture, state_propose_unsubscribe(state, none, filter, NULL));
     expect_malformed(fixture, state_propose_unsubscribe(state, id, bad, NULL));
-    expect_malformed(fixture, state_propose_release(state, none, 1, 0, NULL));
+    expect_malformed(fixture, state_propose_release(state, none, 1, NULL));
     expect_malformed(fixture,
                      state_propose_acknowledge(state, none, SESSION_PUBACK, &packet_id, 1, NULL));
     expect_malformed(

@@ -21,7 +21,9 @@ static int append_error(const struct state *state)
 static int propose(struct state *state, const State__Command *command,
                    const struct state_completion *completion)
 {
-    size_t length = state__command__get_packed_size(command);
+    State__Command named = *command;
+    named.connection_number = completion ? completion->connection_number : 0;
+    size_t length = state__command__get_packed_size(&named);
     if (length > STATE_RECORD_BYTES_MAX - RECORD_LENGTH_BYTES) {
         return -EMSGSIZE;
     }
@@ -32,7 +34,7 @@ static int propose(struct state *state, const State__Command *command,
         return append_error(state);
     }
     wire_put_u32(room, (uint32_t)length);
-    state__command__pack(command, room + RECORD_LENGTH_BYTES);
+    state__command__pack(&named, room + RECORD_LENGTH_BYTES);
     if (completion && completion->fn) {
         completions_add(&state->completions, state->next_sequence, completion);
     }
@@ -147,7 +149,6 @@ int state_propose_publish(struct state *state, const struct state_publish *publi
     message.packet_id = publish->is_persistent_publisher ? publish->packet_id : 0;
     message.expires_unix_ms = publish->expires_unix_ms;
     message.is_delivered = publish->is_delivered;
-    message.connection_number = publish->is_persistent_publisher ? publish->connection_number : 0;
     struct packed_targets targets = {0};
     if (publish->target_count > 0) {
         pack_targets(&targets, publish);
@@ -161,12 +162,11 @@ int state_propose_publish(struct state *state, const struct state_publish *publi
 }
 
 int state_propose_release(struct state *state, struct bytes client_id, uint16_t packet_id,
-                          uint64_t connection_number, const struct state_completion *completion)
+                          const struct state_completion *completion)
 {
     State__Release message = STATE__RELEASE__INIT;
     message.client_id = binary(client_id);
     message.packet_id = packet_id;
-    message.connection_number = connection_number;
     return propose(state, COMMAND(RELEASE, release, &message), completion);
 }
 

@@ -21,7 +21,7 @@ struct state_result {
     bool session_present;      /* open: a session was there and goes on */
     bool duplicate;            /* publish: this QoS 2 packet id was already received */
     bool subscription_existed; /* subscribe: it replaced one (retain handling 1) */
-    bool is_stale; /* publish, release: the session has another connection now; nothing happened */
+    bool is_stale;             /* the session has another connection now; nothing happened */
     uint32_t matched; /* publish: persistent sessions that got it; acknowledge: deliveries that it
                          fitted */
     const char *message; /* administrative commands: for people, NULL when fine; valid during fn */
@@ -32,6 +32,10 @@ struct state_completion {
                const struct state_result *result); /* NULL = nobody asks */
     void *owner;
     uint64_t token; /* handed back */
+    /* Asked for by this connection of a client with a session: when another connection has the
+     * session by the time it is applied (the client went to another node, and says it again there),
+     * nothing happens, and the result `is_stale`. 0 = not looked at. */
+    uint64_t connection_number;
 };
 
 struct state_will {
@@ -116,20 +120,15 @@ struct state_publish {
     uint32_t target_count;
     bool is_delivered; /* QoS 0 retained: was delivered at once, only the retained table changes now
                         */
-    /* Of a persistent publisher: when another connection has its session by the time this is
-     * applied (it went to another node, and sends again there), nothing happens: `is_stale`. 0 =
-     * not looked at. */
-    uint64_t connection_number;
 };
 /* `reason`: 0, or 0x97 when a limit or (mqtt.queue_full = refuse) a full queue stands in the way:
  * then nothing has changed and nobody got it. Share groups get it only by way of `targets`. Whether
  * anybody at all got it (0x10) is for the broker to say from `matched`. */
 int state_propose_publish(struct state *state, const struct state_publish *publish,
                           const struct state_completion *completion);
-/* PUBREL of a persistent publisher; reason 0x92 when unknown. `connection_number` as in struct
- * state_publish. */
+/* PUBREL of a persistent publisher; reason 0x92 when unknown. */
 int state_propose_release(struct state *state, struct bytes client_id, uint16_t packet_id,
-                          uint64_t connection_number, const struct state_completion *completion);
+                          const struct state_completion *completion);
 /* Acknowledgements of deliveries, many of one session in one command. */
 int state_propose_acknowledge(struct state *state, struct bytes client_id, enum session_ack kind,
                               const uint16_t *packet_ids, uint32_t count,

@@ -178,7 +178,7 @@ static void propose_rare(struct random_log *log)
         state_propose_unsubscribe(state, client(log), filter(log), NULL);
         return;
     default:
-        state_propose_release(state, client(log), (uint16_t)(1 + below(log, 20)), 0, NULL);
+        state_propose_release(state, client(log), (uint16_t)(1 + below(log, 20)), NULL);
     }
 }
 

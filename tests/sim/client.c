@@ -56,7 +56,8 @@ void client_judge_will(struct client *client, bool is_present)
     enum will_fate fate = WILL_UNKNOWN;
 
     if (client->goodbye_will != 0) {
-        account(client, client->goodbye_will, WILL_MUST_NOT);
+        account(client, client->goodbye_will,
+                client->world->may_find_ended ? WILL_UNKNOWN : WILL_MUST_NOT);
         client->goodbye_will = 0;
     }
     if (client->left_will == 0) {
