@@ -63,8 +63,10 @@ void client_judge_will(struct client *client, bool is_present)
     if (client->left_will == 0) {
         return;
     }
-    if (client->will_due_ms == client->left_first_ms ||
-        client->asked_ms >= client->will_due_ms + CLIENT_MARGIN_MS) {
+    if (client->is_uncertain && client->world->may_find_ended) {
+        fate = WILL_UNKNOWN; /* a CONNECT without answer may have found the session going on */
+    } else if (client->will_due_ms == client->left_first_ms ||
+               client->asked_ms >= client->will_due_ms + CLIENT_MARGIN_MS) {
         fate = WILL_MUST;
     } else if (client->is_clean) { /* an earlier CONNECT without answer may have cancelled it */
         fate = client->is_uncertain ? WILL_UNKNOWN : WILL_MUST;
