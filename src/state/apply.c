@@ -24,6 +24,16 @@ static apply_fn *const apply_functions[] = {
     [STATE__COMMAND__KIND_USER_REMOVE] = apply_user_remove,
     [STATE__COMMAND__KIND_ACL_ADD] = apply_acl_add,
     [STATE__COMMAND__KIND_ACL_REMOVE] = apply_acl_remove,
+    [STATE__COMMAND__KIND_NODE_JOIN] = apply_node_join,
+    [STATE__COMMAND__KIND_NODE_UPDATE] = apply_node_update,
+    [STATE__COMMAND__KIND_NODE_LABEL] = apply_node_label,
+    [STATE__COMMAND__KIND_NODE_REMOVE] = apply_node_remove,
+    [STATE__COMMAND__KIND_NODE_DOWN] = apply_node_down,
+    [STATE__COMMAND__KIND_TOKEN_PUT] = apply_token_put,
+    [STATE__COMMAND__KIND_TOKEN_REMOVE] = apply_token_remove,
+    [STATE__COMMAND__KIND_VIP_SET] = apply_vip_set,
+    [STATE__COMMAND__KIND_VIP_REMOVE] = apply_vip_remove,
+    [STATE__COMMAND__KIND_CA_SET] = apply_ca_set,
 };
 
 static int apply_record(struct apply *apply, struct bytes record, GError **error)
@@ -66,10 +76,8 @@ int state_apply(struct state *state, uint64_t index, struct bytes group, GError 
         return r;
     }
     bool is_own = header.origin == state->options.node_id && header.epoch == state->options.epoch;
-    struct apply apply = {.state = state,
-                          .tables = &state->tables,
-                          .index = index,
-                          .now_unix_ms = header.time_unix_ms};
+    state->tables.time_unix_ms = MAX(state->tables.time_unix_ms, header.time_unix_ms);
+    struct apply apply = {.state = state, .tables = &state->tables, .index = index};
     struct origin command = {header.origin, header.epoch, header.first_sequence};
     size_t offset = STATE_GROUP_HEADER_BYTES;
     struct bytes record;
@@ -78,6 +86,7 @@ int state_apply(struct state *state, uint64_t index, struct bytes group, GError 
         struct state_result result = {0};
         apply.result = &result;
         apply.turn = 0;
+        apply.now_unix_ms = state->tables.time_unix_ms;
         if (tables_advance_origin(&state->tables, &command)) {
             r = apply_record(&apply, record, error);
             if (r < 0) {
@@ -121,6 +130,14 @@ struct bytes apply_keep(struct apply *apply, struct bytes bytes)
     uint8_t *copy = arena_take(&apply->state->arena, bytes.length);
     memcpy(copy, bytes.at, bytes.length);
     return (struct bytes){copy, bytes.length};
+}
+
+int apply_refuse(struct apply *apply, uint8_t reason, const char *message)
+{
+    g_string_assign(apply->state->message, message);
+    apply->result->reason = reason;
+    apply->result->message = apply->state->message->str;
+    return 0;
 }
 
 int apply_malformed(GError **error, const char *what)

@@ -41,6 +41,10 @@ apply_fn apply_tick, apply_node_restarted;
 /* apply_admin.c */
 apply_fn apply_setting_set, apply_user_put, apply_user_remove, apply_acl_add, apply_acl_remove;
 
+/* roster/apply.c */
+apply_fn apply_node_join, apply_node_update, apply_node_label, apply_node_remove, apply_node_down,
+    apply_token_put, apply_token_remove, apply_vip_set, apply_vip_remove, apply_ca_set;
+
 /* ---- between the files ---- */
 
 struct publication {
@@ -76,6 +80,15 @@ void connection_close(struct apply *apply, const struct connection_end *end);
 
 /* Has the session another connection than the one that asks? Then result->is_stale is set. */
 bool apply_is_stale(struct apply *apply, struct bytes client_id);
+/* Which of a node's connections have broken (apply_time.c). */
+enum break_kind {
+    BREAK_OTHER_EPOCHS, /* it has started anew with this epoch */
+    BREAK_UP_TO_EPOCH   /* it is dead */
+};
+/* Closes them; returns how many. */
+uint32_t connections_break(struct apply *apply, uint64_t node_id, uint64_t epoch,
+                           enum break_kind kind);
+
 /* Would this many bytes more be too much for state.bytes_max? */
 bool apply_is_full(const struct apply *apply, uint64_t more_bytes);
 
@@ -83,6 +96,8 @@ bool apply_is_full(const struct apply *apply, uint64_t more_bytes);
 bool apply_check_client_id(struct bytes client_id, GError **error);
 bool apply_check_name(struct bytes topic, GError **error);
 bool apply_check_filter(struct bytes filter, GError **error);
+/* The result says so, with a copy of the message. Returns 0. */
+int apply_refuse(struct apply *apply, uint8_t reason, const char *message);
 int apply_malformed(GError **error, const char *what);
 
 /* A copy that lives until the end of the command. */

@@ -6,20 +6,12 @@
 
 #define REFUSE_FULL "the state is full (state.bytes_max)"
 
-static int refuse(struct apply *apply, uint8_t reason, const char *message)
-{
-    g_string_assign(apply->state->message, message);
-    apply->result->reason = reason;
-    apply->result->message = apply->state->message->str;
-    return 0;
-}
-
 int apply_setting_set(struct apply *apply, const State__Command *command, GError **error)
 {
     const State__SettingSet *set = command->setting_set;
     g_autoptr(GError) problem = NULL;
     if (settings_set(&apply->state->settings, set->key, set->value, &problem) < 0) {
-        return refuse(apply, REASON_UNSPECIFIED_ERROR, problem->message);
+        return apply_refuse(apply, REASON_UNSPECIFIED_ERROR, problem->message);
     }
     g_tree_replace(apply->tables->setting_values, g_strdup(set->key), g_strdup(set->value));
     state_apply_limits(apply->state);
@@ -39,15 +31,15 @@ int apply_user_put(struct apply *apply, const State__Command *command, GError **
     const State__UserPut *put = command->user_put;
     g_autofree char *problem = access_user_problem(put->name, put->role, put->password);
     if (problem) {
-        return refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
+        return apply_refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
     }
     if (!state_find_user(apply->state, put->name)) {
         if (apply->tables->users->len >= USERS_MAX) {
-            return refuse(apply, REASON_QUOTA_EXCEEDED,
-                          "user: there are as many as allowed (20000)");
+            return apply_refuse(apply, REASON_QUOTA_EXCEEDED,
+                                "user: there are as many as allowed (20000)");
         }
         if (apply_is_full(apply, ACCESS_ENTRY_BYTES + strlen(put->name) + strlen(put->password))) {
-            return refuse(apply, REASON_QUOTA_EXCEEDED, "user: " REFUSE_FULL);
+            return apply_refuse(apply, REASON_QUOTA_EXCEEDED, "user: " REFUSE_FULL);
         }
     }
     access_put_user(apply->tables, put->name, put->role, put->password);
@@ -60,7 +52,7 @@ int apply_user_remove(struct apply *apply, const State__Command *command, GError
     if (!access_remove_user(apply->tables, name)) {
         g_autofree char *problem =
             g_strdup_printf("user '%.64s': there is none of this name", name);
-        return refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
+        return apply_refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
     }
     return access_changed(apply);
 }
@@ -70,14 +62,14 @@ int apply_acl_add(struct apply *apply, const State__Command *command, GError **e
     const State__AclAdd *add = command->acl_add;
     g_autofree char *problem = access_rule_problem(add->subject, add->action, add->filter);
     if (problem) {
-        return refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
+        return apply_refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
     }
     if (apply->tables->rules->len >= ACCESS_RULES_MAX) {
-        return refuse(apply, REASON_QUOTA_EXCEEDED,
-                      "access rule: there are as many as allowed (20000)");
+        return apply_refuse(apply, REASON_QUOTA_EXCEEDED,
+                            "access rule: there are as many as allowed (20000)");
     }
     if (apply_is_full(apply, ACCESS_ENTRY_BYTES + strlen(add->filter))) {
-        return refuse(apply, REASON_QUOTA_EXCEEDED, "access rule: " REFUSE_FULL);
+        return apply_refuse(apply, REASON_QUOTA_EXCEEDED, "access rule: " REFUSE_FULL);
     }
     access_add_rule(apply->tables, apply->tables->next_rule_id, add->subject, add->action,
                     add->filter, add->allow);
@@ -90,7 +82,7 @@ int apply_acl_remove(struct apply *apply, const State__Command *command, GError 
     if (!access_remove_rule(apply->tables, id)) {
         g_autofree char *problem =
             g_strdup_printf("access rule %" G_GUINT64_FORMAT ": there is none of this id", id);
-        return refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
+        return apply_refuse(apply, REASON_UNSPECIFIED_ERROR, problem);
     }
     return access_changed(apply);
 }

@@ -41,6 +41,23 @@ static void a_setting_takes_effect_and_is_told(void **in)
     assert_string_equal(fixture->events->str, "settings;");
 }
 
+static void the_times_of_the_cluster_are_settings(void **in)
+{
+    struct fixture *fixture = *in;
+    const struct settings *settings = state_settings(fixture->state);
+    assert_int_equal(settings->election_timeout_ms, 300);
+    assert_int_equal(settings->node_down_after_ms, 2000);
+    assert_int_equal(settings->write_wait_ms, 10000);
+    assert_null(set(fixture, "cluster.election_timeout_ms", "100")->message);
+    assert_null(set(fixture, "cluster.node_down_after_ms", "5000")->message);
+    assert_null(set(fixture, "cluster.write_wait_ms", "500")->message);
+    assert_int_equal(settings->election_timeout_ms, 100);
+    assert_int_equal(settings->node_down_after_ms, 5000);
+    assert_int_equal(settings->write_wait_ms, 500);
+    assert_string_equal(set(fixture, "cluster.election_timeout_ms", "99")->message,
+                        "setting 'cluster.election_timeout_ms': must be 100..30000, got 99");
+}
+
 static void a_setting_that_is_not_possible_is_refused_with_a_message(void **in)
 {
     struct fixture *fixture = *in;
@@ -161,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_setting_takes_effect_and_is_told),
+        TEST(the_times_of_the_cluster_are_settings),
         TEST(a_setting_that_is_not_possible_is_refused_with_a_message),
         TEST(users_are_kept_in_order_of_names_and_replaced),
         TEST(users_that_are_not_possible_are_refused_with_a_message),

@@ -1,16 +1,11 @@
 /* Proposals: each is packed straight into the room that the log gives in its current group. Nothing
  * is applied from here. */
 #include "state/propose.h"
-#include "state/commands.pb-c.h"
+#include "state/propose_private.h"
 #include "state/record.h"
 #include "state/tables.h"
 #include "state/wire.h"
 #include <errno.h>
-
-static ProtobufCBinaryData binary(struct bytes bytes)
-{
-    return (ProtobufCBinaryData){bytes.length, (uint8_t *)bytes.at};
-}
 
 static int append_error(const struct state *state)
 {
@@ -18,12 +13,21 @@ static int append_error(const struct state *state)
     return error < 0 ? error : -EAGAIN;
 }
 
-static int propose(struct state *state, const State__Command *command,
-                   const struct state_completion *completion)
+/* The commands that came with a later level than the first. */
+static uint32_t level_of(const State__Command *command)
 {
-    State__Command named = *command;
-    named.connection_number = completion ? completion->connection_number : 0;
-    size_t length = state__command__get_packed_size(&named);
+    return command->kind_case >= STATE__COMMAND__KIND_NODE_JOIN ? 2 : 1;
+}
+
+int propose_command(struct state *state, State__Command *command,
+                    const struct state_completion *completion)
+{
+    uint32_t level = level_of(command);
+    if (level > 1 && level > state_command_level(state)) {
+        return -ENOTSUP;
+    }
+    command->connection_number = completion ? completion->connection_number : 0;
+    size_t length = state__command__get_packed_size(command);
     if (length > STATE_RECORD_BYTES_MAX - RECORD_LENGTH_BYTES) {
         return -EMSGSIZE;
     }
@@ -34,18 +38,13 @@ static int propose(struct state *state, const State__Command *command,
         return append_error(state);
     }
     wire_put_u32(room, (uint32_t)length);
-    state__command__pack(&named, room + RECORD_LENGTH_BYTES);
+    state__command__pack(command, room + RECORD_LENGTH_BYTES);
     if (completion && completion->fn) {
         completions_add(&state->completions, state->next_sequence, completion);
     }
     state->next_sequence++;
     return 0;
 }
-
-/* A command of one kind, as a compound literal. */
-#define COMMAND(KIND, member, message)                                                             \
-    (&(State__Command){PROTOBUF_C_MESSAGE_INIT(&state__command__descriptor),                       \
-                       .kind_case = STATE__COMMAND__KIND_##KIND, .member = (message)})
 
 int state_propose_open(struct state *state, const struct state_open *open,
                        const struct state_completion *completion)
@@ -70,7 +69,7 @@ int state_propose_open(struct state *state, const struct state_open *open,
     message.version = open->version;
     message.connection_number = open->connection_number;
     message.will = open->will ? &will : NULL;
-    return propose(state, COMMAND(OPEN, open, &message), completion);
+    return propose_command(state, COMMAND(OPEN, open, &message), completion);
 }
 
 int state_propose_close(struct state *state, const struct state_close *close,
@@ -82,7 +81,7 @@ int state_propose_close(struct state *state, const struct state_close *close,
     message.publish_will = close->publish_will;
     message.has_expiry = close->has_expiry;
     message.expiry_s = close->expiry_s;
-    return propose(state, COMMAND(CLOSE, close, &message), completion);
+    return propose_command(state, COMMAND(CLOSE, close, &message), completion);
 }
 
 int state_propose_session_remove(struct state *state, struct bytes client_id,
@@ -90,7 +89,7 @@ int state_propose_session_remove(struct state *state, struct bytes client_id,
 {
     State__SessionRemove message = STATE__SESSION_REMOVE__INIT;
     message.client_id = binary(client_id);
-    return propose(state, COMMAND(SESSION_REMOVE, session_remove, &message), completion);
+    return propose_command(state, COMMAND(SESSION_REMOVE, session_remove, &message), completion);
 }
 
 int state_propose_subscribe(struct state *state, struct bytes client_id, struct bytes filter,
@@ -105,7 +104,7 @@ int state_propose_subscribe(struct state *state, struct bytes client_id, struct 
     message.retain_as_published = options->retain_as_published;
     message.retain_handling = options->retain_handling;
     message.subscription_id = options->subscription_id;
-    return propose(state, COMMAND(SUBSCRIBE, subscribe, &message), completion);
+    return propose_command(state, COMMAND(SUBSCRIBE, subscribe, &message), completion);
 }
 
 int state_propose_unsubscribe(struct state *state, struct bytes client_id, struct bytes filter,
@@ -114,7 +113,7 @@ int state_propose_unsubscribe(struct state *state, struct bytes client_id, struc
     State__Unsubscribe message = STATE__UNSUBSCRIBE__INIT;
     message.client_id = binary(client_id);
     message.filter = binary(filter);
-    return propose(state, COMMAND(UNSUBSCRIBE, unsubscribe, &message), completion);
+    return propose_command(state, COMMAND(UNSUBSCRIBE, unsubscribe, &message), completion);
 }
 
 /* Targets as protobuf-c wants them: an array of pointers. */
@@ -155,7 +154,7 @@ int state_propose_publish(struct state *state, const struct state_publish *publi
         message.n_targets = publish->target_count;
         message.targets = targets.pointers;
     }
-    int r = propose(state, COMMAND(PUBLISH, publish, &message), completion);
+    int r = propose_command(state, COMMAND(PUBLISH, publish, &message), completion);
     g_free(targets.items);
     g_free(targets.pointers);
     return r;
@@ -167,7 +166,7 @@ int state_propose_release(struct state *state, struct bytes client_id, uint16_t 
     State__Release message = STATE__RELEASE__INIT;
     message.client_id = binary(client_id);
     message.packet_id = packet_id;
-    return propose(state, COMMAND(RELEASE, release, &message), completion);
+    return propose_command(state, COMMAND(RELEASE, release, &message), completion);
 }
 
 int state_propose_acknowledge(struct state *state, struct bytes client_id, enum session_ack kind,
@@ -185,7 +184,7 @@ int state_propose_acknowledge(struct state *state, struct bytes client_id, enum 
     message.kind = kind;
     message.n_packet_ids = count;
     message.packet_ids = ids;
-    return propose(state, COMMAND(ACKNOWLEDGE, acknowledge, &message), completion);
+    return propose_command(state, COMMAND(ACKNOWLEDGE, acknowledge, &message), completion);
 }
 
 int state_propose_send_retained(struct state *state, struct bytes client_id, struct bytes topic,
@@ -197,7 +196,7 @@ int state_propose_send_retained(struct state *state, struct bytes client_id, str
     message.topic = binary(topic);
     message.qos = qos;
     message.subscription_id = subscription_id;
-    return propose(state, COMMAND(SEND_RETAINED, send_retained, &message), completion);
+    return propose_command(state, COMMAND(SEND_RETAINED, send_retained, &message), completion);
 }
 
 int state_propose_tick(struct state *state, uint64_t now_unix_ms,
@@ -205,7 +204,7 @@ int state_propose_tick(struct state *state, uint64_t now_unix_ms,
 {
     State__Tick message = STATE__TICK__INIT;
     message.now_unix_ms = now_unix_ms;
-    return propose(state, COMMAND(TICK, tick, &message), completion);
+    return propose_command(state, COMMAND(TICK, tick, &message), completion);
 }
 
 int state_propose_recover(struct state *state, const struct state_completion *completion)
@@ -213,7 +212,7 @@ int state_propose_recover(struct state *state, const struct state_completion *co
     State__NodeRestarted message = STATE__NODE_RESTARTED__INIT;
     message.node_id = state->options.node_id;
     message.epoch = state->options.epoch;
-    return propose(state, COMMAND(NODE_RESTARTED, node_restarted, &message), completion);
+    return propose_command(state, COMMAND(NODE_RESTARTED, node_restarted, &message), completion);
 }
 
 int state_propose_setting(struct state *state, const char *key, const char *value,
@@ -222,7 +221,7 @@ int state_propose_setting(struct state *state, const char *key, const char *valu
     State__SettingSet message = STATE__SETTING_SET__INIT;
     message.key = (char *)key;
     message.value = (char *)value;
-    return propose(state, COMMAND(SETTING_SET, setting_set, &message), completion);
+    return propose_command(state, COMMAND(SETTING_SET, setting_set, &message), completion);
 }
 
 int state_propose_user_put(struct state *state, const char *name, const char *role,
@@ -232,7 +231,7 @@ int state_propose_user_put(struct state *state, const char *name, const char *ro
     message.name = (char *)name;
     message.role = (char *)role;
     message.password = (char *)password_record;
-    return propose(state, COMMAND(USER_PUT, user_put, &message), completion);
+    return propose_command(state, COMMAND(USER_PUT, user_put, &message), completion);
 }
 
 int state_propose_user_remove(struct state *state, const char *name,
@@ -240,7 +239,7 @@ int state_propose_user_remove(struct state *state, const char *name,
 {
     State__UserRemove message = STATE__USER_REMOVE__INIT;
     message.name = (char *)name;
-    return propose(state, COMMAND(USER_REMOVE, user_remove, &message), completion);
+    return propose_command(state, COMMAND(USER_REMOVE, user_remove, &message), completion);
 }
 
 int state_propose_acl_add(struct state *state, const char *subject, const char *action,
@@ -251,7 +250,7 @@ int state_propose_acl_add(struct state *state, const char *subject, const char *
     message.action = (char *)action;
     message.filter = (char *)filter;
     message.allow = allow;
-    return propose(state, COMMAND(ACL_ADD, acl_add, &message), completion);
+    return propose_command(state, COMMAND(ACL_ADD, acl_add, &message), completion);
 }
 
 int state_propose_acl_remove(struct state *state, uint64_t rule_id,
@@ -259,5 +258,5 @@ int state_propose_acl_remove(struct state *state, uint64_t rule_id,
 {
     State__AclRemove message = STATE__ACL_REMOVE__INIT;
     message.rule_id = rule_id;
-    return propose(state, COMMAND(ACL_REMOVE, acl_remove, &message), completion);
+    return propose_command(state, COMMAND(ACL_REMOVE, acl_remove, &message), completion);
 }

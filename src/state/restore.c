@@ -13,6 +13,7 @@
 struct reader {
     struct bytes bytes;
     size_t at;
+    uint32_t version;
     const char *problem; /* NULL as long as all is well; the first one counts */
     GPtrArray *messages; /* in order of their numbers */
     struct tables *tables;
@@ -197,6 +198,15 @@ static void get_rules(struct reader *reader)
     reader->tables->next_rule_id = next_rule_id;
 }
 
+static void get_roster(struct reader *reader)
+{
+    struct bytes packed = get_bytes(reader);
+    const char *problem = reader->problem ? NULL : roster_unpack(&reader->tables->roster, packed);
+    if (problem) {
+        fail(reader, problem);
+    }
+}
+
 static void get_retained(struct reader *reader)
 {
     for (uint64_t left = get_count(reader); left > 0 && !reader->problem; left--) {
@@ -324,10 +334,14 @@ static void get_session(struct reader *reader, struct bytes client_id)
 static void get_tables(struct reader *reader)
 {
     reader->tables->applied_index = get_number(reader);
+    reader->tables->time_unix_ms = reader->version >= 2 ? get_number(reader) : 0;
     get_origins(reader);
     get_settings(reader);
     get_users(reader);
     get_rules(reader);
+    if (reader->version >= 2) {
+        get_roster(reader);
+    }
     get_retained(reader);
     get_wills(reader);
     struct bytes last = {0};
@@ -418,6 +432,9 @@ static void replace_tables(struct state *state, struct tables *tables)
     state->access_generation++;
     state_notify_settings(state);
     state_notify_access(state);
+    state_notify_nodes(state);
+    state_notify_vips(state);
+    state_notify_ca(state);
     end_proposals(state);
     state_notify_restored(state);
 }
@@ -432,8 +449,11 @@ int state_restore(struct state *state, struct bytes bytes, GError **error)
     tables_init(&tables);
     lift_limits(&tables);
     g_autoptr(GPtrArray) messages = g_ptr_array_new_with_free_func(free_message);
-    struct reader reader = {
-        .bytes = bytes, .at = SNAPSHOT_HEADER_BYTES, .messages = messages, .tables = &tables};
+    struct reader reader = {.bytes = bytes,
+                            .at = SNAPSHOT_HEADER_BYTES,
+                            .version = wire_get_u32(bytes.at + 8),
+                            .messages = messages,
+                            .tables = &tables};
     get_tables(&reader);
     if (reader.problem) {
         tables_deinit(&tables);

@@ -29,6 +29,17 @@
 
 /* In the order of their keys, so that listings need no sorting. */
 static const struct setting settings[] = {
+    NUMBER(
+        "cluster.election_timeout_ms", election_timeout_ms, "300", 100, 30000, "ms",
+        "Silence of the leader after which the other nodes elect; `doctor` proposes one from the "
+        "measured round trips.",
+        NULL),
+    NUMBER("cluster.node_down_after_ms", node_down_after_ms, "2000", 500, 3600000, "ms",
+           "Silence of a node after which it counts as dead: the wills of its clients go out.",
+           NULL),
+    NUMBER("cluster.write_wait_ms", write_wait_ms, "10000", 100, 600000, "ms",
+           "How long a change waits for a majority of the nodes.",
+           "It is refused: 0x97 (quota exceeded) on MQTT, 503 `no_quorum` on HTTP."),
     CHOICE("mqtt.anonymous", anonymous, "loopback", "off|loopback|on",
            "Who may connect without a user name: nobody, clients on this machine, everybody.",
            NULL),

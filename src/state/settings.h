@@ -24,6 +24,8 @@ struct settings {
         live_queue_messages_max, live_queue_bytes_max, user_properties_max, client_id_bytes_max,
         sys_interval_s, login_delay_ms_max, retained_payload_bytes_max, will_bytes_max;
     bool certificate_as_username, proxy_protocol;
+    /* cluster.* */
+    uint32_t election_timeout_ms, node_down_after_ms, write_wait_ms;
     uint64_t state_bytes_max;
     const char *response_information; /* mqtt.response_information; "" = none */
     const char *bridges;              /* mqtt.bridges: JSON list, see bridge/ */

@@ -170,6 +170,12 @@ static void put_access(struct writer *writer, const struct tables *tables)
     }
 }
 
+static void put_roster(struct writer *writer, const struct tables *tables)
+{
+    g_autoptr(GByteArray) packed = roster_pack(&tables->roster);
+    put_bytes(writer, (struct bytes){packed->data, packed->len});
+}
+
 static void on_retained(void *owner, struct message *message)
 {
     put_message(owner, message);
@@ -247,6 +253,7 @@ static void on_session(void *owner, struct session *session)
 static void put_tables(struct writer *writer, const struct tables *tables)
 {
     put_number(writer, tables->applied_index);
+    put_number(writer, tables->time_unix_ms);
     put_number(writer, tables->origins->len);
     for (uint32_t i = 0; i < tables->origins->len; i++) {
         const struct origin *origin = &g_array_index(tables->origins, struct origin, i);
@@ -256,6 +263,7 @@ static void put_tables(struct writer *writer, const struct tables *tables)
     }
     put_settings(writer, tables);
     put_access(writer, tables);
+    put_roster(writer, tables);
     put_number(writer, retained_count(tables->retained));
     retained_for_each(tables->retained, on_retained, writer);
     put_number(writer, wills_count(tables->wills));

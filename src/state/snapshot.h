@@ -9,7 +9,8 @@
 
 struct state;
 
-#define STATE_SNAPSHOT_VERSION 1
+/* Version 1 had neither the time nor the cluster's tables. */
+#define STATE_SNAPSHOT_VERSION 2
 /* Bodies of messages from this size on are handed over by reference, smaller ones are copied. */
 #define STATE_SNAPSHOT_REFERENCE_BYTES_MIN 256
 

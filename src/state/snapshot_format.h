@@ -4,11 +4,12 @@
  *
  * The body is numbers (varint), byte strings (length, bytes) and lists (count, items):
  *
- *   applied index
+ *   applied index, newest time                                              (time: from version 2)
  *   origins   node id, epoch, sequence                                      in order of node ids
  *   settings  key, value                                                    in order of keys
  *   users     name, role, password record                                   in order of names
  *   next rule id; rules: id, subject, action, filter, allow                 in order of ids
+ *   cluster   packed message Members (commands.proto)                       (from version 2)
  *   retained  message                                                       in order of topics
  *   wills     client id, message, due, connection, delay, expiry            in order of client ids
  *   sessions  client id, user name, created, expires, connection, dropped, expiry, receive maximum,

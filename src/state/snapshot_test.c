@@ -2,6 +2,7 @@
  * refused. */
 #include "state/snapshot.h"
 #include "base/clock.h"
+#include "state/cluster_tables.h"
 #include "state/snapshot_format.h"
 #include "state/test_random_log.h"
 #include "state/wire.h"
@@ -232,8 +233,8 @@ static void a_newer_version_is_refused_with_a_message(void **in)
     struct bytes bytes = {copy, view(snapshot).length};
     assert_int_equal(state_restore(state, bytes, &error), -ENOTSUP);
     assert_string_equal(error->message,
-                        "snapshot: format 2 is newer than this program, which reads up "
-                        "to 1: run a newer microcloud");
+                        "snapshot: format 3 is newer than this program, which reads up "
+                        "to 2: run a newer microcloud");
     wire_put_u32(copy + 8, 0);
     assert_int_equal(state_restore(state, bytes, NULL), -EBADMSG);
     copy[0] ^= 1;
@@ -266,6 +267,27 @@ static void a_snapshot_cut_off_anywhere_is_refused_and_changes_nothing(void **in
     state_free(state);
 }
 
+static void one_of_the_first_version_is_still_read(void **in)
+{
+    static const uint8_t magic[] = SNAPSHOT_MAGIC;
+    /* index, origins, settings, users, next rule id, rules, retained, wills, sessions */
+    static const uint8_t body[] = {5, 0, 1, 1, 'k', 1, 'v', 0, 1, 0, 0, 0, 0};
+    uint8_t bytes[SNAPSHOT_HEADER_BYTES + sizeof body] = {0};
+    memcpy(bytes, magic, SNAPSHOT_MAGIC_BYTES);
+    wire_put_u32(bytes + 8, 1);
+    wire_put_u64(bytes + 16, sizeof bytes);
+    memcpy(bytes + SNAPSHOT_HEADER_BYTES, body, sizeof body);
+    struct state *state = restored((struct bytes){bytes, sizeof bytes});
+    assert_int_equal(state_applied_index(state), 5);
+    assert_int_equal(state_time_unix_ms(state), 0);
+    assert_int_equal(state_node_count(state), 0);
+    g_autoptr(GBytes) again = snapshot_of(state);
+    struct state *second = restored(view(again));
+    assert_same(state, second, 0);
+    state_free(second);
+    state_free(state);
+}
+
 /* Consensus's checksum finds flipped bytes; here they only must never crash, nor give a state that
  * cannot be written again. */
 static void a_flipped_byte_is_refused_or_gives_a_state_that_holds_together(void **in)
@@ -288,13 +310,14 @@ static void a_flipped_byte_is_refused_or_gives_a_state_that_holds_together(void 
     assert_true(refused > 0);
 }
 
-/* A body of numbers below 128, behind a fitting header. */
+/* A body of numbers below 128, behind a fitting header of the first version, which is still read.
+ */
 static void expect_damaged(const uint8_t *body, size_t length, const char *message)
 {
     g_autofree uint8_t *bytes = g_malloc0(SNAPSHOT_HEADER_BYTES + length);
     static const uint8_t magic[SNAPSHOT_MAGIC_BYTES] = SNAPSHOT_MAGIC;
     memcpy(bytes, magic, sizeof magic);
-    wire_put_u32(bytes + 8, STATE_SNAPSHOT_VERSION);
+    wire_put_u32(bytes + 8, 1);
     wire_put_u64(bytes + 16, SNAPSHOT_HEADER_BYTES + length);
     memcpy(bytes + SNAPSHOT_HEADER_BYTES, body, length);
     struct state *state = empty_state();
@@ -393,6 +416,7 @@ int main(void)
         TEST(restoring_replaces_what_is_there_and_tells_the_watches),
         TEST(proposals_that_a_snapshot_already_holds_end_as_unknown),
         TEST(a_newer_version_is_refused_with_a_message),
+        TEST(one_of_the_first_version_is_still_read),
         TEST(a_snapshot_cut_off_anywhere_is_refused_and_changes_nothing),
         TEST(a_flipped_byte_is_refused_or_gives_a_state_that_holds_together),
         TEST(each_rule_of_the_form_is_held),

@@ -208,6 +208,21 @@ void state_notify_connection(struct state *state, struct bytes client_id,
     NOTIFY(state, on_connection, watch->owner, client_id, connection_number)
 }
 
+void state_notify_nodes(struct state *state)
+{
+    NOTIFY(state, on_nodes, watch->owner)
+}
+
+void state_notify_vips(struct state *state)
+{
+    NOTIFY(state, on_vips, watch->owner)
+}
+
+void state_notify_ca(struct state *state)
+{
+    NOTIFY(state, on_ca, watch->owner)
+}
+
 void state_notify_applied(struct state *state)
 {
     NOTIFY(state, on_applied, watch->owner)

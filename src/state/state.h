@@ -99,6 +99,9 @@ struct state_watch {
     void (*on_session_end)(void *owner, struct session *session);
     void (*on_settings)(void *owner); /* any setting */
     void (*on_access)(void *owner);   /* any user or access rule */
+    void (*on_nodes)(void *owner);    /* any node or its labels (cluster_tables.h) */
+    void (*on_vips)(void *owner);     /* any virtual IP */
+    void (*on_ca)(void *owner);       /* the certificate authority */
     void (*on_due)(void *owner);      /* state_next_due_unix_ms has changed */
     /* Who has the session, or the will, of this client changed: a connection came (its number), or
      * the one that it had was closed (0). */

@@ -20,6 +20,7 @@ void tables_init(struct tables *tables)
         .origins = g_array_new(FALSE, FALSE, sizeof(struct origin)),
     };
     session_store_count_once(tables->sessions);
+    roster_init(&tables->roster);
 }
 
 void tables_deinit(struct tables *tables)
@@ -31,6 +32,7 @@ void tables_deinit(struct tables *tables)
     g_ptr_array_unref(tables->users);
     g_ptr_array_unref(tables->rules);
     g_array_unref(tables->origins);
+    roster_deinit(&tables->roster);
     *tables = (struct tables){0};
 }
 
@@ -38,7 +40,8 @@ uint64_t tables_bytes(const struct tables *tables)
 {
     return tables->session_bytes + session_store_message_bytes(tables->sessions) +
            session_store_queued(tables->sessions) * DELIVERY_BYTES +
-           retained_bytes(tables->retained) + tables->wills_bytes + tables->access_bytes;
+           retained_bytes(tables->retained) + tables->wills_bytes + tables->access_bytes +
+           tables->roster.bytes;
 }
 
 uint64_t tables_subscription_bytes(size_t filter_bytes)
@@ -77,6 +80,28 @@ bool tables_advance_origin(struct tables *tables, const struct origin *command)
     }
     *last = *command;
     return true;
+}
+
+static const struct origin *find_origin(const struct tables *tables, uint64_t node_id)
+{
+    for (uint32_t i = 0; i < tables->origins->len; i++) {
+        const struct origin *origin = &g_array_index(tables->origins, struct origin, i);
+        if (origin->node_id == node_id) {
+            return origin;
+        }
+    }
+    return NULL;
+}
+
+bool tables_has_origin(const struct tables *tables, uint64_t node_id)
+{
+    return find_origin(tables, node_id) != NULL;
+}
+
+uint64_t tables_last_epoch(const struct tables *tables, uint64_t node_id)
+{
+    const struct origin *origin = find_origin(tables, node_id);
+    return origin ? origin->epoch : 0;
 }
 
 uint64_t tables_will_bytes(struct bytes client_id, const struct will *will)

@@ -9,6 +9,7 @@
 #include "state/access_rules.h"
 #include "state/arena.h"
 #include "state/completions.h"
+#include "state/roster/tables.h"
 #include "state/routes.h"
 #include "state/state.h"
 
@@ -38,7 +39,9 @@ struct tables {
     GPtrArray *rules;      /* struct access_rule, in order of ids */
     uint64_t next_rule_id;
     uint64_t access_bytes;
-    GArray *origins; /* struct origin, in order of node ids */
+    GArray *origins;       /* struct origin, in order of node ids */
+    uint64_t time_unix_ms; /* the newest of all groups: time never goes back */
+    struct roster roster;
 };
 
 struct state {
@@ -67,6 +70,10 @@ void tables_deinit(struct tables *tables);
 uint64_t tables_bytes(const struct tables *tables);
 /* True when it was not applied before; then it counts as applied. */
 bool tables_advance_origin(struct tables *tables, const struct origin *command);
+/* Has this node ever proposed anything? */
+bool tables_has_origin(const struct tables *tables, uint64_t node_id);
+/* Of the last command of this node; 0 = none. */
+uint64_t tables_last_epoch(const struct tables *tables, uint64_t node_id);
 
 /* What one session and one subscription count for. Like all that is held against state.bytes_max it
  * follows from the content alone, never from the history of some memory: every node must refuse the
@@ -92,5 +99,8 @@ void state_notify_access(struct state *state);
 void state_notify_due(struct state *state);
 void state_notify_connection(struct state *state, struct bytes client_id,
                              uint64_t connection_number);
+void state_notify_nodes(struct state *state);
+void state_notify_vips(struct state *state);
+void state_notify_ca(struct state *state);
 void state_notify_applied(struct state *state);
 void state_notify_restored(struct state *state);
