@@ -62,10 +62,10 @@ static void send_retained(struct connection *connection, const struct request_fi
         topic_filter_split_shared(text, &share, &rest)) { /* never for shared ones (4.8.2) */
         return;
     }
-    if (!session_find_subscription(connection->session, text)) {
-        return; /* it has been ended since */
+    const struct subscription *now = session_find_subscription(connection->session, text);
+    if (now) { /* it may have been ended or replaced since */
+        retained_sender_add(connection, text, now->options.qos, now->options.subscription_id);
     }
-    retained_sender_add(connection, text, filter->options.qos, filter->options.subscription_id);
 }
 
 static void answer(struct connection *connection, struct request *request)

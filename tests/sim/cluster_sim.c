@@ -119,7 +119,7 @@ static void move_some(struct simulation *simulation)
 {
     struct cluster *cluster = &simulation->cluster;
 
-    for (int i = 1 + below(simulation, 8); i > 0; i--) {
+    for (int i = 1 + below(simulation, 24); i > 0; i--) {
         unsigned a = (unsigned)below(simulation, NODES);
         unsigned b = (a + 1 + (unsigned)below(simulation, NODES - 1)) % NODES;
         switch (below(simulation, 6)) {
