@@ -56,6 +56,21 @@ static void on_access(void *owner)
     g_string_append(((struct fixture *)owner)->events, "access;");
 }
 
+static void on_nodes(void *owner)
+{
+    g_string_append(((struct fixture *)owner)->events, "nodes;");
+}
+
+static void on_vips(void *owner)
+{
+    g_string_append(((struct fixture *)owner)->events, "vips;");
+}
+
+static void on_ca(void *owner)
+{
+    g_string_append(((struct fixture *)owner)->events, "ca;");
+}
+
 static void on_result(void *owner, uint64_t token, const struct state_result *result)
 {
     struct fixture *fixture = owner;
@@ -86,7 +101,10 @@ void fixture_init(struct fixture *fixture)
                                           .on_delivery = on_delivery,
                                           .on_session_end = on_session_end,
                                           .on_settings = on_settings,
-                                          .on_access = on_access};
+                                          .on_access = on_access,
+                                          .on_nodes = on_nodes,
+                                          .on_vips = on_vips,
+                                          .on_ca = on_ca};
     state_add_watch(fixture->state, &fixture->watch);
 }
 

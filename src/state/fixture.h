@@ -20,7 +20,8 @@ struct fixture {
     uint64_t index;      /* of the last entry */
     uint64_t now_unix_ms;
     int append_error; /* not 0: the log refuses */
-    GString *events;  /* "publish a/b by x;" "delivery x;" "end x;" "settings;" "access;" */
+    GString *events;  /* "publish a/b by x;" "delivery x;" "end x;" "settings;" "access;"
+                         "nodes;" "vips;" "ca;" */
     struct state_watch watch;
     struct state_result result; /* the last one */
     char *message;              /* of it */

@@ -185,7 +185,7 @@ static void restoring_replaces_what_is_there_and_tells_the_watches(void **in)
     publish(fixture, "a", "1", 1, true);
     fixture_clear_events(fixture);
     assert_int_equal(state_restore(fixture->state, view(empty), NULL), 0);
-    assert_string_equal(fixture->events->str, "end x;settings;access;");
+    assert_string_equal(fixture->events->str, "end x;settings;access;nodes;vips;ca;");
     assert_int_equal(state_bytes(fixture->state), 0);
     assert_int_equal(state_applied_index(fixture->state), 0);
 }

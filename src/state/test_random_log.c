@@ -1,5 +1,6 @@
 /* SplitMix64 drives the choice; what a choice gives may be refused, that is part of it. */
 #include "state/test_random_log.h"
+#include "state/propose_cluster.h"
 
 static uint32_t below(struct random_log *log, uint32_t limit)
 {
@@ -158,10 +159,86 @@ static void propose_access(struct random_log *log)
     }
 }
 
+static void propose_node(struct random_log *log)
+{
+    struct state *state = log->fixture->state;
+    uint64_t node_id = 1 + below(log, 6);
+    g_autofree char *name = g_strdup_printf("n%u", below(log, 8));
+    struct state_node_join join = {.node_id = node_id,
+                                   .name = name,
+                                   .address = "10.0.0.1:7474",
+                                   .version = "0.2.0",
+                                   .certificate = below(log, 2) ? "ab" : "cd",
+                                   .role = (enum node_role)below(log, NODE_ROLE_COUNT),
+                                   .token_id = below(log, 6),
+                                   .command_level = STATE_COMMAND_LEVEL + below(log, 2)};
+    struct state_node_update update = {.node_id = node_id,
+                                       .fields = below(log, NODE_FIELDS + 1),
+                                       .name = name,
+                                       .address = "other:7474",
+                                       .version = "0.3.0",
+                                       .certificate = "ef",
+                                       .role = join.role,
+                                       .command_level = STATE_COMMAND_LEVEL,
+                                       .is_drained = below(log, 2) == 0};
+    switch (below(log, 6)) {
+    case 0:
+    case 1:
+        state_propose_node_join(state, &join, NULL);
+        return;
+    case 2:
+        state_propose_node_update(state, &update, NULL);
+        return;
+    case 3:
+        state_propose_node_label(state, node_id, name, below(log, 3) ? "value" : NULL, NULL);
+        return;
+    case 4:
+        state_propose_node_remove(state, node_id, NULL);
+        return;
+    default:
+        state_propose_node_down(state, NODE_ID, NULL);
+    }
+}
+
+static void propose_cluster(struct random_log *log)
+{
+    struct state *state = log->fixture->state;
+    g_autofree char *address = g_strdup_printf("10.0.0.%u/%u", below(log, 4), 24 + below(log, 10));
+    struct join_token token = {.id = 1 + below(log, 5),
+                               .role = (enum node_role)below(log, NODE_ROLE_COUNT),
+                               .expires_unix_ms = log->fixture->now_unix_ms + below(log, 30000)};
+    struct cluster_ca ca = {.certificate = (char *)"certificate",
+                            .previous_certificate = below(log, 2) ? (char *)"previous" : NULL,
+                            .key = payload(log),
+                            .generation = state_ca(state)->generation + below(log, 2)};
+    switch (below(log, 5)) {
+    case 0:
+        state_propose_token_put(state, &token, NULL);
+        return;
+    case 1:
+        state_propose_token_remove(state, token.id, NULL);
+        return;
+    case 2:
+        state_propose_vip_set(state, address, below(log, 2) ? "eth0" : "", NULL);
+        return;
+    case 3:
+        state_propose_vip_remove(state, address, NULL);
+        return;
+    default:
+        state_propose_ca(state, &ca, NULL);
+    }
+}
+
 static void propose_rare(struct random_log *log)
 {
     struct state *state = log->fixture->state;
-    switch (below(log, 6)) {
+    switch (below(log, 8)) {
+    case 6:
+        propose_node(log);
+        return;
+    case 7:
+        propose_cluster(log);
+        return;
     case 0:
         state_propose_session_remove(state, client(log), NULL);
         return;
@@ -200,5 +277,8 @@ void random_log_step(struct random_log *log)
     if (below(log, 3) == 0) {
         fixture_flush(log->fixture);
         log->fixture->now_unix_ms += below(log, 3000);
+        if (below(log, 50) == 0) { /* another node's clock */
+            log->fixture->now_unix_ms -= below(log, 9000);
+        }
     }
 }
