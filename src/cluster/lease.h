@@ -28,7 +28,7 @@ struct lease {
 };
 
 void lease_init(struct lease *lease, uint64_t self_id, uint64_t election_timeout_ms);
-/* A longer timeout counts at once for waiting, a shorter one at once for holding. */
+/* Counts at once for holding; a wait that has begun stays as long as it was. */
 void lease_set_election_timeout(struct lease *lease, uint64_t election_timeout_ms);
 /* The voters of the newest configuration known; keeps echoes of those that stay. */
 void lease_set_voters(struct lease *lease, const uint64_t *node_ids, size_t count);
