@@ -50,6 +50,7 @@ static void view(struct broker *broker, struct session *session, struct broker_c
         .username = session->username,
         .is_persistent = session->store == broker->persistent,
         .has_will = wills_find(state_wills(broker->state), session_client_id(session)) != NULL,
+        .connection_number = session->connection_number,
         .version = session->version,
         .receive_maximum = session->receive_maximum,
         .expiry_s = session->expiry_s,

@@ -44,8 +44,8 @@ static void end_lost(struct connection *connection)
         connection_end(connection, REASON_SESSION_TAKEN_OVER,
                        "another connection came with this client id");
         break;
-    case REASON_SERVER_UNAVAILABLE:
-        connection_end(connection, REASON_SERVER_UNAVAILABLE,
+    case REASON_SERVER_BUSY:
+        connection_end(connection, REASON_SERVER_BUSY,
                        "this node was cut off: the session was closed");
         break;
     default:
@@ -192,7 +192,7 @@ static void on_connection(void *owner, struct bytes client_id, uint64_t connecti
     struct session *session =
         broker->remote ? session_store_find(broker->persistent, client_id) : NULL;
     struct connection *connection = session ? session->connection : NULL;
-    uint8_t reason = connection_number != 0 ? REASON_SESSION_TAKEN_OVER : REASON_SERVER_UNAVAILABLE;
+    uint8_t reason = connection_number != 0 ? REASON_SESSION_TAKEN_OVER : REASON_SERVER_BUSY;
 
     if (connection && connection->number != connection_number) {
         detach(connection, session, reason);

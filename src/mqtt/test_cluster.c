@@ -16,7 +16,7 @@
 
 static uint8_t *on_append(void *owner, size_t length)
 {
-    struct cluster_node *node = owner;
+    struct virtual_node *node = owner;
 
     if (node->is_dead || g_queue_get_length(&node->groups) >= GROUPS_MAX) {
         return NULL;
@@ -47,7 +47,7 @@ static uint64_t last_index(const struct cluster *cluster)
     return cluster->base + cluster->entries->len;
 }
 
-static void send_group(struct cluster_node *node)
+static void send_group(struct virtual_node *node)
 {
     static const uint8_t zeros[8];
 
@@ -60,7 +60,7 @@ static void send_group(struct cluster_node *node)
 
 bool cluster_commit(struct cluster *cluster, unsigned at)
 {
-    struct cluster_node *node = &cluster->nodes[at];
+    struct virtual_node *node = &cluster->nodes[at];
 
     if (node->is_cut_off || g_queue_is_empty(&node->groups)) {
         return false;
@@ -70,7 +70,7 @@ bool cluster_commit(struct cluster *cluster, unsigned at)
     return true;
 }
 
-static void apply_next(struct cluster_node *node)
+static void apply_next(struct virtual_node *node)
 {
     struct cluster *cluster = node->cluster;
     GBytes *entry = cluster->entries->pdata[node->applied - cluster->base];
@@ -84,7 +84,7 @@ static void apply_next(struct cluster_node *node)
 
 bool cluster_apply(struct cluster *cluster, unsigned at)
 {
-    struct cluster_node *node = &cluster->nodes[at];
+    struct virtual_node *node = &cluster->nodes[at];
 
     if (node->is_cut_off || node->applied >= last_index(cluster)) {
         return false;
@@ -99,7 +99,7 @@ bool cluster_apply(struct cluster *cluster, unsigned at)
 
 static int on_send(void *owner, uint64_t node_id, struct bytes frame)
 {
-    struct cluster_node *node = owner;
+    struct virtual_node *node = owner;
     struct cluster *cluster = node->cluster;
     struct cluster_link *link = &cluster->links[node->id - 1][node_id - 1];
 
@@ -186,10 +186,10 @@ void cluster_heal(struct cluster *cluster, unsigned a, unsigned b)
 
 static void on_ticked(void *owner, uint64_t token, const struct state_result *result)
 {
-    ((struct cluster_node *)owner)->is_ticking = false;
+    ((struct virtual_node *)owner)->is_ticking = false;
 }
 
-static void tick(struct cluster_node *node)
+static void tick(struct virtual_node *node)
 {
     uint64_t due_unix_ms = state_next_due_unix_ms(node->state);
     struct state_completion completion = {on_ticked, node, 0};
@@ -239,7 +239,7 @@ void cluster_settle(struct cluster *cluster)
 bool cluster_is_quiet(const struct cluster *cluster)
 {
     for (unsigned i = 0; i < cluster->count; i++) {
-        const struct cluster_node *node = &cluster->nodes[i];
+        const struct virtual_node *node = &cluster->nodes[i];
         if (node->filling->len > 0 || node->groups.length > 0 || state_pending(node->state) > 0 ||
             node->applied < last_index(cluster)) {
             return false;
@@ -269,7 +269,7 @@ static GBytes *snapshot_of(struct state *state)
     return g_byte_array_free_to_bytes(whole);
 }
 
-static void start(struct cluster_node *node)
+static void start(struct virtual_node *node)
 {
     struct cluster *cluster = node->cluster;
     struct state_log log = {.append = on_append, .owner = node};
@@ -304,7 +304,7 @@ static void start(struct cluster_node *node)
     }
 }
 
-static void stop(struct cluster_node *node)
+static void stop(struct virtual_node *node)
 {
     node->is_dead = true;
     state_group_failed(node->state, 0, -ECANCELED);
@@ -323,7 +323,7 @@ void cluster_init(struct cluster *cluster, struct loop *loop, GRand *random, uns
         .loop = loop, .random = random, .count = count, .link_bytes_max = 1024 * 1024};
     cluster->entries = g_ptr_array_new_with_free_func(unref);
     for (unsigned i = 0; i < count; i++) {
-        struct cluster_node *node = &cluster->nodes[i];
+        struct virtual_node *node = &cluster->nodes[i];
         node->cluster = cluster;
         node->id = i + 1;
         node->filling = g_byte_array_new();
@@ -353,7 +353,7 @@ void cluster_deinit(struct cluster *cluster)
 
 void cluster_crash(struct cluster *cluster, unsigned at)
 {
-    struct cluster_node *node = &cluster->nodes[at];
+    struct virtual_node *node = &cluster->nodes[at];
     int written = g_rand_int_range(cluster->random, 0, 4);
 
     node->is_dead = true; /* what was on its way may still be committed */
@@ -384,7 +384,7 @@ void cluster_fail(struct cluster *cluster, unsigned at, int error)
 
 void cluster_install(struct cluster *cluster, unsigned at, unsigned from)
 {
-    struct cluster_node *node = &cluster->nodes[at];
+    struct virtual_node *node = &cluster->nodes[at];
     g_autoptr(GBytes) snapshot = snapshot_of(cluster->nodes[from].state);
 
     assert(cluster->nodes[from].applied >= node->applied);

@@ -16,7 +16,7 @@ struct cluster;
 struct loop;
 struct state;
 
-struct cluster_node {
+struct virtual_node {
     struct cluster *cluster;
     struct broker_links *links; /* owned */
     struct state *state;
@@ -42,7 +42,7 @@ struct cluster_link {
 struct cluster {
     struct loop *loop; /* borrowed */
     GRand *random;     /* borrowed */
-    struct cluster_node nodes[CLUSTER_NODES_MAX];
+    struct virtual_node nodes[CLUSTER_NODES_MAX];
     unsigned count;
     struct cluster_link links[CLUSTER_NODES_MAX][CLUSTER_NODES_MAX]; /* [from][to] */
     bool cut[CLUSTER_NODES_MAX][CLUSTER_NODES_MAX];                  /* [a][b] = [b][a] */

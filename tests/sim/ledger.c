@@ -347,24 +347,32 @@ static bool is_promised(const struct sent *sent)
            sent->has_content && (sent->topic < TOPIC_SHARED || sent->topic >= TOPIC_RETAINED);
 }
 
+/* Must it have come to this life? */
+static bool must_have_come(struct ledger *ledger, const struct life *life, guint message,
+                           bool is_connected)
+{
+    const struct sent *sent = ledger_sent(ledger, message);
+    bool is_certain = false;
+
+    for (guint i = 0; is_promised(sent) && i < life->held->len; i++) {
+        const struct held *held = held_at(life, i);
+        bool holds = !ledger_is_shared(held->filter) && held->told <= sent->asked &&
+                     held->end_asked >= sent->told && concerns(life, held, sent, false);
+        is_certain |= holds && held->qos > 0;
+        if (holds && is_connected && sent->reason == 0x10) {
+            fail(ledger, message, "its publisher was told that nobody subscribes");
+        }
+    }
+    return is_certain && !ledger->may_drop;
+}
+
 void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_connected)
 {
-    for (guint i = ledger->checked; i < ledger->sent->len; i++) {
-        const struct sent *sent = ledger_sent(ledger, i);
-        bool is_certain = false;
-        if (!life->is_persistent && i <= ledger->unpromised) {
-            continue;
-        }
-        for (guint j = 0; is_promised(sent) && j < life->held->len; j++) {
-            const struct held *held = held_at(life, j);
-            bool holds = !ledger_is_shared(held->filter) && held->told <= sent->asked &&
-                         held->end_asked >= sent->told && concerns(life, held, sent, false);
-            is_certain |= holds && held->qos > 0;
-            if (holds && is_connected && sent->reason == 0x10) {
-                fail(ledger, i, "its publisher was told that nobody subscribes");
-            }
-        }
-        if (is_certain && !ledger->may_drop &&
+    guint first =
+        life->is_persistent ? ledger->checked : MAX(ledger->checked, ledger->unpromised + 1);
+
+    for (guint i = first; i < ledger->sent->len; i++) {
+        if (must_have_come(ledger, life, i, is_connected) &&
             !g_hash_table_contains(life->came, GUINT_TO_POINTER(i))) {
             describe(ledger, life, &(struct arrival){.message = i});
             fail(ledger, i, "it was acknowledged and never came [MQTT-4.5.0-1]");

@@ -151,7 +151,8 @@ static bool is_sending(const struct remote_peer *peer)
     return peer->is_ready && !peer->is_blocked && !peer->unsent;
 }
 
-/* It cannot wait for ever for a peer that is not there. */
+/* It cannot wait for ever for a peer that is not there: then nothing more is kept until it comes.
+ */
 static void keep_within_limit(struct remote_peer *peer)
 {
     if (peer->is_ready || peer->kept_bytes <= REMOTE_KEPT_BYTES_MAX) {
@@ -161,6 +162,8 @@ static void keep_within_limit(struct remote_peer *peer)
                 (unsigned long long)peer->node_id, g_queue_get_length(&peer->kept));
     peer->remote->broker->counters.publish_dropped += g_queue_get_length(&peer->kept);
     forward_drop_kept(peer);
+    interest_clear(&peer->remote->interest, peer->slot);
+    peer_set_ready(peer, false, false);
 }
 
 static void keep(struct remote_peer *peer, struct publication *publication,

@@ -126,7 +126,7 @@ static void on_filter(void *owner, char *filter)
 {
     struct remote *remote = owner;
 
-    if (remote->up != 0) {
+    if (remote->linked != 0) {
         g_hash_table_add(remote->changed, filter);
         remote_touch(remote);
     } else {
@@ -168,7 +168,7 @@ static void begin_anew(struct remote_peer *peer, uint64_t epoch)
     peer->acknowledged = 0;
 }
 
-static void set_ready(struct remote_peer *peer, bool is_ready, bool is_syncing)
+void peer_set_ready(struct remote_peer *peer, bool is_ready, bool is_syncing)
 {
     struct remote *remote = peer->remote;
     uint64_t bit = INTEREST_BIT(peer->slot);
@@ -191,7 +191,7 @@ static void on_hello(struct remote_peer *peer, const struct remote_hello *hello)
     }
     remote->stamp = MAX(remote->stamp, hello->stamp);
     interest_clear(&remote->interest, peer->slot);
-    set_ready(peer, true, true);
+    peer_set_ready(peer, true, true);
     peer->synced = remote->sync_token;
     peer->last_sent = peer->acknowledged;
     peer->unsent = peer->kept.head;
@@ -211,7 +211,7 @@ static void on_record(struct remote_peer *peer, const struct remote_record *reco
                      (uint32_t)MIN(record->index, UINT32_MAX));
         break;
     case REMOTE_INTEREST_END:
-        set_ready(peer, peer->is_ready, false);
+        peer_set_ready(peer, peer->is_ready, false);
         break;
     case REMOTE_ACK:
         forward_acknowledged(peer, record->number);
@@ -317,6 +317,7 @@ void broker_peer_up(struct broker *broker, uint64_t node_id)
         broker_peer_down(broker, node_id);
     }
     peer->is_up = true;
+    remote->linked |= INTEREST_BIT(peer->slot);
     say_hello(peer);
 }
 
@@ -329,7 +330,8 @@ void broker_peer_down(struct broker *broker, uint64_t node_id)
         return;
     }
     peer->is_up = peer->is_blocked = false;
-    set_ready(peer, false, peer->is_syncing);
+    remote->linked &= ~INTEREST_BIT(peer->slot);
+    peer_set_ready(peer, false, peer->is_syncing);
     peer->unsent = NULL;
     drop_frames(peer);
     g_array_set_size(peer->syncs, 0);
@@ -348,7 +350,7 @@ void broker_peer_forget(struct broker *broker, uint64_t node_id)
         return;
     }
     broker_peer_down(broker, node_id);
-    set_ready(peer, false, false);
+    peer_set_ready(peer, false, false);
     interest_clear(&remote->interest, peer->slot);
     peer_free(peer);
 }
@@ -395,7 +397,7 @@ void remote_free(struct remote *remote)
     remote_for_each(peer, remote)
     {
         peer->is_up = false;
-        set_ready(peer, false, false);
+        peer_set_ready(peer, false, false);
         peer_free(peer);
     }
     sync_drop(remote);

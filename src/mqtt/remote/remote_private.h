@@ -53,7 +53,8 @@ struct remote_sync_asked {
 struct remote {
     struct broker *broker;
     struct remote_peer *peers[REMOTE_PEERS_MAX]; /* owned, by slot; NULL = none */
-    uint64_t up;                                 /* slots of those that are ready */
+    uint64_t linked;                             /* slots of those that are up */
+    uint64_t up;                                 /* of those that are ready */
     uint64_t syncing;
     struct interest interest;
     GHashTable *changed; /* filters of the live store to be told, owned */
@@ -78,6 +79,7 @@ struct remote_peer *remote_find_by_connection(const struct remote *remote,
 
 /* Has the frame sent, when the link takes it. */
 void peer_flush(struct remote_peer *peer);
+void peer_set_ready(struct remote_peer *peer, bool is_ready, bool is_syncing);
 /* Where to append a record of up to `bytes`: flushes when it would become too long. */
 GByteArray *peer_frame(struct remote_peer *peer, size_t bytes);
 /* Something is to be done at the end of this turn. */

@@ -4,6 +4,8 @@
 #include "mqtt/remote/remote_private.h"
 #include "packet/packet.h"
 #include "session/store.h"
+#include "state/propose_cluster.h"
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -402,6 +404,210 @@ static void clients_go_on_after_a_snapshot_was_installed(void **state)
     assert_heard(moved, "");
 }
 
+/* The leader holds it for dead: its clients come anew when it is back, if they are there. */
+static void a_node_held_for_dead_lets_its_persistent_clients_go(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+    struct peer *monitor = enter_at(fixture, 1, "monitor"),
+                *kept = enter_kept_at(fixture, 0, "kept");
+    struct peer *live = enter_at(fixture, 0, "live");
+    fixture->at = 0;
+    struct peer *willing = enter_as(
+        fixture,
+        &(struct entering){.client_id = "willing", .will_topic = "w", .will_payload = "gone"});
+
+    subscribe(monitor, "w", 0);
+    cluster->nodes[0].is_cut_off = true;
+    cluster_cut(cluster, 0, 1);
+    cluster_cut(cluster, 0, 2);
+    run(fixture);
+    assert_int_equal(state_propose_node_down(cluster->nodes[1].state, 1, NULL), 0);
+    run(fixture);
+    assert_heard(monitor, "publish q0 w=gone");
+    assert_heard(kept, "");
+    cluster->nodes[0].is_cut_off = false;
+    cluster_heal(cluster, 0, 1);
+    cluster_heal(cluster, 0, 2);
+    run(fixture);
+    assert_heard(kept, "disconnect 0x89; end");
+    assert_heard(willing, "disconnect 0x89; end");
+    assert_heard(live, "");
+    struct peer *back = peer_new(fixture);
+    say_connect(back, &(struct entering){.client_id = "kept", .keeps = true});
+    assert_heard(back, "connack s1 0x00");
+}
+
+/* It may still be applied: then it is closed again, and no will goes out. */
+static void a_session_that_was_not_opened_in_time_does_not_stay_open(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+    struct peer *monitor = enter_at(fixture, 1, "monitor");
+
+    subscribe(monitor, "w", 0);
+    cluster->nodes[0].is_cut_off = true;
+    fixture->at = 0;
+    struct peer *peer = peer_new(fixture);
+    say_connect(peer,
+                &(struct entering){
+                    .client_id = "c", .keeps = true, .will_topic = "w", .will_payload = "no"});
+    cluster_fail(cluster, 0, -ETIMEDOUT);
+    assert_heard(peer, "connack s0 0x88; end");
+    cluster->nodes[0].is_cut_off = false;
+    run(fixture);
+    const struct session *session =
+        session_store_find(state_sessions(cluster->nodes[2].state), bytes_from_string("c"));
+    assert_non_null(session);
+    assert_int_equal(session->connection_number, 0);
+    assert_int_not_equal(session->expires_unix_ms, 0);
+    assert_heard(monitor, "");
+}
+
+static void a_slow_persistent_subscriber_holds_publishers_of_other_nodes(void **state)
+{
+    struct fixture *fixture = *state;
+    set(fixture, "mqtt.live_queue_messages_max", "4");
+    struct peer *publisher = enter_at(fixture, 0, "publisher"),
+                *slow = enter_kept_at(fixture, 1, "slow");
+    const struct connection *connection =
+        broker_find(fixture->cluster->nodes[0].broker, "publisher");
+
+    subscribe(slow, "a", 1);
+    for (uint16_t i = 1; i <= 2500 && connection->held_elsewhere == 0; i++) {
+        publish(publisher, 1, i, "a", "x");
+    }
+    assert_int_not_equal(connection->held_elsewhere, 0);
+    cut(slow);
+    assert_int_equal(connection->held_elsewhere, 0);
+    g_free(heard(publisher));
+}
+
+static void holding_ends_with_the_link(void **state)
+{
+    struct fixture *fixture = *state;
+    set(fixture, "mqtt.live_queue_messages_max", "4");
+    struct peer *publisher = enter_at(fixture, 0, "publisher"),
+                *slow = enter_at(fixture, 1, "slow");
+    const struct connection *connection =
+        broker_find(fixture->cluster->nodes[0].broker, "publisher");
+
+    subscribe(slow, "a", 1);
+    for (uint16_t i = 1; i <= 2500 && connection->held_elsewhere == 0; i++) {
+        publish(publisher, 1, i, "a", "x");
+    }
+    assert_true(connection->is_paused);
+    cluster_cut(fixture->cluster, 0, 1);
+    run(fixture);
+    assert_int_equal(connection->held_elsewhere, 0);
+    assert_false(connection->is_paused);
+    g_free(heard(publisher));
+}
+
+static void no_more_is_kept_for_a_lost_node_than_fits(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+    struct remote *remote = fixture->cluster->nodes[0].broker->remote;
+    g_autofree char *payload = g_strnfill(1000000, 'x');
+
+    subscribe(second, "a", 1);
+    cluster_cut(fixture->cluster, 0, 1);
+    run(fixture);
+    struct remote_peer *peer = remote_find(remote, 2);
+    for (uint16_t i = 1; i <= 68; i++) {
+        publish(first, 1, i, "a", payload);
+        assert_in_range(peer->kept_bytes, 0, REMOTE_KEPT_BYTES_MAX);
+    }
+    assert_int_equal(count_heard(first, "puback"), 68);
+    assert_true(fixture->cluster->nodes[0].broker->counters.publish_dropped > 60);
+    assert_false(remote_is_wanted(remote, bytes_from_string("a")));
+    cluster_heal(fixture->cluster, 0, 1); /* it tells anew what it wants */
+    run(fixture);
+    publish(first, 1, 69, "a", "again");
+    assert_heard(second, "publish q1 m1 a=again");
+}
+
+static void a_node_that_is_forgotten_leaves_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct broker *broker = fixture->cluster->nodes[0].broker;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "a", 1);
+    cluster_cut(fixture->cluster, 0, 1);
+    run(fixture);
+    publish(first, 1, 1, "a", "kept");
+    broker_peer_forget(broker, 2);
+    broker_peer_forget(broker, 2);
+    assert_null(remote_find(broker->remote, 2));
+    assert_false(remote_is_wanted(broker->remote, bytes_from_string("a")));
+    g_free(heard(first));
+    publish(first, 1, 2, "a", "x");
+    assert_heard(first, "puback m2 0x10");
+}
+
+static void what_is_no_frame_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct broker *broker = fixture->cluster->nodes[0].broker;
+    g_autoptr(GByteArray) frame = g_byte_array_new();
+
+    assert_int_equal(broker_peer_frame(broker, 2, (struct bytes){(const uint8_t *)"\1\5", 2}),
+                     -EBADMSG);
+    assert_int_equal(broker_peer_frame(broker, 2, (struct bytes){(const uint8_t *)"\2", 1}),
+                     -ENOTSUP);
+    assert_int_equal(broker_peer_frame(broker, 77, (struct bytes){(const uint8_t *)"\2", 1}), 0);
+    broker_peer_down(broker, 2); /* nothing comes before HELLO */
+    broker_peer_up(broker, 2);
+    remote_put_number(frame, REMOTE_ACK, 1);
+    assert_int_equal(broker_peer_frame(broker, 2, (struct bytes){frame->data, frame->len}),
+                     -EBADMSG);
+    cluster_cut(fixture->cluster, 0, 1);
+    cluster_heal(fixture->cluster, 0, 1);
+}
+
+static void a_will_comes_to_a_share_group_over_nodes_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *members[3];
+    unsigned total = 0;
+
+    for (unsigned i = 0; i < 3; i++) {
+        members[i] = enter_at(fixture, i, (const char *[]){"m0", "m1", "m2"}[i]);
+        subscribe(members[i], "$share/g/w", 0);
+    }
+    struct peer *willing = enter_as(
+        fixture,
+        &(struct entering){.client_id = "willing", .will_topic = "w", .will_payload = "gone"});
+    cut(willing);
+    for (unsigned i = 0; i < 3; i++) {
+        total += count_heard(members[i], "publish");
+    }
+    assert_int_equal(total, 1);
+}
+
+/* Offline persistent members are the last choice; QoS 0 finds the one that is connected. */
+static void a_share_group_of_persistent_members_is_served_where_they_are(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *publisher = enter_at(fixture, 0, "publisher");
+    struct peer *there = enter_kept_at(fixture, 1, "there"),
+                *away = enter_kept_at(fixture, 2, "away");
+
+    subscribe(there, "$share/g/a", 1);
+    subscribe(away, "$share/g/a", 1);
+    cut(away);
+    for (uint16_t i = 1; i <= 5; i++) {
+        publish(publisher, 0, 0, "a", "zero");
+        assert_heard(there, "publish q0 a=zero");
+        publish(publisher, 1, i, "a", "one");
+        assert_int_equal(count_heard(there, "publish q1"), 1);
+        ack(there, PACKET_PUBACK, i);
+    }
+    assert_int_equal(count_heard(publisher, "puback"), 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +629,15 @@ int main(void)
         CLUSTER_TEST(a_late_publish_of_the_node_before_is_not_applied),
         CLUSTER_TEST(without_a_quorum_a_publisher_is_told_so),
         CLUSTER_TEST(clients_go_on_after_a_snapshot_was_installed),
+        CLUSTER_TEST(a_node_held_for_dead_lets_its_persistent_clients_go),
+        CLUSTER_TEST(a_session_that_was_not_opened_in_time_does_not_stay_open),
+        CLUSTER_TEST(a_slow_persistent_subscriber_holds_publishers_of_other_nodes),
+        CLUSTER_TEST(holding_ends_with_the_link),
+        CLUSTER_TEST(no_more_is_kept_for_a_lost_node_than_fits),
+        CLUSTER_TEST(a_node_that_is_forgotten_leaves_nothing),
+        CLUSTER_TEST(what_is_no_frame_is_refused),
+        CLUSTER_TEST(a_will_comes_to_a_share_group_over_nodes_once),
+        CLUSTER_TEST(a_share_group_of_persistent_members_is_served_where_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
