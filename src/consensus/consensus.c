@@ -179,6 +179,7 @@ static void on_turn(void *owner)
         return;
     }
     leadership_turn(self);
+    members_turn(self);
     group_submit_all(self);
     snapshot_turn(self);
     if (self->announced_state != self->state) {

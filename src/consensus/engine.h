@@ -15,6 +15,7 @@ struct group {
     size_t capacity, length; /* of the whole entry */
     size_t record_bytes;
     uint64_t begun_ms; /* loop time */
+    uint64_t term;     /* in which it was forwarded to us; of our own: 0 */
     bool is_sent;      /* libraft or the leader has it */
     uint8_t header[CONSENSUS_GROUP_HEADER_BYTES];
 };
@@ -98,6 +99,7 @@ struct consensus {
 
     /* Membership (members.c). */
     bool is_changing;
+    struct change *handing_over; /* meanwhile libraft is given nothing */
 
     /* Connections (transport.c). */
     struct pending_connect *connects; /* that libraft waits for */
@@ -120,6 +122,9 @@ void consensus_fail(struct consensus *self, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void consensus_set_state(struct consensus *self, enum consensus_state state);
 void consensus_schedule(struct consensus *self);
+
+/* members.c */
+void members_turn(struct consensus *self);
 
 /* group.c */
 void group_submit_all(struct consensus *self);

@@ -246,6 +246,12 @@ void group_refuse_own(struct consensus *self, bool with_sent, int error)
     }
 }
 
+static bool leads_in(const struct consensus *self, uint64_t term)
+{
+    struct raft *raft = (struct raft *)&self->raft;
+    return raft_state(raft) == RAFT_LEADER && raft_current_term(raft) == term;
+}
+
 void group_send_anew(struct consensus *self)
 {
     struct group *foreign;
@@ -258,10 +264,12 @@ void group_send_anew(struct consensus *self)
     self->forwarded = 0;
     self->forwarded_bytes = 0;
     self->is_forward_blocked = false;
-    while ((foreign = g_queue_pop_head(&self->foreign)) != NULL) {
-        group_free(foreign);
+    /* Those of this term may have come before we noticed that we lead. */
+    while ((foreign = g_queue_peek_head(&self->foreign)) != NULL &&
+           !leads_in(self, foreign->term)) {
+        self->foreign_bytes -= foreign->length;
+        group_free(g_queue_pop_head(&self->foreign));
     }
-    self->foreign_bytes = 0;
     consensus_schedule(self);
 }
 
@@ -383,8 +391,7 @@ int consensus_receive(struct consensus *self, uint64_t term, struct bytes conten
         content.length > CONSENSUS_RECORD_BYTES_MAX + CONSENSUS_GROUP_HEADER_BYTES) {
         return -EBADMSG;
     }
-    bool leads = self->state == CONSENSUS_LEADING || self->state == CONSENSUS_DISK_FULL;
-    if (!leads || self->stop_stage != STOP_NOT || raft_current_term(&self->raft) != term) {
+    if (!self->is_engine_open || self->stop_stage != STOP_NOT || !leads_in(self, term)) {
         return -ENOTCONN;
     }
     if (self->foreign_bytes + content.length > FOREIGN_BYTES_MAX) {
@@ -394,6 +401,7 @@ int consensus_receive(struct consensus *self, uint64_t term, struct bytes conten
     memcpy(group->buffer + ENTRY_PREFIX_BYTES, content.at, content.length);
     memcpy(group->header, content.at, sizeof group->header);
     group->length = ENTRY_PREFIX_BYTES + content.length;
+    group->term = term;
     g_queue_push_tail(&self->foreign, group);
     self->foreign_bytes += group->length;
     consensus_schedule(self);

@@ -1,7 +1,15 @@
-/* Changes of the membership, asked of libraft one at a time, and handing leadership over. */
+/* Changes of the membership, asked of libraft one at a time, and handing leadership over.
+ *
+ * libraft may tell the one that is to lead to begin (TimeoutNow) while that one still writes an
+ * entry, and then it ignores it (recvTimeoutNow); so nothing new is given to libraft until all that
+ * was is applied and the other has it, and only then it is asked. */
 #include "consensus/engine.h"
 
+#include "loop/loop.h"
 #include <errno.h>
+
+/* For a successor to have all of the log. */
+#define TRANSFER_WAIT_MS 1000
 
 static const int raft_roles[] = {
     [CONSENSUS_SPARE] = RAFT_SPARE,
@@ -15,6 +23,8 @@ struct change {
     struct consensus *consensus;
     consensus_done done;
     void *owner;
+    uint64_t target;      /* of a transfer; 0 = any voter */
+    uint64_t deadline_ms; /* loop time */
 };
 
 static int error_of(int r)
@@ -49,6 +59,7 @@ static void finish(struct change *change, int error)
 
     self->requests--;
     self->is_changing = false;
+    self->handing_over = self->handing_over == change ? NULL : self->handing_over;
     if (change->done && !self->is_orphan) {
         change->done(change->owner, error);
     }
@@ -136,9 +147,55 @@ int consensus_transfer(struct consensus *self, uint64_t node_id, consensus_done 
     int error;
     struct change *change = change_new(self, done, owner, &error);
 
-    return change ? begun(change,
-                          raft_transfer(&self->raft, &change->transfer, node_id, on_transferred))
-                  : error;
+    if (!change) {
+        return error;
+    }
+    if (!self->has_others) {
+        g_free(change);
+        return -ENOENT;
+    }
+    change->target = node_id;
+    change->deadline_ms = loop_now_ms(self->loop) + TRANSFER_WAIT_MS;
+    self->handing_over = change;
+    consensus_schedule(self);
+    return begun(change, 0);
+}
+
+/* The voter that has all of the log; 0 when there is none, or the one that is meant has not. */
+static uint64_t find_successor(struct consensus *self, uint64_t wanted)
+{
+    const struct raft_configuration *configuration = &self->raft.configuration;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        raft_index match = 0;
+        if (server->id != self->node_id && server->role == RAFT_VOTER &&
+            (wanted == 0 || wanted == server->id) &&
+            raft_match_index(&self->raft, server->id, &match) == 0 &&
+            match == raft_last_index(&self->raft)) {
+            return server->id;
+        }
+    }
+    return 0;
+}
+
+void members_turn(struct consensus *self)
+{
+    struct change *change = self->handing_over;
+
+    if (!change || change->transfer.cb) {
+        return;
+    }
+    uint64_t successor =
+        self->is_leader && self->entries_in_flight == 0 ? find_successor(self, change->target) : 0;
+    if (successor != 0) {
+        int r = raft_transfer(&self->raft, &change->transfer, successor, on_transferred);
+        if (r != 0) {
+            finish(change, error_of(r));
+        }
+    } else if (!self->is_leader || loop_now_ms(self->loop) > change->deadline_ms) {
+        finish(change, self->is_leader ? -ETIMEDOUT : 0);
+    }
 }
 
 static enum consensus_role role_of(int role)
