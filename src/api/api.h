@@ -8,6 +8,7 @@
 
 struct access;
 struct api;
+struct api_cluster;
 struct bridges;
 struct broker;
 struct consensus;
@@ -21,6 +22,7 @@ struct api_options {
     struct access *access;
     struct broker *broker;
     struct bridges *bridges;
+    const struct api_cluster *cluster_calls; /* cluster.h; NULL = alone. The caller's */
     const char *node_name, *cluster, *version;
     uint64_t node_id;
     const char *data;                        /* directory, for doctor */

@@ -1,10 +1,15 @@
 /* See request.h. */
 #include "api/request.h"
+#include "api/cluster_view.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "net/stream.h"
 #include <errno.h>
 #include <stdarg.h>
+
+/* What is read on a node without quorum may be older than what the others have: objects say so
+ * themselves, lists only here. */
+#define STALE_HEADER "X-Microcloud-Stale: true\r\n"
 
 void api_request_free(struct api_request *request)
 {
@@ -28,12 +33,18 @@ void api_answer_text(struct api_request *request, const char *content_type, stru
 
 void api_answer(struct api_request *request, unsigned status, struct text_value *value)
 {
+    bool is_read = bytes_equal(request->head->method, bytes_from_string("GET"));
+    bool is_stale = is_read && status == 200 && value && api_is_stale(request->api);
+    if (is_stale && text_kind(value) == TEXT_OBJECT) {
+        text_set_boolean(value, "stale", true);
+    }
     g_autofree char *json = value ? text_to_json(value, false) : NULL;
     g_autofree char *line = json ? g_strconcat(json, "\n", NULL) : NULL;
     struct http_answer answer = {.status = status,
                                  .content_type = line ? "application/json" : NULL,
                                  .body = bytes_from_string(line),
-                                 .headers = "Cache-Control: no-store\r\n"};
+                                 .headers = is_stale ? "Cache-Control: no-store\r\n" STALE_HEADER
+                                                     : "Cache-Control: no-store\r\n"};
 
     http_respond(request->exchange, &answer);
     text_free(value);
@@ -89,6 +100,13 @@ void api_committed(void *owner, uint64_t token, const struct state_result *resul
 
     if (result->error == -ENOSPC) {
         api_answer_error(request, 507, "disk_full", "the node's disk is full: nothing was changed");
+    } else if (result->error == -ENOTSUP) {
+        api_answer_error(request, 409, "version_too_old",
+                         "not all nodes of the cluster have a version that knows this: upgrade "
+                         "them first; see node ls");
+    } else if (result->error == -ETIMEDOUT) {
+        api_answer_error(request, 503, "no_quorum",
+                         "this node reaches no majority of the cluster: nothing was confirmed");
     } else if (result->error != 0) {
         api_answer_error(request, 503, "no_quorum", "the change was not confirmed: %s",
                          g_strerror(-result->error));

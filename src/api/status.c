@@ -1,4 +1,5 @@
 /* How the node is: status, health, metrics, doctor, bridges. */
+#include "api/cluster_view.h"
 #include "api/routes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -29,12 +30,6 @@ static uint64_t resident_bytes(void)
         fclose(file);
     }
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static bool takes_writes(const struct api *api, struct consensus_status *status)
-{
-    consensus_status(api->options.consensus, status);
-    return status->state == CONSENSUS_LEADING;
 }
 
 static struct text_value *describe_mqtt(const struct api *api)
@@ -76,44 +71,23 @@ static struct text_value *describe_log(const struct consensus_status *status)
     return value;
 }
 
-static char *id_to_string(uint64_t id)
-{
-    return g_strdup_printf("%016" G_GINT64_MODIFIER "x", id);
-}
-
-static struct text_value *describe_node(const struct api *api, bool leads)
-{
-    struct text_value *value = text_new_object();
-    g_autofree char *id = id_to_string(api->options.node_id);
-
-    text_set_string(value, "id", id);
-    text_set_string(value, "name", api->options.node_name);
-    text_set_string(value, "role", "voter");
-    text_set_string(value, "state", "online");
-    text_set_boolean(value, "leader", leads);
-    text_set_boolean(value, "holder", false);
-    text_set_string(value, "version", api->options.version);
-    return value;
-}
-
 void status_get(struct api_request *request)
 {
     const struct api *api = request->api;
     struct consensus_status log;
-    bool leads = takes_writes(api, &log);
+    bool serves = api_takes_writes(api, &log);
     struct text_value *value = text_new_object();
-    struct text_value *nodes = text_new_list();
     struct rusage usage;
 
     getrusage(RUSAGE_SELF, &usage);
-    text_append(nodes, describe_node(api, leads));
     text_set_string(value, "cluster", api->options.cluster);
     text_set_string(value, "node", api->options.node_name);
     text_set_string(value, "version", api->options.version);
-    text_set_string(value, "leader", leads ? api->options.node_name : NULL);
-    text_set_boolean(value, "quorum", leads);
-    text_set(value, "nodes", nodes);
-    text_set(value, "vips", text_new_list());
+    text_set_string(value, "leader", api_leader_name(api));
+    text_set_boolean(value, "quorum", serves);
+    text_set_string(value, "safety", api_safety(api));
+    text_set(value, "nodes", api_describe_nodes(api));
+    text_set(value, "vips", api_describe_vips(api));
     text_set(value, "mqtt", describe_mqtt(api));
     text_set(value, "services", text_new_list());
     text_set(value, "log", describe_log(&log));
@@ -127,7 +101,7 @@ void health_get(struct api_request *request)
 {
     struct consensus_status log;
     struct text_value *value = text_new_object();
-    bool is_well = takes_writes(request->api, &log);
+    bool is_well = api_takes_writes(request->api, &log);
 
     text_set_string(value, "status", is_well ? "ok" : consensus_state_to_string(log.state));
     api_answer(request, is_well ? 200 : 503, value);
@@ -218,9 +192,10 @@ void metrics_get(struct api_request *request)
                                                              : *(const uint64_t *)(const void *)at;
         append_metric(text, metrics[i].name, metrics[i].kind, metrics[i].help, (double)value);
     }
-    bool leads = takes_writes(request->api, &log);
+    api_takes_writes(request->api, &log);
     getrusage(RUSAGE_SELF, &usage);
-    append_metric(text, "leader", "gauge", "1 when this node leads", leads);
+    append_metric(text, "leader", "gauge", "1 when this node leads",
+                  log.state == CONSENSUS_LEADING);
     append_metric(text, "log_applied_index", "counter", "Log entries applied",
                   (double)log.applied_index);
     append_metric(text, "log_bytes", "gauge", "Bytes of log since the last snapshot",
@@ -296,9 +271,9 @@ void doctor_get(struct api_request *request)
     const struct api *api = request->api;
     struct text_value *list = text_new_list();
     struct consensus_status log;
-    bool leads = takes_writes(api, &log);
+    bool serves = api_takes_writes(api, &log);
 
-    add_check(list, "log", leads, consensus_state_to_string(log.state),
+    add_check(list, "log", serves, consensus_state_to_string(log.state),
               "see the node's log; is the disk full?");
     add_check(list, "engine", true, log.engine, NULL);
     check_disk(list, api);
