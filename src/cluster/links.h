@@ -82,6 +82,9 @@ void links_accept(struct links *links, uint64_t node_id, struct stream *stream);
 /* Something else says that the node is there: dial now instead of at the end of the backoff. */
 void links_nudge(struct links *links, uint64_t node_id);
 
+/* Ends the connection to this node with a goodbye and begins anew. */
+void links_reset(struct links *links, uint64_t node_id);
+
 /* 0; -EAGAIN: on_writable will come; -ENOTCONN: not up; -EMSGSIZE. Nothing is sent in part. */
 int links_send(struct links *links, uint64_t node_id, uint8_t channel, struct bytes payload);
 /* The payload in pieces. */

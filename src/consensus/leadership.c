@@ -119,6 +119,7 @@ static void look_at_members(struct consensus *self)
             leadership_on_tick(self);
         } else {
             timer_stop(self->ticks);
+            timer_stop(self->patience);
         }
     }
     if (digest != self->members_digest) {

@@ -1,0 +1,75 @@
+/* Inside of cluster/: one link, with or without a connection. links.c decides when to dial and who
+ * is told; link.c speaks on the connection. */
+#pragma once
+
+#include "cluster/links.h"
+
+#define LINK_HEAD_BYTES   8
+#define LINK_PROTOCOL     1
+#define LINK_TRIPS        64
+#define LINK_GOODBYE_MS   2000 /* for the goodbye to go out */
+#define LINK_BACKOFF_MS   50
+#define LINK_BACKOFF_MAX  2000
+#define LINK_DIAL_MS      3000
+#define LINK_REASON_CHARS 120
+
+/* Messages of the control channel and of heartbeats: the first byte of the payload. */
+enum link_message {
+    LINK_HELLO = 1,   /* protocol (1), epoch (8) */
+    LINK_GOODBYE = 2, /* text: why */
+    LINK_PING = 3,    /* sent, boottime in us (8) */
+    LINK_PONG = 4,    /* the same (8), calendar clock in ms (8) */
+    LINK_LEASE = 5,   /* a ping for the lease: sent, boottime in ms (8) */
+    LINK_ECHO = 6,    /* the same (8) */
+};
+
+/*   LINK_DOWN --dialled/accepted (link_open)--> LINK_GREETING --hello (on_hello)--> LINK_UP
+ *       ^                                            |                              |
+ *       +-------------------- link_drop -------------+------------------------------+ */
+enum link_state { LINK_DOWN, LINK_GREETING, LINK_UP };
+
+struct connector;
+struct timer;
+
+struct link {
+    struct links *links; /* borrowed */
+    uint64_t node_id;
+    char *address;
+    struct stream *stream; /* of GREETING and UP */
+    struct connector *connector;
+    struct timer *timer; /* down: when to dial; else: when to ping or give up */
+    enum link_state state;
+    bool is_wanted;      /* while the peers are compared */
+    bool wants_writable; /* refused something */
+    bool is_removed;
+    uint64_t backoff_ms, since_ms, heard_ms, pinged_ms;
+    uint64_t lease_ms; /* sent time of the newest lease ping not yet echoed; 0 = none */
+    uint64_t peer_epoch, sent_bytes, received_bytes;
+    uint32_t trips_us[LINK_TRIPS], trip_count, round_trip_us;
+    int64_t clock_offset_ms;
+    char *error;
+};
+
+struct links {
+    struct loop *loop;
+    uint64_t node_id, epoch, ping_ms, give_up_ms;
+    struct tls_context *client;
+    const struct links_events *events;
+    void *owner;
+    GHashTable *table; /* node id -> struct link, owned */
+};
+
+struct link *link_new(struct links *links, uint64_t node_id, const char *address);
+/* Without a word to anybody. */
+void link_free(struct link *link);
+/* Takes a stream that is not started, whose other end is this node. */
+void link_open(struct link *link, struct stream *stream);
+/* Ends the connection, if any, with a goodbye; dials again later unless removed. Tells on_down
+ * (is_end false) when it was up. */
+void link_give_up(struct link *link, const char *why);
+/* Dials now, when it is ours to dial and down. */
+void link_dial(struct link *link);
+int link_send(struct link *link, uint8_t channel, const struct bytes *pieces, size_t count);
+/* The payload of a frame on the channel of heartbeats: also when much is waiting. */
+void link_write_heartbeat(struct link *link, struct bytes payload);
+void link_echo(struct link *link);

@@ -1,0 +1,496 @@
+/* Several nodes and what can befall them under load: silence in one direction, ends, restarts,
+ * snapshots of the leader, rescue, and all of it at random. The switchboard compares what each node
+ * applies; cluster_test.c has the plain course of things. */
+#include "consensus/switchboard.h"
+
+#include "base/clock.h"
+#include "consensus/engine.h"
+#include "consensus/harness.h"
+#include "loop/loop.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static uint64_t old_leader;
+
+static bool has_new_leader(struct cluster *cluster)
+{
+    const struct node *leader = cluster_leader(cluster);
+    return leader && leader->id != old_leader && cluster_has_leader(cluster);
+}
+
+static uint64_t acknowledged_sum(const struct cluster *cluster)
+{
+    uint64_t sum = 0;
+    for (uint64_t id = 1; id <= NODES_MAX; id++) {
+        sum += cluster->nodes[id].acknowledged;
+    }
+    return sum;
+}
+
+static void assert_nothing_refused(const struct cluster *cluster, uint64_t but)
+{
+    for (uint64_t id = 1; id <= NODES_MAX; id++) {
+        if (id != but) {
+            assert_int_equal(cluster->nodes[id].failed->len, 0);
+        }
+    }
+}
+
+static uint64_t follower_of(struct cluster *cluster, uint64_t but)
+{
+    uint64_t leader = cluster_leader(cluster)->id;
+    for (uint64_t id = 1; id <= NODES_MAX; id++) {
+        if (cluster->nodes[id].consensus && id != leader && id != but) {
+            return id;
+        }
+    }
+    return 0;
+}
+
+static void three_nodes_apply_the_same_whoever_wrote_it(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 300);
+    cluster_settle(&cluster);
+    for (uint64_t id = 1; id <= 3; id++) {
+        assert_true(cluster.nodes[id].acknowledged > 30);
+        assert_int_equal(cluster.nodes[id].acknowledged, cluster.nodes[id].written);
+        assert_true(cluster.nodes[id].member_changes > 0);
+    }
+    assert_nothing_refused(&cluster, 0);
+    cluster_deinit(&cluster);
+}
+
+static void a_leader_that_ends_loses_nothing_of_the_others(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    for (int round = 0; round < 2; round++) {
+        cluster_write(&cluster);
+        cluster_run_ms(&cluster, 100);
+        old_leader = cluster_leader(&cluster)->id;
+        cluster_end(&cluster, old_leader);
+        cluster_run(&cluster, has_new_leader, "the others elect");
+        cluster_run_ms(&cluster, 50);
+        cluster_start(&cluster, old_leader);
+        cluster_settle(&cluster);
+    }
+    for (uint64_t id = 1; id <= 3; id++) {
+        assert_true(cluster.nodes[id].epoch == 2 || cluster.nodes[id].failed->len == 0);
+    }
+    cluster_deinit(&cluster);
+}
+
+static void a_leader_that_is_cut_off_gives_its_groups_to_the_next(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 100);
+    old_leader = cluster_leader(&cluster)->id;
+    cluster_cut(&cluster, old_leader);
+    cluster_run(&cluster, has_new_leader, "the others elect");
+    cluster_run_ms(&cluster, 100);
+    assert_int_equal(cluster.nodes[old_leader].state, CONSENSUS_ELECTING);
+    assert_true(cluster.nodes[old_leader].acknowledged < cluster.nodes[old_leader].written);
+    cluster_heal(&cluster);
+    cluster_settle(&cluster);
+    assert_nothing_refused(&cluster, 0);
+    cluster_deinit(&cluster);
+}
+
+static void a_link_that_is_cut_in_one_direction_loses_nothing(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    for (int way = 0; way < 2; way++) {
+        cluster_write(&cluster);
+        cluster_run_ms(&cluster, 50);
+        uint64_t leader = cluster_leader(&cluster)->id;
+        uint64_t follower = follower_of(&cluster, 0);
+        cluster_cut_way(&cluster, way == 0 ? leader : follower, way == 0 ? follower : leader);
+        cluster_run_ms(&cluster, 3 * ELECTION_MS);
+        cluster_heal(&cluster);
+        cluster_settle(&cluster);
+    }
+    assert_nothing_refused(&cluster, 0);
+    cluster_deinit(&cluster);
+}
+
+static void without_a_majority_writes_wait_and_are_refused_in_time(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.write_wait_ms = 1000;
+    cluster_build(&cluster, 3);
+    struct node *leader = cluster_leader(&cluster);
+    uint64_t follower = follower_of(&cluster, 0);
+    struct node *other = &cluster.nodes[follower_of(&cluster, follower)];
+
+    /* Long enough to lose its leader, not long enough to be refused. */
+    cluster_cut(&cluster, other->id);
+    assert_int_equal(node_write(other, 3, 10), 0);
+    cluster_run_ms(&cluster, 500);
+    assert_int_equal(other->failed->len, 0);
+    cluster_heal(&cluster);
+    cluster_settle(&cluster);
+    assert_int_equal(other->acknowledged, 3);
+    assert_nothing_refused(&cluster, 0);
+
+    cluster_cut(&cluster, leader->id);
+    cluster_cut(&cluster, follower);
+    uint64_t begun_ms = clock_now_ms();
+    assert_int_equal(node_write(leader, 1, 10), 0);
+    while (leader->failed->len == 0 && clock_now_ms() < begun_ms + 5000) {
+        cluster_run_ms(&cluster, 20);
+    }
+    assert_in_range(clock_now_ms() - begun_ms, 1000, 4000);
+    assert_int_equal(leader->failed_error, -ETIMEDOUT);
+    assert_int_equal(consensus_pending_bytes(leader->consensus), 0);
+    cluster_heal(&cluster);
+    assert_int_equal(node_write(leader, 1, 10), 0);
+    cluster_settle(&cluster);
+    assert_true(leader->acknowledged >= 1);
+    cluster_deinit(&cluster);
+}
+
+static void a_follower_that_is_far_behind_gets_a_snapshot(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.snapshot_log_bytes = 64 * 1024;
+    cluster.ballast_bytes = 300 * 1000;
+    cluster.filler_bytes = 20 * 1000;
+    cluster_build(&cluster, 3);
+    struct node *behind = &cluster.nodes[follower_of(&cluster, 0)];
+    cluster_cut(&cluster, behind->id);
+    cluster_write(&cluster);
+    behind->is_writing = false;
+    struct node *leader = cluster_leader(&cluster);
+    while (leader->written < 3000) {
+        cluster_run_ms(&cluster, 50);
+        consensus_snapshot_soon(leader->consensus);
+    }
+    assert_int_equal(node_write(behind, 3, 10), 0);
+    cluster_heal(&cluster);
+    cluster_run_ms(&cluster, 500); /* while others write */
+    cluster_settle(&cluster);
+    assert_int_equal(behind->restores, 1);
+    assert_int_equal(behind->acknowledged, 3);
+
+    /* What came by snapshot is there after a restart. */
+    cluster_end(&cluster, behind->id);
+    cluster_start(&cluster, behind->id);
+    cluster_settle(&cluster);
+    assert_nothing_refused(&cluster, behind->id);
+    cluster_deinit(&cluster);
+}
+
+static void a_snapshot_of_the_leader_waits_for_one_that_is_being_taken(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.filler_bytes = 40 * 1000;
+    cluster_build(&cluster, 3);
+    struct node *behind = &cluster.nodes[follower_of(&cluster, 0)];
+    struct node *leader = cluster_leader(&cluster);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 50);
+    cluster_settle(&cluster);
+    cluster_cut(&cluster, behind->id);
+    cluster_write(&cluster);
+    behind->is_writing = false;
+    while (leader->written < 800) {
+        cluster_run_ms(&cluster, 20);
+        consensus_snapshot_soon(leader->consensus);
+    }
+    cluster_be_quiet(&cluster);
+    cluster.ballast_bytes = 60 * 1000 * 1000; /* long to write */
+    behind->consensus->state = CONSENSUS_FOLLOWING;
+    assert_true(snapshot_take(behind->consensus));
+    cluster_heal(&cluster);
+    uint64_t begun_ms = clock_now_ms();
+    cluster_settle(&cluster);
+    assert_int_equal(behind->restores, 1);
+    assert_true(clock_now_ms() - begun_ms < 8000);
+    cluster_deinit(&cluster);
+}
+
+static void a_new_node_gets_a_long_log(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 1);
+    struct node *founder = &cluster.nodes[1];
+    while (cluster.reference->len < 20000) {
+        uint64_t at = cluster.reference->len;
+        for (int i = 0; i < 8; i++) { /* each record a group of its own: more than half full */
+            assert_int_equal(node_write(founder, 1, i % 8 == 0 ? 33000 : 10), 0);
+        }
+        while (cluster.reference->len == at) {
+            cluster_run_ms(&cluster, 0);
+            loop_run(cluster.loop);
+        }
+    }
+    uint64_t begun_ms = clock_now_ms();
+    cluster_join(&cluster, 2, CONSENSUS_VOTER);
+    cluster_settle(&cluster);
+    printf("joined after %d ms\n", (int)(clock_now_ms() - begun_ms));
+    assert_true(clock_now_ms() - begun_ms < 5000);
+    cluster_deinit(&cluster);
+}
+
+static void leadership_is_handed_over_under_load(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    cluster_write(&cluster);
+    for (int round = 0; round < 4; round++) {
+        cluster_run_ms(&cluster, 30);
+        uint64_t wanted = round == 3 ? 0 : follower_of(&cluster, old_leader);
+        old_leader = cluster_leader(&cluster)->id;
+        assert_int_equal(cluster_change(&cluster, CHANGE_TRANSFER, wanted, 0), 0);
+        cluster_run(&cluster, has_new_leader, "another leads");
+        assert_true(wanted == 0 || cluster_leader(&cluster)->id == wanted);
+    }
+    cluster_settle(&cluster);
+    assert_nothing_refused(&cluster, 0);
+    cluster_deinit(&cluster);
+}
+
+static uint32_t members;
+
+static void count_member(void *owner, const struct consensus_member *member)
+{
+    members += member->role == CONSENSUS_VOTER;
+}
+
+static uint32_t voters(const struct node *node)
+{
+    members = 0;
+    consensus_for_each_member(node->consensus, count_member, NULL);
+    return members;
+}
+
+static void nodes_are_removed_down_to_one(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    assert_int_equal(voters(&cluster.nodes[1]), 3);
+    assert_int_equal(cluster_change(&cluster, CHANGE_ADD, 3, 0), -EEXIST);
+    assert_int_equal(cluster_change(&cluster, CHANGE_REMOVE, 7, 0), -ENOENT);
+    assert_int_equal(cluster_change(&cluster, CHANGE_ASSIGN, 3, CONSENSUS_VOTER), -EALREADY);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 50);
+    for (int left = 2; left >= 1; left--) {
+        uint64_t gone = follower_of(&cluster, 0);
+        assert_int_equal(cluster_change(&cluster, CHANGE_REMOVE, gone, 0), 0);
+        cluster_end(&cluster, gone);
+        cluster_run_ms(&cluster, 50);
+        assert_int_equal(voters(cluster_leader(&cluster)), left);
+    }
+    cluster_settle(&cluster);
+    struct node *last = cluster_leader(&cluster);
+    assert_false(last->consensus->has_others);
+    assert_false(timer_is_active(last->consensus->ticks));
+    assert_false(timer_is_active(last->consensus->patience));
+    cluster_deinit(&cluster);
+}
+
+static void a_leader_can_remove_itself(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 4);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 50);
+    old_leader = cluster_leader(&cluster)->id;
+    cluster.nodes[old_leader].is_writing = false;
+    cluster_run_ms(&cluster, 50);
+    assert_int_equal(cluster_change(&cluster, CHANGE_REMOVE, old_leader, 0), 0);
+    cluster_end(&cluster, old_leader);
+    cluster_run(&cluster, has_new_leader, "another leads");
+    cluster_settle(&cluster);
+    assert_int_equal(voters(cluster_leader(&cluster)), 3);
+    assert_nothing_refused(&cluster, old_leader);
+    cluster_deinit(&cluster);
+}
+
+static void a_leader_whose_end_is_proven_is_not_waited_for(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.election_ms = 2000;
+    cluster_build(&cluster, 3);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 100);
+    old_leader = cluster_leader(&cluster)->id;
+    cluster.nodes[old_leader].is_writing = false;
+    cluster_end_connections(&cluster, old_leader);
+    struct node *next = &cluster.nodes[follower_of(&cluster, 0)];
+    struct node *third = &cluster.nodes[follower_of(&cluster, next->id)];
+    uint64_t index, term, other_index, other_term;
+    consensus_last_entry(next->consensus, &index, &term);
+    consensus_last_entry(third->consensus, &other_index, &other_term);
+    if (other_term > term || (other_term == term && other_index > index)) {
+        next = third;
+    }
+    uint64_t begun_ms = clock_now_ms();
+    while (!consensus_leader_ended(next->consensus)) {
+        assert_true(clock_now_ms() - begun_ms < 500); /* what it has is being written */
+        cluster_run_ms(&cluster, 2);
+    }
+    cluster_run(&cluster, has_new_leader, "elected");
+    printf("elected after %d ms\n", (int)(clock_now_ms() - begun_ms));
+    assert_true(clock_now_ms() - begun_ms < 500); /* the first would time out after 2000 */
+    assert_int_equal(cluster_leader(&cluster)->id, next->id);
+    cluster_end(&cluster, old_leader);
+    cluster_settle(&cluster);
+    assert_nothing_refused(&cluster, old_leader);
+    cluster_deinit(&cluster);
+}
+
+static void a_node_goes_on_alone_when_the_majority_is_gone_for_good(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 50);
+    cluster_settle(&cluster);
+    for (uint64_t id = 1; id <= 3; id++) {
+        cluster_end(&cluster, id);
+    }
+    cluster_wipe(&cluster, 1);
+    cluster_wipe(&cluster, 3);
+    struct node *last = cluster_start_rescue(&cluster, 2);
+    cluster_run(&cluster, cluster_has_leader, "leads alone");
+    assert_int_equal(last->count, cluster.reference->len);
+    assert_int_equal(voters(last), 1);
+    cluster_join(&cluster, 4, CONSENSUS_VOTER);
+    cluster_join(&cluster, 5, CONSENSUS_VOTER);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 50);
+    cluster_settle(&cluster);
+    assert_int_equal(voters(&cluster.nodes[5]), 3);
+    cluster_deinit(&cluster);
+}
+
+static void all_nodes_stop_and_start_again(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 50);
+    cluster_settle(&cluster);
+    for (uint64_t id = 1; id <= 3; id++) {
+        cluster_stop(&cluster, id);
+    }
+    for (uint64_t id = 1; id <= 3; id++) {
+        cluster_start(&cluster, id);
+    }
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 300);
+    cluster_settle(&cluster);
+    assert_nothing_refused(&cluster, 0);
+    cluster_deinit(&cluster);
+}
+
+static void disturb(struct cluster *cluster, uint32_t nodes, GRand *random)
+{
+    uint64_t x = (uint64_t)g_rand_int_range(random, 1, (gint32)nodes + 1);
+    uint64_t y = (uint64_t)g_rand_int_range(random, 1, (gint32)nodes + 1);
+
+    switch (g_rand_int_range(random, 0, 6)) {
+    case 0:
+        cluster_cut(cluster, x);
+        break;
+    case 1:
+        cluster_cut_way(cluster, x, x == y ? x % nodes + 1 : y);
+        break;
+    case 2:
+        cluster_end(cluster, x);
+        cluster_start(cluster, x);
+        break;
+    case 3:
+        if (cluster_leader(cluster)) {
+            consensus_transfer(cluster_leader(cluster)->consensus, 0, NULL, NULL);
+        }
+        break;
+    case 4:
+        consensus_snapshot_soon(cluster->nodes[x].consensus);
+        break;
+    default:
+        cluster_heal(cluster);
+    }
+    cluster_write(cluster);
+}
+
+static void five_nodes_survive_what_comes(void **state)
+{
+    struct cluster cluster;
+    const char *given = g_getenv("CLUSTER_SEED");
+    uint32_t seed = given ? (uint32_t)g_ascii_strtoull(given, NULL, 10) : 20261;
+    const char *rounds = g_getenv("CLUSTER_ROUNDS");
+    int steps = rounds ? atoi(rounds) : 24;
+    g_autoptr(GRand) random = g_rand_new_with_seed(seed);
+
+    printf("seed %u\n", seed);
+    cluster_init(&cluster);
+    cluster.snapshot_log_bytes = 128 * 1024;
+    cluster.filler_bytes = 1000;
+    cluster_build(&cluster, 5);
+    cluster_write(&cluster);
+    for (int i = 0; i < steps; i++) {
+        cluster_run_ms(&cluster, (uint64_t)g_rand_int_range(random, 1, 150));
+        disturb(&cluster, 5, random);
+        if (i % 8 == 7) {
+            cluster_heal(&cluster);
+            cluster_settle(&cluster);
+            cluster_write(&cluster);
+        }
+    }
+    cluster_heal(&cluster);
+    cluster_settle(&cluster);
+    assert_true(acknowledged_sum(&cluster) > 0);
+    cluster_deinit(&cluster);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN); /* as the daemon does */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(three_nodes_apply_the_same_whoever_wrote_it),
+        cmocka_unit_test(a_leader_that_ends_loses_nothing_of_the_others),
+        cmocka_unit_test(a_leader_that_is_cut_off_gives_its_groups_to_the_next),
+        cmocka_unit_test(a_link_that_is_cut_in_one_direction_loses_nothing),
+        cmocka_unit_test(without_a_majority_writes_wait_and_are_refused_in_time),
+        cmocka_unit_test(a_follower_that_is_far_behind_gets_a_snapshot),
+        cmocka_unit_test(a_snapshot_of_the_leader_waits_for_one_that_is_being_taken),
+        cmocka_unit_test(a_new_node_gets_a_long_log),
+        cmocka_unit_test(leadership_is_handed_over_under_load),
+        cmocka_unit_test(nodes_are_removed_down_to_one),
+        cmocka_unit_test(a_leader_can_remove_itself),
+        cmocka_unit_test(a_leader_whose_end_is_proven_is_not_waited_for),
+        cmocka_unit_test(a_node_goes_on_alone_when_the_majority_is_gone_for_good),
+        cmocka_unit_test(all_nodes_stop_and_start_again),
+        cmocka_unit_test(five_nodes_survive_what_comes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
