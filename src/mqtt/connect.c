@@ -103,7 +103,7 @@ static void on_login(void *owner, enum access_outcome outcome, struct identity *
 {
     struct connection *connection = owner;
 
-    connection->ticket = NULL;
+    connection->request->ticket = NULL;
     if (outcome != ACCESS_GRANTED) {
         connection->broker->counters.logins_failed++;
         connect_refuse(
@@ -120,7 +120,7 @@ static void on_login(void *owner, enum access_outcome outcome, struct identity *
 
 static void log_in(struct connection *connection)
 {
-    const struct connect_request *request = connection->request;
+    struct connect_request *request = connection->request;
     struct stream_peer peer;
     stream_peer(connection->stream, &peer);
 
@@ -141,7 +141,7 @@ static void log_in(struct connection *connection)
     struct identity identity = {0};
     int r = access_check_quick(connection->broker->access, &attempt, &identity);
     if (r == -EAGAIN) {
-        connection->ticket =
+        request->ticket =
             access_check_login(connection->broker->access, &attempt, on_login, connection);
         connection_update_reading(connection);
     } else {
