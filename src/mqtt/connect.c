@@ -356,15 +356,17 @@ static void negotiate(struct connection *connection)
     connection->has_will = request->has_will;
 }
 
-/* A will that access does not allow is refused in MQTT 5; older clients would try again for ever,
- * so it is dropped. */
+/* A will that access does not allow, or on a topic of the broker's own, is refused in MQTT 5; older
+ * clients would try again for ever, so it is dropped. */
 static bool will_is_allowed(struct connection *connection)
 {
     struct connect_request *request = connection->request;
 
-    if (!request->has_will ||
-        access_may_publish(connection->broker->access, &connection->identity,
-                           bytes_from_string(request->client_id), request->will.topic)) {
+    bool is_system = request->has_will && request->will.topic.at[0] == '$';
+    if (!request->has_will || connection->is_trusted ||
+        (!is_system &&
+         access_may_publish(connection->broker->access, &connection->identity,
+                            bytes_from_string(request->client_id), request->will.topic))) {
         return true;
     }
     log_warning("will refused", "client=%s", request->client_id);
