@@ -178,6 +178,8 @@ void connect_receive(struct connection *connection, const struct packet_frame *f
         return;
     }
     connection->request = connect_request_new(&connect);
+    trace_attach(connection);
+    trace_received(connection, frame);
     if (properties_has(&connect.properties, PROPERTY_AUTH_METHOD)) {
         connection->state = CONNECTION_AUTHENTICATING;
         auth_begin(connection, connect.properties.auth_method, connect.properties.auth_data);

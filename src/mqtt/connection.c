@@ -162,11 +162,7 @@ static packet_handler *const handlers[16] = {
 
 static void dispatch(struct connection *connection, const struct packet_frame *frame)
 {
-    if (connection->is_traced) {
-        trace_packet(connection, TRACE_FROM_CLIENT,
-                     (struct bytes){frame->body.at + frame->body.length - frame->total_bytes,
-                                    frame->total_bytes});
-    }
+    trace_received(connection, frame);
     if (connection->state == CONNECTION_ACTIVE) {
         packet_handler *handler = handlers[frame->type];
         if (handler) {
