@@ -84,16 +84,21 @@ void client_get(struct api_request *request)
 
 void client_delete(struct api_request *request)
 {
-    g_autofree char *purge = api_query(request, "purge");
+    g_autofree char *query = api_query(request, "purge");
+    bool purge = g_strcmp0(query, "1") == 0;
+    struct state_completion completion = {api_committed, request, 0};
 
     api_audit(request, purge ? "purge client" : "kick client", request->parameters[0]);
-    if (!broker_kick(request->api->options.broker, bytes_from_string(request->parameters[0]),
-                     g_strcmp0(purge, "1") == 0)) {
+    int r = broker_kick(request->api->options.broker, bytes_from_string(request->parameters[0]),
+                        purge ? &completion : NULL);
+    if (r == -ENOENT) {
         api_answer_error(request, 404, "client_unknown",
                          "client '%s': there is no session with this id", request->parameters[0]);
-        return;
+    } else if (r == 0) {
+        api_answer(request, 200, text_new_object());
+    } else if (r < 0) {
+        api_is_proposed(request, r);
     }
-    api_answer(request, 200, text_new_object());
 }
 
 /* ---- trace ---- */

@@ -1,4 +1,4 @@
-/* How the node is: status, health, metrics, doctor, bridges. */
+/* How the node is: status, health, metrics, bridges. */
 #include "api/cluster_view.h"
 #include "api/routes.h"
 #include "base/cleanup.h"
@@ -7,13 +7,9 @@
 #include "consensus/consensus.h"
 #include "mqtt/broker.h"
 #include "session/store.h"
-#include "state/settings.h"
 #include "state/state.h"
-#include "text/units.h"
 #include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* ---- what others are made from ---- */
@@ -209,81 +205,4 @@ void metrics_get(struct api_request *request)
                       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
     api_answer_text(request, "text/plain; version=0.0.4; charset=utf-8",
                     (struct bytes){(const uint8_t *)text->str, text->len});
-}
-
-/* ---- doctor: what only the daemon can see ---- */
-
-#define CONNECTIONS_USUAL 1000
-
-static void add_check(struct text_value *list, const char *name, bool is_well, const char *found,
-                      const char *advice)
-{
-    struct text_value *value = text_new_object();
-
-    text_set_string(value, "check", name);
-    text_set_boolean(value, "ok", is_well);
-    text_set_string(value, "found", found);
-    text_set_string(value, "advice", is_well ? NULL : advice);
-    text_append(list, value);
-}
-
-static void check_disk(struct text_value *list, const struct api *api)
-{
-    struct statvfs disk;
-
-    if (statvfs(api->options.data, &disk) == 0) {
-        uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-        g_autofree char *text = text_format_size_bytes(free_bytes);
-        add_check(list, "disk space", free_bytes > 256 * 1024 * 1024, text,
-                  "free at least 256 MiB on the disk of the data directory");
-    }
-}
-
-/* The default is no demand: a small machine with fewer descriptors is well. */
-static void check_limits(struct text_value *list, const struct api *api)
-{
-    struct rlimit limit = {0};
-    uint32_t wanted = state_settings(api->options.state)->connections_max;
-    uint32_t possible = broker_connections_max(api->options.broker);
-    const char *usual = settings_find("mqtt.connections_max")->default_value;
-    bool is_default = wanted == g_ascii_strtoull(usual, NULL, 10);
-
-    getrlimit(RLIMIT_NOFILE, &limit);
-    g_autofree char *text =
-        g_strdup_printf("%llu: room for %u MQTT connections, mqtt.connections_max is %u",
-                        (unsigned long long)limit.rlim_cur, possible, wanted);
-    add_check(list, "descriptors",
-              possible >= wanted || (is_default && possible >= CONNECTIONS_USUAL), text,
-              "raise LimitNOFILE= of the service (ulimit -n), or lower mqtt.connections_max");
-}
-
-static void check_clock(struct text_value *list)
-{
-    uint64_t built_unix_ms = 1735689600000; /* 2025: a clock before that was never set */
-    bool is_set = clock_unix_ms() > built_unix_ms;
-
-    add_check(list, "clock", is_set, is_set ? "set" : "before 2025",
-              "set the clock (chrony, systemd-timesyncd): expiry and certificates need it");
-}
-
-void doctor_get(struct api_request *request)
-{
-    const struct api *api = request->api;
-    struct text_value *list = text_new_list();
-    struct consensus_status log;
-    bool serves = api_takes_writes(api, &log);
-
-    add_check(list, "log", serves, consensus_state_to_string(log.state),
-              "see the node's log; is the disk full?");
-    add_check(list, "engine", true, log.engine, NULL);
-    check_disk(list, api);
-    check_limits(list, api);
-    check_clock(list);
-    uint64_t used = state_bytes(api->options.state),
-             most = state_settings(api->options.state)->state_bytes_max;
-    g_autofree char *text =
-        g_strdup_printf("%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " bytes", used, most);
-    add_check(list, "state", used < most - most / 10, text,
-              "remove retained messages and old sessions, or raise state.bytes_max");
-    api_answer(request, 200, list);
 }

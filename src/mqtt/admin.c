@@ -129,25 +129,26 @@ void broker_for_each_subscription(struct broker *broker, struct bytes client_id,
     }
 }
 
-bool broker_kick(struct broker *broker, struct bytes client_id, bool purge)
+int broker_kick(struct broker *broker, struct bytes client_id,
+                const struct state_completion *purged)
 {
     struct session *session = find(broker, client_id);
 
     if (!session) {
-        return false;
+        return -ENOENT;
     }
     bool is_persistent = session->store == broker->persistent;
     log_info("client disconnected by an administrator", "client=%s purge=%d", session->client_id,
-             purge);
+             purged != NULL);
     if (session->connection) {
         connection_end(session->connection, REASON_ADMINISTRATIVE_ACTION,
                        "disconnected by an administrator");
     }
-    if (purge && is_persistent) {
-        return state_propose_session_remove(broker->state, client_id,
-                                            &(struct state_completion){0}) == 0;
+    if (!purged || !is_persistent) {
+        return 0;
     }
-    return true;
+    int r = state_propose_session_remove(broker->state, client_id, purged);
+    return r < 0 ? r : 1;
 }
 
 /* ---- publishing ---- */

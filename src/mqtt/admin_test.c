@@ -3,6 +3,7 @@
 #include "mqtt/connection.h"
 #include "mqtt/fixture.h"
 #include "net/stream.h"
+#include "state/propose.h"
 #include <errno.h>
 
 static void note_client(void *owner, const struct broker_client *client)
@@ -72,14 +73,22 @@ static void subscriptions_are_seen_with_their_options(void **state)
     assert_notes(notes, "");
 }
 
+static void on_purged(void *owner, uint64_t token, const struct state_result *result)
+{
+    assert_int_equal(result->error, 0);
+    ++*(unsigned *)owner;
+}
+
 static void a_kicked_client_goes_and_comes_back_to_its_session(void **state)
 {
     struct fixture *fixture = *state;
+    unsigned count = 0;
+    struct state_completion purged = {on_purged, &count, 0};
     struct peer *kept = enter_kept(fixture, "kept"), *live = enter(fixture, "live");
 
-    assert_true(broker_kick(broker_of(fixture), text("kept"), false));
-    assert_true(broker_kick(broker_of(fixture), text("live"), true));
-    assert_false(broker_kick(broker_of(fixture), text("nobody"), true));
+    assert_int_equal(broker_kick(broker_of(fixture), text("kept"), NULL), 0);
+    assert_int_equal(broker_kick(broker_of(fixture), text("live"), &purged), 0);
+    assert_int_equal(broker_kick(broker_of(fixture), text("nobody"), &purged), -ENOENT);
     run(fixture);
     assert_heard(kept, "disconnect 0x98; end");
     assert_heard(live, "disconnect 0x98; end");
@@ -91,29 +100,37 @@ static void a_kicked_client_goes_and_comes_back_to_its_session(void **state)
 static void a_purged_client_has_no_session_any_more(void **state)
 {
     struct fixture *fixture = *state;
+    unsigned count = 0;
+    struct state_completion purged = {on_purged, &count, 0};
     struct peer *peer = enter_kept(fixture, "kept");
 
-    assert_true(broker_kick(broker_of(fixture), text("kept"), true));
+    assert_int_equal(broker_kick(broker_of(fixture), text("kept"), &purged), 1);
+    assert_int_equal(count, 0); /* not before the log has it */
     run(fixture);
+    assert_int_equal(count, 1);
     assert_heard(peer, "disconnect 0x98; end");
-    assert_false(broker_kick(broker_of(fixture), text("kept"), true));
+    assert_int_equal(broker_kick(broker_of(fixture), text("kept"), &purged), -ENOENT);
     peer = peer_new(fixture);
     say_connect(peer, &(struct entering){.client_id = "kept", .keeps = true});
     assert_heard(peer, "connack s0 0x00");
     cut(peer);
-    assert_true(broker_kick(broker_of(fixture), text("kept"), true));
+    assert_int_equal(broker_kick(broker_of(fixture), text("kept"), &purged), 1);
     run(fixture);
-    assert_false(broker_kick(broker_of(fixture), text("kept"), true));
+    assert_int_equal(broker_kick(broker_of(fixture), text("kept"), &purged), -ENOENT);
 }
 
 static void a_purge_that_the_log_refuses_is_told(void **state)
 {
     struct fixture *fixture = *state;
+    unsigned count = 0;
+    struct state_completion purged = {on_purged, &count, 0};
 
     cut(enter_kept(fixture, "kept"));
     fixture->node.refusals = 1;
-    assert_false(broker_kick(broker_of(fixture), text("kept"), true));
-    assert_true(broker_kick(broker_of(fixture), text("kept"), true));
+    assert_int_equal(broker_kick(broker_of(fixture), text("kept"), &purged), -EAGAIN);
+    assert_int_equal(broker_kick(broker_of(fixture), text("kept"), &purged), 1);
+    run(fixture);
+    assert_int_equal(count, 1);
 }
 
 static void what_nobody_publishes_goes_where_it_belongs(void **state)

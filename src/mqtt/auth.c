@@ -6,6 +6,7 @@
 #include "mqtt/address.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connect.h"
+#include "mqtt/connect_request.h"
 
 #define METHOD "SCRAM-SHA-256"
 
@@ -89,11 +90,11 @@ static void start(struct connection *connection, struct bytes first)
 static void on_turn(void *owner, enum access_outcome outcome, struct identity *identity)
 {
     struct connection *connection = owner;
-    g_autoptr(GBytes) first = TAKE(connection->auth_first);
+    g_autoptr(GBytes) first = TAKE(connection->request->auth_first);
     size_t length;
     const uint8_t *bytes = g_bytes_get_data(first, &length);
 
-    connection->ticket = NULL;
+    connection->request->ticket = NULL;
     if (outcome != ACCESS_GRANTED) {
         connect_refuse(connection, REASON_NOT_AUTHORIZED, "the node stops");
         return;
@@ -109,12 +110,13 @@ void auth_begin(struct connection *connection, struct bytes method, struct bytes
         return;
     }
     connection->has_auth_method = true;
-    connection->ticket = connection_is_active(connection)
-                             ? NULL
-                             : access_wait(connection->broker->access, connection->address->text,
-                                           on_turn, connection);
-    if (connection->ticket) {
-        connection->auth_first = g_bytes_new(first.at, first.length);
+    struct connect_request *request = connection->request;
+    if (request) { /* CONNECT; a client that is in already need not wait */
+        request->ticket =
+            access_wait(connection->broker->access, connection->address->text, on_turn, connection);
+    }
+    if (request && request->ticket) {
+        request->auth_first = g_bytes_new(first.at, first.length);
         connection_update_reading(connection);
     } else {
         start(connection, first);

@@ -9,6 +9,7 @@
 
 struct access;
 struct broker;
+struct state_completion;
 struct loop;
 struct state;
 struct stream;
@@ -97,8 +98,11 @@ void broker_for_each_subscription(struct broker *broker, struct bytes client_id,
                                              bool no_local, bool retain_as_published,
                                              uint32_t subscription_id),
                                   void *owner);
-/* Disconnects with 0x98; with `purge` its session ends too. False when there is none. */
-bool broker_kick(struct broker *broker, struct bytes client_id, bool purge);
+/* Disconnects with 0x98; with `purged` its session ends too. 0 when that is all, 1 when `purged` is
+ * still to be called, once the log has it; -ENOENT when there is no such client, -EAGAIN or -ENOSPC
+ * of the log. */
+int broker_kick(struct broker *broker, struct bytes client_id,
+                const struct state_completion *purged);
 
 /* Every packet from and to one client, decoded to a line ("-> PUBLISH q1 ..." as it sees it), until
  * broker_trace_free. Also sees clients that connect later. */

@@ -104,7 +104,7 @@ static void on_login(void *owner, enum access_outcome outcome, struct identity *
 {
     struct connection *connection = owner;
 
-    connection->ticket = NULL;
+    connection->request->ticket = NULL;
     if (outcome != ACCESS_GRANTED) {
         connection->broker->counters.logins_failed++;
         connect_refuse(
@@ -121,7 +121,7 @@ static void on_login(void *owner, enum access_outcome outcome, struct identity *
 
 static void log_in(struct connection *connection)
 {
-    const struct connect_request *request = connection->request;
+    struct connect_request *request = connection->request;
     struct stream_peer peer;
     stream_peer(connection->stream, &peer);
 
@@ -142,7 +142,7 @@ static void log_in(struct connection *connection)
     struct identity identity = {0};
     int r = access_check_quick(connection->broker->access, &attempt, &identity);
     if (r == -EAGAIN) {
-        connection->ticket =
+        request->ticket =
             access_check_login(connection->broker->access, &attempt, on_login, connection);
         connection_update_reading(connection);
     } else {
@@ -179,6 +179,8 @@ void connect_receive(struct connection *connection, const struct packet_frame *f
         return;
     }
     connection->request = connect_request_new(&connect);
+    trace_attach(connection);
+    trace_received(connection, frame);
     if (properties_has(&connect.properties, PROPERTY_AUTH_METHOD)) {
         connection->state = CONNECTION_AUTHENTICATING;
         auth_begin(connection, connect.properties.auth_method, connect.properties.auth_data);
@@ -371,15 +373,17 @@ static void negotiate(struct connection *connection)
     connection->has_will = request->has_will;
 }
 
-/* A will that access does not allow is refused in MQTT 5; older clients would try again for ever,
- * so it is dropped. */
+/* A will that access does not allow, or on a topic of the broker's own, is refused in MQTT 5; older
+ * clients would try again for ever, so it is dropped. */
 static bool will_is_allowed(struct connection *connection)
 {
     struct connect_request *request = connection->request;
 
-    if (!request->has_will ||
-        access_may_publish(connection->broker->access, &connection->identity,
-                           bytes_from_string(request->client_id), request->will.topic)) {
+    bool is_system = request->has_will && request->will.topic.at[0] == '$';
+    if (!request->has_will || connection->is_trusted ||
+        (!is_system &&
+         access_may_publish(connection->broker->access, &connection->identity,
+                            bytes_from_string(request->client_id), request->will.topic))) {
         return true;
     }
     log_warning("will refused", "client=%s", request->client_id);

@@ -97,6 +97,7 @@ void connect_request_free(struct connect_request *request)
     g_free(request->client_id);
     g_free(request->username);
     g_free(request->auth_method);
+    g_clear_pointer(&request->auth_first, g_bytes_unref);
     g_free((void *)request->will.topic.at);
     g_free((void *)request->will.properties.at);
     g_free((void *)request->will.payload.at);

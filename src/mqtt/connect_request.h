@@ -6,11 +6,13 @@
 #include "state/propose.h"
 
 struct connect_request {
-    char *client_id;        /* owned; "" until one is assigned */
-    char *username;         /* owned; NULL for none */
-    struct bytes password;  /* owned, cleared when freed; at is NULL for none */
-    struct state_will will; /* views are owned */
-    char *auth_method;      /* owned; NULL for none */
+    char *client_id;              /* owned; "" until one is assigned */
+    char *username;               /* owned; NULL for none */
+    struct bytes password;        /* owned, cleared when freed; at is NULL for none */
+    struct state_will will;       /* views are owned */
+    char *auth_method;            /* owned; NULL for none */
+    struct access_ticket *ticket; /* of the login that is being checked; else NULL */
+    GBytes *auth_first;           /* of SCRAM, while it waits for its turn; else NULL */
     uint32_t expiry_s;
     uint16_t receive_maximum, alias_maximum, keep_alive_s;
     bool clean_start, has_will, is_id_assigned, wants_response_information;

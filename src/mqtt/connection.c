@@ -12,6 +12,7 @@
 #include "mqtt/auth.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connect.h"
+#include "mqtt/connect_request.h"
 #include "mqtt/durable.h"
 #include "mqtt/flow.h"
 #include "mqtt/ingest.h"
@@ -89,7 +90,7 @@ static void send_disconnect(struct connection *connection, uint8_t reason, const
 static bool is_reading_wanted(const struct connection *connection)
 {
     if (connection->state == CONNECTION_AUTHENTICATING) {
-        return connection->scram != NULL && connection->ticket == NULL;
+        return connection->scram && connection->request && !connection->request->ticket;
     }
     if (connection->state == CONNECTION_OPENING) {
         return false;
@@ -162,11 +163,7 @@ static packet_handler *const handlers[16] = {
 
 static void dispatch(struct connection *connection, const struct packet_frame *frame)
 {
-    if (connection->is_traced) {
-        trace_packet(connection, TRACE_FROM_CLIENT,
-                     (struct bytes){frame->body.at + frame->body.length - frame->total_bytes,
-                                    frame->total_bytes});
-    }
+    trace_received(connection, frame);
     if (connection->state == CONNECTION_ACTIVE) {
         packet_handler *handler = handlers[frame->type];
         if (handler) {
@@ -302,11 +299,10 @@ static void leave_others(struct connection *connection)
     wheel_remove(&broker->deadlines, &connection->deadline_link);
     flow_forget(connection);
     list_remove(&connection->pump_link);
-    if (connection->ticket) {
-        access_cancel(TAKE(connection->ticket));
+    if (connection->request && connection->request->ticket) {
+        access_cancel(TAKE(connection->request->ticket));
     }
     g_clear_pointer(&connection->scram, scram_free);
-    g_clear_pointer(&connection->auth_first, g_bytes_unref);
     if (connection->ingest) {
         ingest_detach(TAKE(connection->ingest));
     }

@@ -48,9 +48,7 @@ struct connection {
     struct flow *flow;     /* NULL as long as nobody was held; see flow.h */
     struct topic_aliases *aliases; /* NULL when none are in use */
     struct address *address;       /* shared with others from there; counted */
-    struct access_ticket *ticket;
-    struct scram *scram;
-    GBytes *auth_first; /* of SCRAM, while it waits for its turn; else NULL */
+    struct scram *scram;           /* NULL outside of an exchange */
     struct identity identity;
     uint64_t number;        /* connection_number */
     uint64_t next_sequence; /* next delivery to send */
@@ -62,8 +60,8 @@ struct connection {
     uint64_t held_elsewhere;    /* peers with a subscriber that holds it back, see remote/holds.c */
     uint32_t expiry_s;          /* as granted */
     uint32_t packet_bytes_max;  /* of the client; UINT32_MAX = no limit */
-    uint32_t in_flight;         /* deliveries sent and not acknowledged */
-    uint32_t waiting_publishes; /* QoS > 0 from this client and not acknowledged yet */
+    uint16_t in_flight;         /* deliveries sent and not acknowledged */
+    uint16_t waiting_publishes; /* QoS > 0 from this client and not acknowledged yet */
     uint16_t receive_maximum;   /* of the client, with our own limit */
     uint16_t keep_alive_s;
     uint16_t alias_maximum; /* of the client */

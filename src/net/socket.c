@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define VECTORS_MAX          64
-#define READS_PER_TURN       4
+#define READS_PER_TURN       16 /* more a turn: more for each subscriber goes out with one write */
 #define TLS_READS_PER_TURN   16 /* each gives one record, at most 16 KiB */
 #define TLS_RECORD_BYTES     16384
 #define DISCARDS_AT_CLOSE    4

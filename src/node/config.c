@@ -103,6 +103,9 @@ static int parse_words(struct node_config *config, int argc, char **argv, GError
             return fail(error, 2, word, "unknown option; see microcloud run --help");
         }
         if (option->kind == OPTION_FLAG) {
+            if (equals) {
+                return fail(error, 2, word, "takes no value");
+            }
             *(bool *)member(config, option) = true;
             continue;
         }
@@ -125,6 +128,9 @@ static int set_from_file(struct node_config *config, const struct node_option *o
 {
     if (option->kind == OPTION_PORT) {
         int *port = member(config, option);
+        if (text_kind(value) != TEXT_INTEGER) {
+            return fail(error, 1, option->name, "must be a port, 0 (off) to 65535");
+        }
         g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, text_integer(value, -1));
         return *port == PORT_UNSET ? set_port(port, option->name, text, 1, error) : 0;
     }
@@ -210,6 +216,9 @@ static int check(const struct node_config *config, GError **error)
 
     if (strspn(config->name, allowed) != strlen(config->name) || strlen(config->name) > 63) {
         return fail(error, 2, "--name", "must be up to 63 letters, digits, '-', '_' and '.'");
+    }
+    if (config->address && !g_hostname_is_ip_address(config->address)) {
+        return fail(error, 2, "--address", "must be an IPv4 or IPv6 address of this machine");
     }
     if (config->join) {
         return fail(

@@ -76,6 +76,8 @@ static void wrong_words_are_usage_errors_that_name_the_option(void **unused)
         {{"stray"}, "stray"},
         {{"--data", ""}, "--data"},
         {{"--name", "a b"}, "--name"},
+        {{"--address", "box.example"}, "--address"},
+        {{"--proxy-protocol=false"}, "takes no value"},
         {{"--tls-cert", "x"}, "--tls-key"},
         {{"--require-client-certificate"}, "--tls-ca"},
         {{"--join", "token"}, "--join"},
@@ -96,6 +98,7 @@ static void a_wrong_file_is_named_with_its_key(void **unused)
         const char *text, *named;
     } cases[] = {
         {"mqtt-port: many\n", "mqtt-port"},
+        {"mqtt-port: [1, 2]\n", "must be a port, 0 (off) to 65535"},
         {"mqtt-port: 70000\n", "mqtt-port"},
         {"colour: red\n", "colour"},
         {"- a\n- b\n", "option: value"},

@@ -1,7 +1,7 @@
 /* One line about a packet for people: for `trace` and `sub -d`. Never a payload, never a password;
  * text of others is shortened and its control characters are made visible. A packet that does not
  * decode is described by what is wrong with it. */
-#include "packet/packet.h"
+#include "packet/describe_private.h"
 #include "packet/reason.h"
 
 #define TEXT_BYTES_MAX 200
@@ -18,7 +18,7 @@ const char *packet_type_to_string(uint8_t type)
     return type_names[type & 15];
 }
 
-static void add_text(GString *line, const char *before, struct bytes text)
+void describe_text(GString *line, const char *before, struct bytes text)
 {
     size_t shown = MIN(text.length, TEXT_BYTES_MAX);
 
@@ -39,13 +39,6 @@ static void add_reason(GString *line, uint8_t reason)
     g_string_append_printf(line, " 0x%02x (%s)", reason, reason_to_string(reason));
 }
 
-static void add_properties(GString *line, const struct properties *properties)
-{
-    if (properties->raw.length > 0) {
-        g_string_append_printf(line, " properties=%zu", properties->raw.length);
-    }
-}
-
 static int describe_connect(GString *line, const struct packet_frame *frame)
 {
     struct packet_connect connect;
@@ -56,16 +49,16 @@ static int describe_connect(GString *line, const struct packet_frame *frame)
     }
     g_string_append_printf(line, " v%u c%u k%u", connect.version, connect.clean_start,
                            connect.keep_alive_s);
-    add_text(line, " ", connect.client_id);
+    describe_text(line, " ", connect.client_id);
     if (connect.has_username) {
-        add_text(line, " user ", connect.username);
+        describe_text(line, " user ", connect.username);
     }
     if (connect.has_will) {
         g_string_append_printf(line, " will q%u r%u", connect.will.qos, connect.will.retain);
-        add_text(line, " ", connect.will.topic);
+        describe_text(line, " ", connect.will.topic);
         g_string_append_printf(line, " (%zu bytes)", connect.will.payload.length);
     }
-    add_properties(line, &connect.properties);
+    describe_properties(line, &connect.properties);
     return 0;
 }
 
@@ -77,7 +70,7 @@ static int describe_connack(GString *line, const struct packet_frame *frame, uin
     if (reason == 0) {
         g_string_append_printf(line, " s%u", connack.session_present);
         add_reason(line, connack.reason);
-        add_properties(line, &connack.properties);
+        describe_properties(line, &connack.properties);
     }
     return reason;
 }
@@ -90,11 +83,8 @@ static int describe_publish(GString *line, const struct packet_frame *frame, uin
     if (reason == 0) {
         g_string_append_printf(line, " q%u r%u d%u m%u", publish.qos, publish.retain, publish.dup,
                                publish.packet_id);
-        add_text(line, " ", publish.topic);
-        if (properties_has(&publish.properties, PROPERTY_TOPIC_ALIAS)) {
-            g_string_append_printf(line, " alias=%u", publish.properties.topic_alias);
-        }
-        add_properties(line, &publish.properties);
+        describe_text(line, " ", publish.topic);
+        describe_properties(line, &publish.properties);
         g_string_append_printf(line, " (%zu bytes)", publish.payload.length);
     }
     return reason;
@@ -110,7 +100,7 @@ static int describe_ack(GString *line, const struct packet_frame *frame, uint8_t
         if (version == PACKET_MQTT_5) {
             add_reason(line, ack.reason);
         }
-        add_properties(line, &ack.properties);
+        describe_properties(line, &ack.properties);
     }
     return reason;
 }
@@ -127,14 +117,14 @@ static int describe_subscribe(GString *line, const struct packet_frame *frame, u
     g_string_append_printf(line, " m%u", subscribe.packet_id);
     for (int i = 0; i < FILTERS_MAX && packet_subscribe_next(&subscribe, version, &subscription);
          i++) {
-        add_text(line, " ", subscription.filter);
+        describe_text(line, " ", subscription.filter);
         g_string_append_printf(line, " q%u", subscription.qos);
         if (version == PACKET_MQTT_5) {
             g_string_append_printf(line, " n%u p%u h%u", subscription.no_local,
                                    subscription.retain_as_published, subscription.retain_handling);
         }
     }
-    add_properties(line, &subscribe.properties);
+    describe_properties(line, &subscribe.properties);
     g_string_append_printf(line, " (%u filters)", subscribe.count);
     return 0;
 }
@@ -150,7 +140,7 @@ static int describe_unsubscribe(GString *line, const struct packet_frame *frame,
     }
     g_string_append_printf(line, " m%u", unsubscribe.packet_id);
     for (int i = 0; i < FILTERS_MAX && packet_unsubscribe_next(&unsubscribe, &filter); i++) {
-        add_text(line, " ", filter);
+        describe_text(line, " ", filter);
     }
     g_string_append_printf(line, " (%u filters)", unsubscribe.count);
     return 0;
@@ -179,7 +169,7 @@ static int describe_disconnect(GString *line, const struct packet_frame *frame, 
 
     if (reason == 0 && version == PACKET_MQTT_5) {
         add_reason(line, disconnect.reason);
-        add_properties(line, &disconnect.properties);
+        describe_properties(line, &disconnect.properties);
     }
     return reason;
 }
@@ -191,9 +181,7 @@ static int describe_auth(GString *line, const struct packet_frame *frame)
 
     if (reason == 0) {
         add_reason(line, auth.reason);
-        if (properties_has(&auth.properties, PROPERTY_AUTH_METHOD)) {
-            add_text(line, " method ", auth.properties.auth_method);
-        }
+        describe_properties(line, &auth.properties);
     }
     return reason;
 }

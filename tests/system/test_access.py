@@ -15,6 +15,7 @@ from lib.mosquitto import Mosquitto
 from lib.mqtt import Client
 from lib.node import Node
 from lib.programs import client_of, microcloud, need, run
+from lib.wait import until
 
 REFUSED = 0x87  # not authorized
 BAD_LOGIN = (0x86, 0x87)
@@ -250,6 +251,19 @@ def test_a_will_that_may_not_be_published(people):
         assert answer.reason == REFUSED
     with user(people, "d-device", will=packet.Will("mine/t", "x")) as client:
         assert client.connack.reason == 0
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_will_on_a_topic_of_the_brokers_own(people, version):
+    """As with PUBLISH: not even an admin writes below $SYS."""
+    will = packet.Will("$SYS/broker/forged", "mine")
+    with user(people, "a-admin") as reader, Client(people, version) as client:
+        reader.subscribe("$SYS/broker/forged")
+        answer = client.start("w", username="a-admin", password="pw-a-admin", will=will)
+        assert answer.reason == (REFUSED if version == 5 else 0)
+        client.close()
+        until(lambda: people.request("GET", "/v1/clients/w")[0] == 404, "the client is gone")
+        reader.expect_nothing()
 
 
 def test_a_refusal_is_counted(people):

@@ -264,19 +264,31 @@ def test_trace(node):
             return text.process.poll() is not None and lines.process.poll() is not None
         until(traces, "both have seen enough", 60)
         assert text.wait() == 0 and lines.wait() == 0
-        assert len(text.lines()) == 3 and "PUBLISH" in text.out() or "CONNECT" in text.out()
+        assert len(text.lines()) == 3 and "PUBLISH" in text.out() and "CONNECT v4" in text.out()
         assert all("packet" in json.loads(line) for line in lines.lines())
         assert "secret" not in text.out(), "payloads are not shown"
 
 
 def test_doctor(node, tmp_path):
     checks = as_json(node, "doctor")
-    assert {"log", "disk space", "descriptors", "clock"} <= {one["check"] for one in checks}
+    assert {"log", "engine", "disk space", "descriptors", "clock", "clock here", "rights", f"port {node.port} (MQTT)"} <= \
+        {one["check"] for one in checks}
     assert all(one["ok"] for one in checks), checks
     assert "room for" in microcloud(node, "doctor").ok().out
     result = microcloud(None, "doctor", "--data", tmp_path)
     assert result.status == 1 and "BAD" in result.out and "->" in result.out
     assert not json.loads(microcloud(None, "doctor", "--data", tmp_path, "--json").out)[0]["ok"]
+
+
+def test_doctor_sees_what_is_open_to_others(node):
+    secret = node.data / "node.json"
+    secret.chmod(0o644)
+    try:
+        result = microcloud(node, "doctor")
+        assert result.status == 1 and "open to others: node.json" in result.out and "chmod" in result.out
+    finally:
+        secret.chmod(0o600)
+    microcloud(node, "doctor").ok()
 
 
 def limited_node(tmp_path, descriptors):

@@ -407,6 +407,15 @@ def test_a_kicked_client_is_told_why_and_keeps_its_session(node, open_client):
     until(lambda: node.request("GET", "/v1/clients/kick-me")[0] == 404, "its session is gone")
 
 
+def test_a_purge_is_answered_when_the_session_is_gone(own_node, open_client):
+    open_client(own_node, client_id="kept", properties=[("session_expiry", 1000)])
+    assert own_node.request("DELETE", "/v1/clients/kept?purge=1")[0] == 200
+    assert own_node.request("GET", "/v1/clients/kept")[0] == 404
+    own_node.kill()
+    own_node.start()
+    assert own_node.request("GET", "/v1/clients/kept")[0] == 404
+
+
 def test_a_client_id_of_any_kind_is_found(node, open_client):
     for client_id in ("a/b", "über", "100%", "with space", "?x=1", "#", "..", "trace"):
         client = open_client(node, client_id=client_id)

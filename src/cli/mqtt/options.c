@@ -253,6 +253,27 @@ static void target_client_id(struct mqtt_target *target, const struct mqtt_value
     }
 }
 
+/* What says nothing without something else. */
+static int target_check_pairs(const struct mqtt_target *target, const struct mqtt_values *values,
+                              GError **error)
+{
+    const char *wrong = NULL;
+
+    if (!values->will_topic && (values->will_payload || values->will_qos || values->will_retain)) {
+        wrong = "--will-topic: is missing";
+    } else if (values->id && values->id_prefix) {
+        wrong = "-I: does not go with -i";
+    } else if (values->persistent && !values->id && !values->id_prefix) {
+        wrong = "-c: needs a client id: -i ID";
+    } else if (target->password && !target->username && target->version != PACKET_MQTT_5) {
+        wrong = "-P: needs -u (or -V 5)";
+    }
+    if (wrong) {
+        cli_fail_usage(error, "%s", wrong);
+    }
+    return wrong ? -1 : 0;
+}
+
 /* All that can be wrong. */
 static int target_parse(struct mqtt_target *target, const struct mqtt_values *values,
                         GError **error)
@@ -269,8 +290,7 @@ static int target_parse(struct mqtt_target *target, const struct mqtt_values *va
     if (values->url && target_url(target, values->url, error) < 0) {
         return -1;
     }
-    if (values->persistent && !values->id && !values->id_prefix) {
-        cli_fail_usage(error, "-c: needs a client id: -i ID");
+    if (target_check_pairs(target, values, error) < 0) {
         return -1;
     }
     if (target_expiry(target, values, error) < 0 || target_properties(target, values, error) < 0) {
