@@ -53,13 +53,17 @@ const char *join_error_code(enum join_error code);
 
 /* What the new node says of itself. Strings are borrowed for the call. */
 struct join_request {
+    int64_t protocol;
     uint64_t token_id;
     uint8_t secret[TOKEN_SECRET_BYTES];
-    const char *cluster, *name, *address, *version, *role; /* address: where it can be reached */
+    const char *cluster, *name, *address, *version, *role; /* address: where it can be
+ reached; NULL = where we see it */
     const char *const *labels;                             /* name, value, ..., NULL */
     uint32_t level_min, level;                             /* command levels that it can apply */
     uint64_t unix_ms;
     const char *request_pem;
+    uint16_t port;                             /* of the address, when it knows no host */
+    uint8_t fingerprint[CA_FINGERPRINT_BYTES]; /* of the certificate with which it can be called */
 };
 
 /* What it gets. Server: borrowed. Client: owned by the client until it is freed. */
@@ -90,6 +94,10 @@ struct join_server_events {
      * the answer. */
     void (*propose)(void *owner, struct joining *joining, const struct join_request *request,
                     uint64_t node_id, const struct ca_certificate *certificate);
+    /* May a new node have this id? */
+    bool (*is_free)(void *owner, uint64_t node_id);
+    /* The node was accepted, and is gone without its answer: take it out again. */
+    void (*undo)(void *owner, uint64_t node_id);
     /* The CA to sign with (valid during the call); NULL with an error. */
     struct ca *(*ca)(void *owner, GError **error);
 };
@@ -103,6 +111,8 @@ struct join_server_options {
 };
 
 struct join_server *join_server_new(const struct join_server_options *options);
+/* The cluster's level has changed. */
+void join_server_set_level(struct join_server *server, uint32_t level_min);
 /* Joins under way end; their `propose` need not be answered any more. */
 void join_server_free(struct join_server *server);
 /* From the peer listener; takes the stream. */

@@ -14,7 +14,7 @@ struct raft_transport_events {
     /* Ends a raft_transport_connect: a descriptor that the callee now owns, or a negative errno. */
     void (*on_connected)(void *owner, uint64_t token, int fd_or_error);
     /* Of a raft_transport_accept; the callee owns `fd`. */
-    void (*on_accepted)(void *owner, uint64_t node_id, const char *address, int fd);
+    void (*on_accepted)(void *owner, uint64_t node_id, int fd);
     /* Bytes of this node have been handed to libraft (links_raft_heard). May be NULL. */
     void (*on_heard)(void *owner, uint64_t node_id);
 };
@@ -40,6 +40,6 @@ void raft_transport_cancel(struct raft_transport *transport, uint64_t token);
 /* From the peer listener; takes the stream. */
 void raft_transport_accept(struct raft_transport *transport, uint64_t node_id,
                            struct stream *stream);
-/* The node was removed: its connections are reset. */
+/* The node was removed: its connections end. */
 void raft_transport_drop(struct raft_transport *transport, uint64_t node_id);
 unsigned raft_transport_count(const struct raft_transport *transport);

@@ -90,7 +90,7 @@ static void connected(struct connector *connector)
     timer_stop(connector->timer);
     connector->handshaking = socket_stream_new(
         connector->loop, fd, tls_connection_new(connector->tls, connector->host), NULL, 0);
-    socket_stream_handshake(connector->handshaking, on_handshake, connector);
+    stream_handshake(connector->handshaking, on_handshake, connector);
 }
 
 /* ---- TCP ---- */

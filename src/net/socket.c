@@ -567,8 +567,8 @@ struct stream *socket_stream_new(struct loop *loop, int fd, SSL *ssl, const char
     return &socket->stream;
 }
 
-void socket_stream_handshake(struct stream *stream, void (*fn)(void *owner, const char *error),
-                             void *owner)
+void stream_handshake(struct stream *stream, void (*fn)(void *owner, const char *error),
+                      void *owner)
 {
     struct socket_stream *socket = socket_of(stream);
 

@@ -8,9 +8,5 @@
  * NULL for none). `address` replaces the peer's own when set (PROXY). */
 struct stream *socket_stream_new(struct loop *loop, int fd, SSL *ssl, const char *address,
                                  uint16_t port);
-/* Calls `fn` once when a TLS handshake is through (error NULL) or has failed; before
- * stream_start. */
-void socket_stream_handshake(struct stream *stream, void (*fn)(void *owner, const char *error),
-                             void *owner);
 /* Memory of an idle plain one, without its address. */
 size_t socket_stream_bytes(void);

@@ -50,6 +50,11 @@ struct stream_peer {
 /* Gives the stream its owner; reading starts at the next turn of the loop. */
 void stream_start(struct stream *stream, const struct stream_events *events, void *owner);
 
+/* TLS streams, before stream_start: calls `fn` once when the handshake is through (error NULL) or
+ * has failed (the owner resets the stream then), perhaps at once. */
+void stream_handshake(struct stream *stream, void (*fn)(void *owner, const char *error),
+                      void *owner);
+
 /* Hands a started stream to another owner (an upgraded HTTP connection). Input that was not
  * consumed is presented to the new one. */
 void stream_set_owner(struct stream *stream, const struct stream_events *events, void *owner);
