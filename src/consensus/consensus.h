@@ -137,7 +137,7 @@ struct consensus_options {
     bool join;   /* an empty directory is that of a node which the leader will add */
     bool rescue; /* the majority is gone for good: this node is the only one from now on */
     uint32_t election_timeout_ms; /* 0 = 300 */
-    uint32_t heartbeat_ms;        /* 0 = 50 */
+    uint32_t heartbeat_ms;        /* 0 = a sixth of it */
     uint32_t write_wait_ms;       /* how long writes wait for a leader; 0 = 10,000 */
 };
 
@@ -167,6 +167,9 @@ uint8_t *consensus_append(struct consensus *consensus, size_t length, int *error
 void consensus_connected(struct consensus *consensus, uint64_t token, int fd);
 /* This node has connected to us; `fd` as above. */
 void consensus_accept(struct consensus *consensus, uint64_t node_id, int fd);
+/* Other ones than the options'; the same on every node, soon. */
+void consensus_set_timeouts(struct consensus *consensus, uint32_t election_ms,
+                            uint32_t write_wait_ms);
 /* The link to this node is there (again): what it may have lost is sent anew, oldest first. */
 void consensus_reachable(struct consensus *consensus, uint64_t node_id);
 void consensus_network_writable(struct consensus *consensus);

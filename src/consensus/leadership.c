@@ -15,7 +15,7 @@
 #include <inttypes.h>
 
 #define ELECTION_DEFAULT_MS   300
-#define HEARTBEAT_DEFAULT_MS  50
+#define HEARTBEATS            6 /* in an election timeout */
 #define WRITE_WAIT_DEFAULT_MS 10000
 /* libraft connects again to a node that is away. */
 #define CONNECT_RETRY_MS 250
@@ -30,10 +30,22 @@ void leadership_init(struct consensus *self, const struct consensus_options *opt
     self->rescue = options->rescue;
     self->election_timeout_ms =
         options->election_timeout_ms ? options->election_timeout_ms : ELECTION_DEFAULT_MS;
-    self->heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms : HEARTBEAT_DEFAULT_MS;
+    self->heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms
+                                               : MAX(self->election_timeout_ms / HEARTBEATS, 1);
     self->write_wait_ms = options->write_wait_ms ? options->write_wait_ms : WRITE_WAIT_DEFAULT_MS;
     self->ticks = timer_new(self->loop, leadership_on_tick, self);
     self->patience = timer_new(self->loop, group_on_patience, self);
+}
+
+void consensus_set_timeouts(struct consensus *self, uint32_t election_ms, uint32_t write_wait_ms)
+{
+    self->election_timeout_ms = election_ms;
+    self->heartbeat_ms = MAX(election_ms / HEARTBEATS, 1);
+    self->write_wait_ms = write_wait_ms;
+    if (self->is_engine_open && self->has_others) {
+        raft_set_heartbeat_timeout(&self->raft, self->heartbeat_ms);
+        raft_set_election_timeout(&self->raft, self->election_timeout_ms);
+    }
 }
 
 static void on_step(struct raft *raft)

@@ -36,6 +36,9 @@ static const struct node_option {
     {"tls-ca", OPTION_TEXT, offsetof(struct node_config, tls_ca), 0},
     {"require-client-certificate", OPTION_FLAG,
      offsetof(struct node_config, require_client_certificate), 0},
+    {"witness", OPTION_FLAG, offsetof(struct node_config, witness), 0},
+    {"rescue", OPTION_FLAG, offsetof(struct node_config, rescue), 0},
+    {"no-discovery", OPTION_FLAG, offsetof(struct node_config, no_discovery), 0},
     {"proxy-protocol", OPTION_FLAG, offsetof(struct node_config, proxy_protocol), 0},
 };
 
@@ -220,10 +223,11 @@ static int check(const struct node_config *config, GError **error)
     if (config->address && !g_hostname_is_ip_address(config->address)) {
         return fail(error, 2, "--address", "must be an IPv4 or IPv6 address of this machine");
     }
-    if (config->join) {
-        return fail(
-            error, 2, "--join",
-            "joining a cluster is not part of this version: one node is a cluster of its own");
+    if (config->join && config->peer_port == 0) {
+        return fail(error, 2, "--join", "goes with a --peer-port, by which the others reach us");
+    }
+    if (config->join && config->rescue) {
+        return fail(error, 2, "--rescue", "is for a node that has joined already");
     }
     if ((config->tls_certificate != NULL) != (config->tls_key != NULL)) {
         return fail(error, 2, "--tls-cert", "goes with --tls-key");

@@ -93,6 +93,7 @@ static int read_file(struct node_identity *identity, const char *path, GError **
     }
     identity->id = number;
     identity->epoch = (uint64_t)epoch;
+    identity->is_joining = text_boolean(text_get(file, "joining"), false);
     identity->cluster = g_strdup(cluster);
     identity->name = g_strdup(name);
     return 0;
@@ -108,6 +109,9 @@ static int write_file(const struct node_identity *identity, const char *path, GE
     text_set_string(file, "name", identity->name);
     text_set_string(file, "cluster", identity->cluster);
     text_set_integer(file, "epoch", (int64_t)identity->epoch);
+    if (identity->is_joining) {
+        text_set_boolean(file, "joining", true);
+    }
     g_autofree char *text = text_to_json(file, true);
     GFileSetContentsFlags flags = G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE;
     return g_file_set_contents_full(path, text, -1, flags, 0600, error) ? 0 : -EIO;
@@ -140,6 +144,13 @@ int node_identity_load(struct node_identity *identity, const char *directory, co
         r = write_file(identity, path, error);
     }
     return r;
+}
+
+int node_identity_save(const struct node_identity *identity, const char *directory, GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, "node.json", NULL);
+
+    return write_file(identity, path, error);
 }
 
 void node_identity_deinit(struct node_identity *identity)

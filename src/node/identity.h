@@ -3,12 +3,14 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct node_identity {
     uint64_t id;          /* random, 12 bits of it number connections; never 0 */
     uint64_t epoch;       /* of this start, from 1 */
     char *name, *cluster; /* owned */
+    bool is_joining; /* it has not had the cluster's log yet: raft/ may be empty */
 };
 
 /* 0 for a directory that is this program's, by its node.json, or in which a node can be founded:
@@ -16,5 +18,8 @@ struct node_identity {
 int node_identity_check_directory(const char *directory, GError **error);
 /* Reads or makes DIR/node.json. Messages name the file and what to do. */
 int node_identity_load(struct node_identity *identity, const char *directory, const char *name,
+                       GError **error);
+/* Writes DIR/node.json as it is now. */
+int node_identity_save(const struct node_identity *identity, const char *directory,
                        GError **error);
 void node_identity_deinit(struct node_identity *identity);

@@ -90,6 +90,22 @@ static void on_state(void *owner, enum consensus_state state)
     }
 }
 
+static void on_leader(void *owner, uint64_t leader_id, uint64_t term)
+{
+    struct state_log_link *link = owner;
+    if (link->events.on_leader) {
+        link->events.on_leader(link->events.owner, leader_id, term);
+    }
+}
+
+static void on_members(void *owner)
+{
+    struct state_log_link *link = owner;
+    if (link->events.on_members) {
+        link->events.on_members(link->events.owner);
+    }
+}
+
 static void on_fatal(void *owner, const char *message)
 {
     struct state_log_link *link = owner;
@@ -104,6 +120,8 @@ static const struct consensus_events consensus_events = {
     .on_snapshot = on_snapshot,
     .on_restore = on_restore,
     .on_state = on_state,
+    .on_leader = on_leader,
+    .on_members = on_members,
     .on_fatal = on_fatal,
 };
 

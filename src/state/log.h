@@ -9,8 +9,10 @@
 struct state_log_link;
 
 struct state_log_events {
-    /* See consensus_events: passed on. on_state may be NULL. */
+    /* See consensus_events: passed on. all but on_fatal may be NULL. */
     void (*on_state)(void *owner, enum consensus_state state);
+    void (*on_leader)(void *owner, uint64_t leader_id, uint64_t term);
+    void (*on_members)(void *owner);
     /* The disk failed, or an entry cannot be read: the process should end. */
     void (*on_fatal)(void *owner, const char *message);
     void *owner;

@@ -1,0 +1,441 @@
+/* The way between nodes: one port, links and libraft's streams on it, and who is handed what.
+ *
+ *   consensus -- forward --> link FORWARD --> consensus_receive of the leader
+ *   consensus -- connect --> raft_transport --> a descriptor for libraft
+ *   broker    -- send    --> link BROKER  --> broker_peer_frame
+ *   state's table of nodes --> whom links dial, and who is let in */
+#include "node/cluster.h"
+#include "base/log.h"
+#include "cluster/join.h"
+#include "cluster/peer_listener.h"
+#include "cluster/raft_transport.h"
+#include "discovery/responder.h"
+#include "loop/loop.h"
+#include "net/stream.h"
+#include "net/tls.h"
+#include "node/node.h"
+#include "state/cluster_tables.h"
+#include "state/log.h"
+#include <errno.h>
+#include <string.h>
+
+#define TERM_BYTES 8
+
+struct consensus *cluster_consensus(const struct node_cluster *cluster)
+{
+    return state_log_link_consensus(cluster->node->link);
+}
+
+/* ---- what consensus asks for ---- */
+
+/* From inside of its call nothing may be answered. */
+static void on_fail_timer(void *owner)
+{
+    struct node_cluster *cluster = owner;
+    g_autoptr(GArray) failing = cluster->failing;
+
+    cluster->failing = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    for (guint i = 0; i < failing->len; i++) {
+        consensus_connected(cluster_consensus(cluster), g_array_index(failing, uint64_t, i),
+                            -EHOSTUNREACH);
+    }
+}
+
+static void on_connect(void *owner, uint64_t node_id, uint64_t token)
+{
+    struct node_cluster *cluster = owner;
+    const char *address = g_hash_table_lookup(cluster->addresses, &node_id);
+
+    if (cluster->transport && address) {
+        raft_transport_connect(cluster->transport, node_id, address, token);
+    } else {
+        g_array_append_val(cluster->failing, token);
+        timer_start(cluster->fail_timer, 0);
+    }
+}
+
+static int on_forward(void *owner, uint64_t leader_id, uint64_t term, struct bytes group)
+{
+    struct node_cluster *cluster = owner;
+    uint64_t word = GUINT64_TO_LE(term);
+    struct bytes pieces[] = {{(const uint8_t *)&word, sizeof word}, group};
+
+    return cluster->links ? links_send_pieces(cluster->links, leader_id, LINKS_FORWARD, pieces, 2)
+                          : -ENOTCONN;
+}
+
+static int on_broker_send(void *owner, uint64_t node_id, struct bytes frame)
+{
+    struct node_cluster *cluster = owner;
+
+    return cluster->links ? links_send(cluster->links, node_id, LINKS_BROKER, frame) : -ENOTCONN;
+}
+
+/* ---- what the links tell ---- */
+
+static void on_up(void *owner, uint64_t node_id)
+{
+    struct node_cluster *cluster = owner;
+
+    g_hash_table_remove(cluster->down, &node_id);
+    consensus_reachable(cluster_consensus(cluster), node_id);
+    if (cluster->node->broker) {
+        broker_peer_up(cluster->node->broker, node_id);
+    }
+    cluster_roles_look(cluster);
+}
+
+static void on_down(void *owner, uint64_t node_id, bool is_end)
+{
+    struct node_cluster *cluster = owner;
+
+    if (cluster->node->broker) {
+        broker_peer_down(cluster->node->broker, node_id);
+    }
+    if (is_end && node_id == cluster->leader_id) {
+        cluster_end_seen(cluster, node_id);
+    }
+    cluster_roles_look(cluster);
+}
+
+static void on_forwarded(struct node_cluster *cluster, struct bytes payload)
+{
+    uint64_t term;
+
+    if (payload.length < TERM_BYTES) {
+        return;
+    }
+    memcpy(&term, payload.at, sizeof term);
+    struct bytes group = {payload.at + TERM_BYTES, payload.length - TERM_BYTES};
+    int r = consensus_receive(cluster_consensus(cluster), GUINT64_FROM_LE(term), group);
+    if (r < 0 && r != -ENOTCONN) {
+        log_warning("a forwarded write was not taken", "error=\"%s\"", g_strerror(-r));
+    }
+}
+
+static void on_frame(void *owner, uint64_t node_id, uint8_t channel, struct bytes payload)
+{
+    struct node_cluster *cluster = owner;
+
+    if (channel == LINKS_FORWARD) {
+        on_forwarded(cluster, payload);
+    } else if (channel == LINKS_BROKER && cluster->node->broker) {
+        int r = broker_peer_frame(cluster->node->broker, node_id, payload);
+        if (r < 0) {
+            log_warning("what a node said of its clients was not understood", "error=\"%s\"",
+                        g_strerror(-r));
+        }
+    } else if (channel == LINKS_CALL) {
+        cluster_end_frame(cluster, node_id, payload);
+    }
+}
+
+static void on_writable(void *owner, uint64_t node_id)
+{
+    struct node_cluster *cluster = owner;
+
+    if (node_id == cluster->leader_id) {
+        consensus_network_writable(cluster_consensus(cluster));
+    }
+    if (cluster->node->broker) {
+        broker_peer_writable(cluster->node->broker, node_id);
+    }
+}
+
+static const struct links_events links_calls = {
+    .on_up = on_up, .on_down = on_down, .on_frame = on_frame, .on_writable = on_writable};
+
+/* ---- libraft's streams ---- */
+
+static void on_connected(void *owner, uint64_t token, int fd_or_error)
+{
+    consensus_connected(cluster_consensus(owner), token, fd_or_error);
+}
+
+static void on_accepted(void *owner, uint64_t node_id, const char *address, int fd)
+{
+    consensus_accept(cluster_consensus(owner), node_id, fd);
+}
+
+static void on_heard(void *owner, uint64_t node_id)
+{
+    struct node_cluster *cluster = owner;
+
+    links_raft_heard(cluster->links, node_id, cluster->leader_id);
+}
+
+static const struct raft_transport_events transport_calls = {on_connected, on_accepted, on_heard};
+
+/* ---- the port ---- */
+
+static void on_raft_stream(void *owner, uint64_t node_id, struct stream *stream)
+{
+    struct node_cluster *cluster = owner;
+
+    raft_transport_accept(cluster->transport, node_id, stream);
+}
+
+static void on_link_stream(void *owner, uint64_t node_id, struct stream *stream)
+{
+    struct node_cluster *cluster = owner;
+
+    links_accept(cluster->links, node_id, stream);
+}
+
+static void on_join_stream(void *owner, struct stream *stream)
+{
+    struct node_cluster *cluster = owner;
+
+    cluster->join_server = cluster->join_server ? cluster->join_server
+                                                : cluster_join_server(cluster);
+    join_server_accept(cluster->join_server, stream);
+}
+
+static bool is_member(void *owner, uint64_t node_id)
+{
+    const struct node_cluster *cluster = owner;
+
+    return g_hash_table_contains(cluster->addresses, &node_id);
+}
+
+static const struct peer_listener_events listener_calls = {on_raft_stream, on_link_stream,
+                                                           on_join_stream, is_member};
+
+/* ---- who is there ---- */
+
+static void set_peers(struct node_cluster *cluster)
+{
+    g_autoptr(GArray) peers = g_array_new(FALSE, FALSE, sizeof(struct links_peer));
+    GHashTableIter iterator;
+    gpointer id, address;
+
+    g_hash_table_iter_init(&iterator, cluster->addresses);
+    while (g_hash_table_iter_next(&iterator, &id, &address)) {
+        struct links_peer peer = {*(uint64_t *)id, address};
+        g_array_append_val(peers, peer);
+    }
+    links_set_peers(cluster->links, (const struct links_peer *)peers->data, peers->len);
+}
+
+static void forget_removed(struct node_cluster *cluster, GHashTable *now)
+{
+    GHashTableIter iterator;
+    gpointer id, address;
+
+    g_hash_table_iter_init(&iterator, cluster->addresses);
+    while (g_hash_table_iter_next(&iterator, &id, &address)) {
+        if (g_hash_table_contains(now, id)) {
+            continue;
+        }
+        raft_transport_drop(cluster->transport, *(uint64_t *)id);
+        if (cluster->node->broker) {
+            broker_peer_forget(cluster->node->broker, *(uint64_t *)id);
+        }
+    }
+}
+
+static bool is_same(GHashTable *a, GHashTable *b)
+{
+    GHashTableIter iterator;
+    gpointer id, address;
+
+    if (g_hash_table_size(a) != g_hash_table_size(b)) {
+        return false;
+    }
+    g_hash_table_iter_init(&iterator, a);
+    while (g_hash_table_iter_next(&iterator, &id, &address)) {
+        if (g_strcmp0(g_hash_table_lookup(b, id), address) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The table of the state counts, once it has one: until then what peers.json said. */
+static void on_nodes(void *owner)
+{
+    struct node_cluster *cluster = owner;
+    const struct state *state = cluster->node->state;
+    GHashTable *now = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+    g_autoptr(GError) error = NULL;
+
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
+        const struct cluster_node *row = state_node_at(state, i);
+        if (row->id != cluster->node->identity.id) {
+            g_hash_table_insert(now, g_memdup2(&row->id, sizeof row->id), g_strdup(row->address));
+        }
+    }
+    if (state_node_count(state) == 0 || !cluster->links || is_same(now, cluster->addresses)) {
+        g_hash_table_unref(now);
+        return;
+    }
+    forget_removed(cluster, now);
+    g_hash_table_unref(cluster->addresses);
+    cluster->addresses = now;
+    if (cluster_peers_save(cluster->node->config.data, now, &error) < 0) {
+        log_warning("peers.json not written", "error=\"%s\"", error->message);
+    }
+    set_peers(cluster);
+    cluster_roles_look(cluster);
+}
+
+static void on_restored(void *owner)
+{
+    on_nodes(owner);
+}
+
+/* ---- opening ---- */
+
+static int open_contexts(struct node_cluster *cluster, GError **error)
+{
+    const char *data = cluster->node->config.data;
+
+    cluster->server = peer_tls_server(data, error);
+    cluster->link_client = cluster->server ? peer_tls_client(data, "link", error) : NULL;
+    cluster->raft_client = cluster->link_client ? peer_tls_client(data, "raft", error) : NULL;
+    return cluster->raft_client ? 0 : -EINVAL;
+}
+
+int cluster_open(struct node_cluster *cluster, GError **error)
+{
+    struct node *node = cluster->node;
+
+    if (open_contexts(cluster, error) < 0) {
+        return -EINVAL;
+    }
+    struct peer_listener_options listener = {.loop = node->loop,
+                                             .port = (uint16_t)node->config.peer_port,
+                                             .tls = cluster->server,
+                                             .events = &listener_calls,
+                                             .owner = cluster};
+    struct links_options links = {.loop = node->loop,
+                                  .node_id = node->identity.id,
+                                  .epoch = node->identity.epoch,
+                                  .client = cluster->link_client,
+                                  .events = &links_calls,
+                                  .owner = cluster};
+    struct raft_transport_options transport = {.loop = node->loop,
+                                               .client = cluster->raft_client,
+                                               .events = &transport_calls,
+                                               .owner = cluster};
+    cluster->links = links_new(&links);
+    cluster->transport = raft_transport_new(&transport);
+    cluster->listener = peer_listener_new(&listener, error);
+    if (!cluster->listener) {
+        return -EADDRINUSE;
+    }
+    set_peers(cluster);
+    return 0;
+}
+
+static void announce(struct node_cluster *cluster)
+{
+    struct node *node = cluster->node;
+    int error = 0;
+
+    if (node->config.no_discovery || node->config.bind || cluster->responder) {
+        return;
+    }
+    cluster->service.port = peer_listener_port(cluster->listener);
+    cluster->responder = responder_new(node->loop, &cluster->service, &error);
+    if (!cluster->responder) {
+        log_info("this node cannot be discovered", "error=\"%s\"", g_strerror(-error));
+    }
+}
+
+void node_cluster_serve(struct node_cluster *cluster)
+{
+    if (cluster->links) {
+        on_nodes(cluster);
+        announce(cluster);
+    } else {
+        cluster_found(cluster);
+    }
+}
+
+/* ---- life ---- */
+
+struct node_cluster *node_cluster_new(struct node *node)
+{
+    struct node_cluster *cluster = g_new0(struct node_cluster, 1);
+
+    cluster->node = node;
+    cluster->network = (struct consensus_network){on_connect, on_forward, cluster};
+    cluster->broker_links = (struct broker_links){on_broker_send, cluster};
+    cluster->addresses = cluster_peers_load(node->config.data);
+    cluster->down = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    cluster->failing = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    cluster->ends = g_array_new(FALSE, FALSE, sizeof(struct end_witness));
+    cluster->fail_timer = timer_new(node->loop, on_fail_timer, cluster);
+    cluster->roles_timer = timer_new(node->loop, cluster_roles_on_timer, cluster);
+    cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
+    cluster->service = (struct service){.name = node->identity.name,
+                                        .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x",
+                                                                   node->identity.id),
+                                        .cluster = node->identity.cluster,
+                                        .version = MICROCLOUD_VERSION};
+    cluster_api_init(cluster);
+    return cluster;
+}
+
+int node_cluster_start(struct node_cluster *cluster, GError **error)
+{
+    struct node *node = cluster->node;
+
+    cluster->watch =
+        (struct state_watch){.owner = cluster, .on_nodes = on_nodes, .on_restored = on_restored};
+    state_add_watch(node->state, &cluster->watch);
+    return cluster_files_exist(node->config.data) ? cluster_open(cluster, error) : 0;
+}
+
+void node_cluster_free(struct node_cluster *cluster)
+{
+    if (!cluster) {
+        return;
+    }
+    if (cluster->watch.owner) {
+        state_remove_watch(cluster->node->state, &cluster->watch);
+    }
+    responder_free(cluster->responder);
+    join_server_free(cluster->join_server);
+    peer_listener_free(cluster->listener);
+    raft_transport_free(cluster->transport);
+    links_free(cluster->links);
+    tls_context_free(cluster->server);
+    tls_context_free(cluster->link_client);
+    tls_context_free(cluster->raft_client);
+    ca_free(cluster->ca);
+    timer_free(cluster->fail_timer);
+    timer_free(cluster->roles_timer);
+    timer_free(cluster->end_timer);
+    g_hash_table_unref(cluster->addresses);
+    g_hash_table_unref(cluster->down);
+    g_array_unref(cluster->failing);
+    g_array_unref(cluster->ends);
+    g_free(cluster->service.node_id);
+    g_free(cluster->text);
+    g_free(cluster);
+}
+
+void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term)
+{
+    cluster->leader_id = leader_id;
+    cluster->term = term;
+    if (leader_id != 0) {
+        log_info("leader", "node=%016" G_GINT64_MODIFIER "x term=%" G_GUINT64_FORMAT, leader_id,
+                 term);
+        g_array_set_size(cluster->ends, 0);
+        timer_stop(cluster->end_timer);
+    }
+    cluster_roles_look(cluster);
+}
+
+void node_cluster_on_state(struct node_cluster *cluster, enum consensus_state state)
+{
+    cluster_roles_look(cluster);
+}
+
+void node_cluster_on_members(struct node_cluster *cluster)
+{
+    cluster_roles_look(cluster);
+}

@@ -1,0 +1,100 @@
+/* This node among others: what joins consensus, links, broker and the state's tables of the cluster.
+ * Without a peer port there is none of it. */
+#pragma once
+
+#include "api/cluster.h"
+#include "cluster/ca.h"
+#include "cluster/links.h"
+#include "consensus/consensus.h"
+#include "discovery/service.h"
+#include "mqtt/broker.h"
+#include "state/state.h"
+
+struct join_server;
+struct node;
+struct peer_listener;
+struct raft_transport;
+struct responder;
+
+/* What lies in tls/ of a node that belongs to a cluster. */
+struct cluster_files {
+    const char *chain_pem, *key_pem, *ca_pem;
+    const uint8_t *cluster_key; /* CA_KEY_BYTES */
+};
+
+/* What another node has said of the leader's end (cluster_end.c). */
+struct end_witness {
+    uint64_t node_id, leader_id, term, last_index, last_term;
+};
+
+struct node_cluster {
+    struct node *node;
+    struct consensus_network network;
+    struct broker_links broker_links;
+    struct api_cluster api;
+    struct state_watch watch;
+
+    /* When there are certificates (cluster_open). */
+    struct tls_context *server, *link_client, *raft_client;
+    struct links *links;
+    struct raft_transport *transport;
+    struct peer_listener *listener;
+    struct join_server *join_server;
+    struct ca *ca;        /* of `ca_generation` in the state */
+    uint64_t ca_generation;
+    GHashTable *addresses; /* id (uint64_t *) -> char *, of all other nodes */
+    GArray *failing;       /* tokens of libraft's connects that cannot be made */
+    struct timer *fail_timer;
+
+    /* Leading. */
+    struct timer *roles_timer;
+    GHashTable *down; /* ids of nodes that were declared down since they were last up */
+
+    /* The end of a leader. */
+    GArray *ends; /* struct end_witness */
+    struct timer *end_timer;
+
+    struct service service;
+    struct responder *responder;
+    uint64_t leader_id, term;
+    bool is_founding;
+    char *text; /* of the last answer to the API */
+};
+
+struct node_cluster *node_cluster_new(struct node *node);
+void node_cluster_free(struct node_cluster *cluster);
+/* Opens the port and the links when this node has certificates already. 0, or -errno with error. */
+int node_cluster_start(struct node_cluster *cluster, GError **error);
+/* The state is loaded and the broker there: founds the authority when there is none yet. */
+void node_cluster_serve(struct node_cluster *cluster);
+void node_cluster_on_state(struct node_cluster *cluster, enum consensus_state state);
+void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term);
+void node_cluster_on_members(struct node_cluster *cluster);
+/* Hands leadership over, then calls `fn`; at once when there is nobody to take it. */
+void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *owner), void *owner);
+
+/* ---- between its files ---- */
+struct consensus *cluster_consensus(const struct node_cluster *cluster);
+char *cluster_file(const struct node_cluster *cluster, const char *name);
+int cluster_open(struct node_cluster *cluster, GError **error);
+/* cluster_found.c: CA, this node's certificate, its row in the table. */
+void cluster_found(struct node_cluster *cluster);
+/* The authority of the state, with its key; NULL with an error. */
+struct ca *cluster_authority(struct node_cluster *cluster, GError **error);
+int cluster_files_save(const char *data, const struct cluster_files *files, GError **error);
+bool cluster_files_exist(const char *data);
+int cluster_key_load(const char *data, uint8_t key[CA_KEY_BYTES], GError **error);
+/* peers.json: where the others are, for a start before the state is loaded. Caller unrefs. */
+GHashTable *cluster_peers_load(const char *data);
+int cluster_peers_save(const char *data, GHashTable *addresses, GError **error);
+/* cluster_join.c */
+struct join_server *cluster_join_server(struct node_cluster *cluster);
+/* cluster_roles.c */
+void cluster_roles_look(struct node_cluster *cluster);
+void cluster_roles_on_timer(void *owner);
+/* cluster_end.c */
+void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id);
+void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload);
+void cluster_end_on_timer(void *owner);
+/* cluster_api.c */
+void cluster_api_init(struct node_cluster *cluster);

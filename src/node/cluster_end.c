@@ -1,0 +1,146 @@
+/* The end of the leader. When its process dies its kernel ends its links: a proof, unlike silence
+ * (links.h). Each voter that saw it tells the others; when a majority of the voters has seen it
+ * nobody is left who could answer the old leader, and the one with the most of the log stands for
+ * election at once, the next ones each a little later.
+ *
+ *   link ended --> ENDED to all --> a majority of them here --> rank 0: elect, rank n: n * 50 ms
+ */
+#include "base/log.h"
+#include "cluster/roles.h"
+#include "loop/loop.h"
+#include "node/cluster.h"
+#include "node/node.h"
+#include <errno.h>
+#include <string.h>
+
+#define STEP_MS     50
+#define CALL_ENDED  1
+#define ENDED_WORDS 4
+#define ENDED_BYTES (1 + ENDED_WORDS * 8)
+
+struct voters {
+    const struct node_cluster *cluster;
+    unsigned count, seen;
+};
+
+static const struct end_witness *find(const struct node_cluster *cluster, uint64_t node_id)
+{
+    for (guint i = 0; i < cluster->ends->len; i++) {
+        const struct end_witness *end = &g_array_index(cluster->ends, struct end_witness, i);
+        if (end->node_id == node_id && end->leader_id == cluster->leader_id &&
+            end->term == cluster->term) {
+            return end;
+        }
+    }
+    return NULL;
+}
+
+static void count(void *owner, const struct consensus_member *member)
+{
+    struct voters *voters = owner;
+
+    if (member->role == CONSENSUS_VOTER) {
+        voters->count++;
+        voters->seen += find(voters->cluster, member->node_id) != NULL;
+    }
+}
+
+/* Whether `a` stands before `b`: more of the log; then the one that is not a mere witness. */
+static bool is_before(const struct node_cluster *cluster, const struct end_witness *a,
+                      const struct end_witness *b)
+{
+    const struct cluster_node *row_a = state_find_node(cluster->node->state, a->node_id);
+    const struct cluster_node *row_b = state_find_node(cluster->node->state, b->node_id);
+    bool a_only_votes = row_a && row_a->role == NODE_ROLE_WITNESS;
+    bool b_only_votes = row_b && row_b->role == NODE_ROLE_WITNESS;
+
+    if (a->last_term != b->last_term) {
+        return a->last_term > b->last_term;
+    }
+    if (a->last_index != b->last_index) {
+        return a->last_index > b->last_index;
+    }
+    return a_only_votes != b_only_votes ? b_only_votes : a->node_id < b->node_id;
+}
+
+static void look(struct node_cluster *cluster)
+{
+    const struct end_witness *own = find(cluster, cluster->node->identity.id);
+    struct voters voters = {.cluster = cluster};
+    unsigned rank = 0;
+
+    consensus_for_each_member(cluster_consensus(cluster), count, &voters);
+    if (!own || voters.seen < voters.count / 2 + 1 || timer_is_active(cluster->end_timer)) {
+        return;
+    }
+    for (guint i = 0; i < cluster->ends->len; i++) {
+        const struct end_witness *end = &g_array_index(cluster->ends, struct end_witness, i);
+        bool is_current = find(cluster, end->node_id) == end;
+        rank += is_current && end != own && is_before(cluster, end, own);
+    }
+    timer_start(cluster->end_timer, (uint64_t)rank * STEP_MS);
+}
+
+void cluster_end_on_timer(void *owner)
+{
+    struct node_cluster *cluster = owner;
+
+    if (consensus_leader_ended(cluster_consensus(cluster))) {
+        log_info("the leader has ended, standing for election", "leader=%016" G_GINT64_MODIFIER
+                 "x term=%" G_GUINT64_FORMAT, cluster->leader_id, cluster->term);
+    }
+}
+
+static void remember(struct node_cluster *cluster, const struct end_witness *end)
+{
+    for (guint i = 0; i < cluster->ends->len; i++) {
+        struct end_witness *known = &g_array_index(cluster->ends, struct end_witness, i);
+        if (known->node_id == end->node_id) {
+            *known = *end;
+            look(cluster);
+            return;
+        }
+    }
+    g_array_append_val(cluster->ends, *end);
+    look(cluster);
+}
+
+static void tell(void *owner, const struct consensus_member *member)
+{
+    struct node_cluster *cluster = owner;
+    const struct end_witness *own = find(cluster, cluster->node->identity.id);
+    uint64_t words[ENDED_WORDS] = {GUINT64_TO_LE(own->leader_id), GUINT64_TO_LE(own->term),
+                                   GUINT64_TO_LE(own->last_index), GUINT64_TO_LE(own->last_term)};
+    uint8_t call = CALL_ENDED;
+    struct bytes pieces[] = {{&call, 1}, {(const uint8_t *)words, sizeof words}};
+
+    if (member->role == CONSENSUS_VOTER && member->node_id != own->node_id &&
+        member->node_id != own->leader_id) {
+        links_send_pieces(cluster->links, member->node_id, LINKS_CALL, pieces, 2);
+    }
+}
+
+void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id)
+{
+    struct end_witness own = {.node_id = cluster->node->identity.id,
+                              .leader_id = node_id,
+                              .term = cluster->term};
+
+    consensus_last_entry(cluster_consensus(cluster), &own.last_index, &own.last_term);
+    remember(cluster, &own);
+    consensus_for_each_member(cluster_consensus(cluster), tell, cluster);
+}
+
+void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload)
+{
+    uint64_t words[ENDED_WORDS];
+
+    if (payload.length != ENDED_BYTES || payload.at[0] != CALL_ENDED) {
+        log_debug("a call of another version", "node=%016" G_GINT64_MODIFIER "x", node_id);
+        return;
+    }
+    memcpy(words, payload.at + 1, sizeof words);
+    struct end_witness end = {node_id, GUINT64_FROM_LE(words[0]), GUINT64_FROM_LE(words[1]),
+                              GUINT64_FROM_LE(words[2]), GUINT64_FROM_LE(words[3])};
+    remember(cluster, &end);
+}
