@@ -19,7 +19,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define TERM_BYTES 8
+#define TERM_BYTES        8
+#define GIVE_UP_MS        3000
+#define GIVE_UP_ELECTIONS 4
 
 struct consensus *cluster_consensus(const struct node_cluster *cluster)
 {
@@ -152,7 +154,7 @@ static void on_connected(void *owner, uint64_t token, int fd_or_error)
     consensus_connected(cluster_consensus(owner), token, fd_or_error);
 }
 
-static void on_accepted(void *owner, uint64_t node_id, const char *address, int fd)
+static void on_accepted(void *owner, uint64_t node_id, int fd)
 {
     consensus_accept(cluster_consensus(owner), node_id, fd);
 }
@@ -251,7 +253,7 @@ static bool is_same(GHashTable *a, GHashTable *b)
     return true;
 }
 
-/* The table of the state counts, once it has one: until then what peers.json said. */
+/* The table of the state counts once all of the log is here: until then what peers.json said. */
 static void on_nodes(void *owner)
 {
     struct node_cluster *cluster = owner;
@@ -265,7 +267,7 @@ static void on_nodes(void *owner)
             g_hash_table_insert(now, g_memdup2(&row->id, sizeof row->id), g_strdup(row->address));
         }
     }
-    if (state_node_count(state) == 0 || !cluster->links || is_same(now, cluster->addresses)) {
+    if (!cluster->is_ready || state_node_count(state) == 0 || !cluster->links || is_same(now, cluster->addresses)) {
         g_hash_table_unref(now);
         return;
     }
@@ -279,9 +281,31 @@ static void on_nodes(void *owner)
     cluster_roles_look(cluster);
 }
 
+static void on_settings(void *owner)
+{
+    struct node_cluster *cluster = owner;
+    const struct settings *settings = state_settings(cluster->node->state);
+
+    consensus_set_timeouts(cluster_consensus(cluster), settings->election_timeout_ms,
+                           settings->write_wait_ms);
+    if (cluster->links) {
+        links_set_give_up(cluster->links, MAX(GIVE_UP_MS, GIVE_UP_ELECTIONS *
+                                                              (uint64_t)settings->election_timeout_ms));
+    }
+}
+
+static void on_authority(void *owner)
+{
+    cluster_look_after(owner);
+}
+
 static void on_restored(void *owner)
 {
-    on_nodes(owner);
+    struct node_cluster *cluster = owner;
+
+    on_settings(cluster);
+    on_nodes(cluster);
+    cluster_look_after(cluster);
 }
 
 /* ---- opening ---- */
@@ -294,6 +318,21 @@ static int open_contexts(struct node_cluster *cluster, GError **error)
     cluster->link_client = cluster->server ? peer_tls_client(data, "link", error) : NULL;
     cluster->raft_client = cluster->link_client ? peer_tls_client(data, "raft", error) : NULL;
     return cluster->raft_client ? 0 : -EINVAL;
+}
+
+static void announce(struct node_cluster *cluster)
+{
+    struct node *node = cluster->node;
+    int error = 0;
+
+    if (node->config.no_discovery || node->config.bind || cluster->responder) {
+        return;
+    }
+    cluster->service.port = peer_listener_port(cluster->listener);
+    cluster->responder = responder_new(node->loop, &cluster->service, &error);
+    if (!cluster->responder) {
+        log_info("this node cannot be discovered", "error=\"%s\"", g_strerror(-error));
+    }
 }
 
 int cluster_open(struct node_cluster *cluster, GError **error)
@@ -325,32 +364,43 @@ int cluster_open(struct node_cluster *cluster, GError **error)
         return -EADDRINUSE;
     }
     set_peers(cluster);
+    announce(cluster);
     return 0;
 }
 
-static void announce(struct node_cluster *cluster)
+static void note_up(void *owner, const struct links_status *status)
 {
-    struct node *node = cluster->node;
-    int error = 0;
-
-    if (node->config.no_discovery || node->config.bind || cluster->responder) {
-        return;
+    if (status->is_up) {
+        g_array_append_val(owner, status->node_id);
     }
-    cluster->service.port = peer_listener_port(cluster->listener);
-    cluster->responder = responder_new(node->loop, &cluster->service, &error);
-    if (!cluster->responder) {
-        log_info("this node cannot be discovered", "error=\"%s\"", g_strerror(-error));
+}
+
+/* What brokers say of their clients when a link comes up found no broker here until now. */
+static void begin_links_anew(struct node_cluster *cluster)
+{
+    g_autoptr(GArray) up = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+
+    if (cluster->links) {
+        links_for_each(cluster->links, note_up, up);
+    }
+    for (guint i = 0; i < up->len; i++) {
+        links_reset(cluster->links, g_array_index(up, uint64_t, i));
     }
 }
 
 void node_cluster_serve(struct node_cluster *cluster)
 {
-    if (cluster->links) {
-        on_nodes(cluster);
-        announce(cluster);
-    } else {
-        cluster_found(cluster);
+    struct node *node = cluster->node;
+
+    cluster->is_ready = true;
+    begin_links_anew(cluster);
+    if (node->config.rescue) {
+        cluster_remove_others(cluster);
     }
+    on_settings(cluster);
+    on_nodes(cluster);
+    cluster_look_after(cluster);
+    cluster_roles_look(cluster);
 }
 
 /* ---- life ---- */
@@ -369,6 +419,7 @@ struct node_cluster *node_cluster_new(struct node *node)
     cluster->fail_timer = timer_new(node->loop, on_fail_timer, cluster);
     cluster->roles_timer = timer_new(node->loop, cluster_roles_on_timer, cluster);
     cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
+    cluster->renew_timer = timer_new(node->loop, cluster_on_renew_timer, cluster);
     cluster->service = (struct service){.name = node->identity.name,
                                         .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x",
                                                                    node->identity.id),
@@ -382,8 +433,11 @@ int node_cluster_start(struct node_cluster *cluster, GError **error)
 {
     struct node *node = cluster->node;
 
-    cluster->watch =
-        (struct state_watch){.owner = cluster, .on_nodes = on_nodes, .on_restored = on_restored};
+    cluster->watch = (struct state_watch){.owner = cluster,
+                                          .on_nodes = on_nodes,
+                                          .on_settings = on_settings,
+                                          .on_ca = on_authority,
+                                          .on_restored = on_restored};
     state_add_watch(node->state, &cluster->watch);
     return cluster_files_exist(node->config.data) ? cluster_open(cluster, error) : 0;
 }
@@ -408,17 +462,21 @@ void node_cluster_free(struct node_cluster *cluster)
     timer_free(cluster->fail_timer);
     timer_free(cluster->roles_timer);
     timer_free(cluster->end_timer);
+    timer_free(cluster->renew_timer);
     g_hash_table_unref(cluster->addresses);
     g_hash_table_unref(cluster->down);
     g_array_unref(cluster->failing);
     g_array_unref(cluster->ends);
     g_free(cluster->service.node_id);
-    g_free(cluster->text);
     g_free(cluster);
 }
 
 void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term)
 {
+    if (leader_id != cluster->leader_id) {
+        cluster->led_since_ms = loop_now_ms(cluster->node->loop);
+        g_hash_table_remove_all(cluster->down);
+    }
     cluster->leader_id = leader_id;
     cluster->term = term;
     if (leader_id != 0) {
@@ -427,11 +485,6 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
         g_array_set_size(cluster->ends, 0);
         timer_stop(cluster->end_timer);
     }
-    cluster_roles_look(cluster);
-}
-
-void node_cluster_on_state(struct node_cluster *cluster, enum consensus_state state)
-{
     cluster_roles_look(cluster);
 }
 

@@ -5,6 +5,7 @@
 #include "api/cluster.h"
 #include "cluster/ca.h"
 #include "cluster/links.h"
+#include "cluster/roles.h"
 #include "consensus/consensus.h"
 #include "discovery/service.h"
 #include "mqtt/broker.h"
@@ -46,9 +47,13 @@ struct node_cluster {
     GArray *failing;       /* tokens of libraft's connects that cannot be made */
     struct timer *fail_timer;
 
+    struct timer *renew_timer;
+
     /* Leading. */
     struct timer *roles_timer;
     GHashTable *down; /* ids of nodes that were declared down since they were last up */
+    uint64_t led_since_ms;
+    bool is_changing_roles;
 
     /* The end of a leader. */
     GArray *ends; /* struct end_witness */
@@ -57,8 +62,8 @@ struct node_cluster {
     struct service service;
     struct responder *responder;
     uint64_t leader_id, term;
-    bool is_founding;
-    char *text; /* of the last answer to the API */
+    bool is_ready; /* the state has been loaded, and the broker is there */
+    bool is_founding, is_updating_row;
 };
 
 struct node_cluster *node_cluster_new(struct node *node);
@@ -67,7 +72,6 @@ void node_cluster_free(struct node_cluster *cluster);
 int node_cluster_start(struct node_cluster *cluster, GError **error);
 /* The state is loaded and the broker there: founds the authority when there is none yet. */
 void node_cluster_serve(struct node_cluster *cluster);
-void node_cluster_on_state(struct node_cluster *cluster, enum consensus_state state);
 void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term);
 void node_cluster_on_members(struct node_cluster *cluster);
 /* Hands leadership over, then calls `fn`; at once when there is nobody to take it. */
@@ -75,12 +79,18 @@ void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *owner), v
 
 /* ---- between its files ---- */
 struct consensus *cluster_consensus(const struct node_cluster *cluster);
-char *cluster_file(const struct node_cluster *cluster, const char *name);
 int cluster_open(struct node_cluster *cluster, GError **error);
-/* cluster_found.c: CA, this node's certificate, its row in the table. */
-void cluster_found(struct node_cluster *cluster);
+/* cluster_authority.c: looks after authority, this node's certificate, its row in the table. */
+void cluster_look_after(struct node_cluster *cluster);
+void cluster_on_renew_timer(void *owner);
 /* The authority of the state, with its key; NULL with an error. */
 struct ca *cluster_authority(struct node_cluster *cluster, GError **error);
+/* Proposes a new authority. 0, or -errno with an error. */
+int cluster_rotate(struct node_cluster *cluster, GError **error);
+/* Caller frees both. */
+char *cluster_own_address(const struct node_cluster *cluster);
+char *cluster_fingerprint_hex(const uint8_t fingerprint[CA_FINGERPRINT_BYTES]);
+/* cluster_files.c */
 int cluster_files_save(const char *data, const struct cluster_files *files, GError **error);
 bool cluster_files_exist(const char *data);
 int cluster_key_load(const char *data, uint8_t key[CA_KEY_BYTES], GError **error);
@@ -90,8 +100,13 @@ int cluster_peers_save(const char *data, GHashTable *addresses, GError **error);
 /* cluster_join.c */
 struct join_server *cluster_join_server(struct node_cluster *cluster);
 /* cluster_roles.c */
+/* Of all members and rows, struct roles_member; caller unrefs. The view borrows them. */
+GArray *cluster_members(const struct node_cluster *cluster);
+struct roles_view cluster_view(const struct node_cluster *cluster, const GArray *members);
 void cluster_roles_look(struct node_cluster *cluster);
 void cluster_roles_on_timer(void *owner);
+/* After a rescue: the others are gone for good, whatever the table says. */
+void cluster_remove_others(struct node_cluster *cluster);
 /* cluster_end.c */
 void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id);
 void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload);

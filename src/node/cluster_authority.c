@@ -61,7 +61,7 @@ struct ca *cluster_authority(struct node_cluster *cluster, GError **error)
     }
     g_clear_pointer(&cluster->ca, ca_free);
     if (row->generation == 0) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_INITIALIZED,
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
                     "the cluster has no certificate authority yet: try again in a moment");
         return NULL;
     }
@@ -275,7 +275,7 @@ static int make_authority(struct node_cluster *cluster, const uint8_t *key, GErr
         cluster->is_founding = r == 0;
     }
     if (r < 0 && error && !*error) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "%s", g_strerror(-r));
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "%s", g_strerror(-r));
     }
     explicit_bzero(ca_key, strlen(ca_key));
     ca_free(ca);

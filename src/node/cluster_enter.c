@@ -81,7 +81,7 @@ static int ask(struct node *node, const struct token *token, GError **error)
     loop_run(node->loop);
     join_client_free(client);
     if (entering.r == -EINTR) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED, "--join: ended by a signal");
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INTR, "--join: ended by a signal");
     }
     return entering.r == 0 ? 0 : 1;
 }
@@ -96,7 +96,7 @@ static int look_again(struct node *node, const struct token *token, GError **err
     }
     bool is_same = g_strcmp0(identity.cluster, token->cluster) == 0;
     if (!is_same) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
                     "--join: data directory '%s' belongs to node '%s' of cluster %s already: give "
                     "an empty one with --data DIR, or start without --join",
                     node->config.data, identity.name, identity.cluster);

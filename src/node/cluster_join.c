@@ -81,7 +81,7 @@ static GArray *list_nodes(const struct state *state)
     return nodes;
 }
 
-static void accept(struct node_cluster *cluster, struct joining *joining)
+static void let_in(struct node_cluster *cluster, struct joining *joining)
 {
     const struct state *state = cluster->node->state;
     const struct cluster_ca *row = state_ca(state);
@@ -113,7 +113,7 @@ static void on_proposed(void *owner, uint64_t token, const struct state_result *
     } else if (result->message) {
         join_refuse(proposal->joining, JOIN_ERROR_TOKEN, result->message);
     } else {
-        accept(proposal->cluster, proposal->joining);
+        let_in(proposal->cluster, proposal->joining);
     }
 }
 

@@ -187,6 +187,19 @@ void cluster_roles_on_timer(void *owner)
     }
 }
 
+void cluster_remove_others(struct node_cluster *cluster)
+{
+    struct state *state = cluster->node->state;
+
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
+        const struct cluster_node *row = state_node_at(state, i);
+        if (row->id != cluster->node->identity.id &&
+            state_propose_node_remove(state, row->id, NULL) == 0) {
+            log_warning("taken out of the cluster by the rescue", "node=%s", row->name);
+        }
+    }
+}
+
 /* ---- going ---- */
 
 struct leaving {

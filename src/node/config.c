@@ -204,6 +204,9 @@ static void set_defaults(struct node_config *config)
     if (!config->name) {
         config->name = g_strdup(g_get_host_name());
     }
+    if (config->witness) {
+        config->mqtt_port = config->mqtts_port = config->http_port = config->https_port = 0;
+    }
     for (unsigned i = 0; i < G_N_ELEMENTS(node_options); i++) {
         if (node_options[i].kind == OPTION_PORT &&
             *(int *)member(config, &node_options[i]) == PORT_UNSET) {

@@ -146,6 +146,14 @@ int node_identity_load(struct node_identity *identity, const char *directory, co
     return r;
 }
 
+int node_identity_look(struct node_identity *identity, const char *directory, GError **error)
+{
+    g_autofree char *path = g_build_filename(directory, "node.json", NULL);
+
+    *identity = (struct node_identity){0};
+    return read_file(identity, path, error);
+}
+
 int node_identity_save(const struct node_identity *identity, const char *directory, GError **error)
 {
     g_autofree char *path = g_build_filename(directory, "node.json", NULL);

@@ -19,6 +19,8 @@ int node_identity_check_directory(const char *directory, GError **error);
 /* Reads or makes DIR/node.json. Messages name the file and what to do. */
 int node_identity_load(struct node_identity *identity, const char *directory, const char *name,
                        GError **error);
+/* Reads DIR/node.json and leaves it as it is. */
+int node_identity_look(struct node_identity *identity, const char *directory, GError **error);
 /* Writes DIR/node.json as it is now. */
 int node_identity_save(const struct node_identity *identity, const char *directory,
                        GError **error);

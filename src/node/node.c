@@ -14,6 +14,8 @@
 #include "loop/signals.h"
 #include "loop/work.h"
 #include "net/tls.h"
+#include "node/cluster.h"
+#include "node/cluster_enter.h"
 #include "node/wire.h"
 #include "state/log.h"
 #include <errno.h>
@@ -113,6 +115,7 @@ static int prepare_data(struct node *node, GError **error)
     r = r == 0 ? make_directory(raft, error) : r;
     r = r == 0 ? make_directory(tls, error) : r;
     r = r == 0 ? lock_directory(node, error) : r;
+    r = r == 0 && node->config.join ? cluster_enter(node, error) : r;
     if (r == 0 &&
         node_identity_load(&node->identity, node->config.data, node->config.name, error) < 0) {
         r = 1;
@@ -134,6 +137,17 @@ void node_stopped(struct node *node)
     consensus_stop(state_log_link_consensus(node->link), on_log_stopped, node);
 }
 
+static void on_left(void *owner)
+{
+    struct node *node = owner;
+
+    if (node->broker) {
+        node_unwire(node);
+    } else {
+        node_stopped(node);
+    }
+}
+
 static void stop(struct node *node)
 {
     if (node->is_stopping) {
@@ -142,11 +156,19 @@ static void stop(struct node *node)
     node->is_stopping = true;
     log_info("stopping", "node=%s", node->identity.name);
     node_notify("STOPPING=1");
-    if (node->broker) {
-        node_unwire(node);
+    if (!node->link) {
+        loop_stop(node->loop); /* still asking to be let in */
+    } else if (node->cluster) {
+        node_cluster_leave(node->cluster, on_left, node);
     } else {
-        node_stopped(node);
+        on_left(node);
     }
+}
+
+void node_rescue(struct node *node)
+{
+    node->wants_rescue = true;
+    stop(node);
 }
 
 void node_fail(struct node *node, const char *message)
@@ -169,14 +191,50 @@ static void on_signal(void *owner, int signal)
 
 /* ---- the log ---- */
 
+/* The log of the cluster is here: from now on an empty one would be a loss. */
+static void note_joined(struct node *node)
+{
+    g_autoptr(GError) error = NULL;
+
+    node->identity.is_joining = false;
+    if (node_identity_save(&node->identity, node->config.data, &error) < 0) {
+        log_error("node.json not written", "error=\"%s\"", error->message);
+    }
+}
+
 static void on_state(void *owner, enum consensus_state state)
 {
     struct node *node = owner;
+    bool is_up = state == CONSENSUS_LEADING || state == CONSENSUS_FOLLOWING;
 
-    if (state == CONSENSUS_LEADING && !node->broker && !node->is_stopping) {
+    node->is_leading = state == CONSENSUS_LEADING;
+    if (is_up && node->identity.is_joining) {
+        note_joined(node);
+    }
+    if (is_up && !node->broker && !node->is_stopping) {
         node_wire(node);
+    } else if (is_up && node->is_serving) {
+        node_leadership_changed(node);
     } else if (state == CONSENSUS_DISK_FULL) {
         log_error("disk full, changes are refused", "data=%s", node->config.data);
+    }
+}
+
+static void on_leader(void *owner, uint64_t leader_id, uint64_t term)
+{
+    struct node *node = owner;
+
+    if (node->cluster) {
+        node_cluster_on_leader(node->cluster, leader_id, term);
+    }
+}
+
+static void on_members(void *owner)
+{
+    struct node *node = owner;
+
+    if (node->cluster) {
+        node_cluster_on_members(node->cluster);
     }
 }
 
@@ -197,15 +255,24 @@ static int start_log(struct node *node, GError **error)
                       .directory = raft,
                       .node_id = node->identity.id,
                       .address = node->config.address ? node->config.address : node->identity.name,
-                      .found = node->identity.epoch == 1},
-        .events = {on_state, on_fatal, node},
+                      .found = node->identity.epoch == 1 && !node->identity.is_joining,
+                      .join = node->identity.is_joining,
+                      .rescue = node->config.rescue},
+        .events = {on_state, on_leader, on_members, on_fatal, node},
     };
 
+    if (node->config.peer_port != 0) {
+        node->cluster = node_cluster_new(node);
+        options.consensus.network = &node->cluster->network;
+    }
     node->link = state_log_link_new(&options, error);
     if (!node->link) {
         return 1;
     }
     node->state = state_log_link_state(node->link);
+    if (node->cluster && node_cluster_start(node->cluster, error) < 0) {
+        return 1;
+    }
     return consensus_start(state_log_link_consensus(node->link), error) < 0 ? 1 : 0;
 }
 
@@ -214,6 +281,7 @@ static int start_log(struct node *node, GError **error)
 static void free_all(struct node *node)
 {
     node_wire_free(node);
+    node_cluster_free(node->cluster);
     for (unsigned i = 0; i < G_N_ELEMENTS(node->signals); i++) {
         signal_watch_free(node->signals[i]);
     }
@@ -232,7 +300,6 @@ static int start(struct node *node, int argc, char **argv, GError **error)
     int r = node_config_load(&node->config, argc, argv, error);
 
     r = r == 0 ? set_log_level(node->config.log_level, error) : r;
-    r = r == 0 ? prepare_data(node, error) : r;
     if (r != 0) {
         return r;
     }
@@ -242,7 +309,22 @@ static int start(struct node *node, int argc, char **argv, GError **error)
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
         node->signals[i] = signal_watch_new(node->loop, signals[i], on_signal, node);
     }
-    return start_log(node, error);
+    r = prepare_data(node, error);
+    return r != 0 ? r : start_log(node, error);
+}
+
+/* The same process, with the words that it was started with and one more. */
+static int run_again(int argc, char **argv)
+{
+    g_autofree char **words = g_new0(char *, (gsize)argc + 3);
+
+    words[0] = (char *)"microcloud";
+    memcpy(words + 1, argv, (gsize)argc * sizeof *argv);
+    words[argc + 1] = (char *)"--rescue";
+    execv("/proc/self/exe", words);
+    fprintf(stderr, "microcloud: run: cannot start again: %s: start it with --rescue\n",
+            g_strerror(errno));
+    return 1;
 }
 
 int node_run(int argc, char **argv)
@@ -258,11 +340,12 @@ int node_run(int argc, char **argv)
         work_finish(node.loop); /* passwords that are being checked */
     }
     int status = node.exit_status;
+    bool wants_rescue = node.wants_rescue;
     if (node.loop) {
         free_all(&node);
     } else {
         node_config_deinit(&node.config);
         node_identity_deinit(&node.identity);
     }
-    return status;
+    return wants_rescue ? run_again(argc, argv) : status;
 }

@@ -12,6 +12,7 @@ struct bridges;
 struct broker;
 struct listener;
 struct loop;
+struct node_cluster;
 struct signal_watch;
 struct state_log_link;
 struct timer;
@@ -31,11 +32,12 @@ struct node {
     struct broker *broker;
     struct bridges *bridges;
     struct api *api;
+    struct node_cluster *cluster; /* NULL without a peer port */
     struct tls_context *tls;
     struct listener *listeners[NODE_LISTENERS_MAX];
     struct timer *tick;
     int lock_fd;
-    bool is_stopping, is_serving;
+    bool is_stopping, is_serving, is_leading, wants_rescue;
     int exit_status;
 };
 
@@ -50,5 +52,7 @@ void node_wire(struct node *node);
 void node_unwire(struct node *node);
 void node_wire_free(struct node *node);
 
+/* Ends, and begins anew as `run --rescue`. */
+void node_rescue(struct node *node);
 /* Ends the process with a message when something essential is missing. */
 void node_fail(struct node *node, const char *message);

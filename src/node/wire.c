@@ -17,10 +17,12 @@
 #include "net/stream.h"
 #include "net/stream_pair.h"
 #include "net/tls.h"
+#include "node/cluster.h"
 #include "node/first_user.h"
 #include "node/node.h"
 #include "state/log.h"
 #include "state/propose.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,18 +35,23 @@
 #define CONNECTIONS_LEAST     64
 #define TICK_MS_MOST          (24 * 3600 * 1000)
 
-/* ---- time ---- */
+/* ---- time: the leader's clock counts for all ---- */
 
 static void schedule_tick(struct node *node)
 {
     uint64_t due = state_next_due_unix_ms(node->state);
     uint64_t now = clock_unix_ms();
 
-    if (due == 0) {
+    if (due == 0 || !node->is_leading) {
         timer_stop(node->tick);
     } else {
         timer_start(node->tick, due > now ? MIN(due - now + 1, TICK_MS_MOST) : 1);
     }
+}
+
+void node_leadership_changed(struct node *node)
+{
+    schedule_tick(node);
 }
 
 static void on_ticked(void *owner, uint64_t token, const struct state_result *result)
@@ -217,6 +224,7 @@ static bool open_api(struct node *node)
         .cluster = node->identity.cluster,
         .version = MICROCLOUD_VERSION,
         .node_id = node->identity.id,
+        .cluster_calls = node->cluster ? &node->cluster->api : NULL,
         .data = node->config.data,
         .socket_path = socket_path,
         .bind = node->config.bind,
@@ -282,15 +290,30 @@ static void serve(void *owner, const char *error)
     node_notify("READY=1");
 }
 
+static void recover(struct node *node);
+
 static void on_recovered(void *owner, uint64_t token, const struct state_result *result)
 {
     struct node *node = owner;
 
+    if (result->error == -ETIMEDOUT && !node->is_stopping) {
+        recover(node); /* the leader was lost meanwhile */
+        return;
+    }
     if (result->error != 0) {
         serve(node, "the log takes no changes: is the disk full?");
         return;
     }
     first_user_ensure(node, serve);
+}
+
+static void recover(struct node *node)
+{
+    struct state_completion completion = {on_recovered, node, 0, 0};
+
+    if (state_propose_recover(node->state, &completion) < 0) {
+        serve(node, "the log takes no changes: is the disk full?");
+    }
 }
 
 /* Without a descriptor the log could not go on: clients must not take them all. */
@@ -313,9 +336,9 @@ void node_wire(struct node *node)
                                     .node_id = node->identity.id,
                                     .epoch = node->identity.epoch,
                                     .version = MICROCLOUD_VERSION,
+                                    .links = node->cluster ? &node->cluster->broker_links : NULL,
                                     .connections_max = connections_possible()};
     struct bridges_options bridges = {.loop = node->loop, .open_local = open_local, .owner = node};
-    struct state_completion completion = {on_recovered, node, 0};
 
     node->access = access_new(node->loop, node->state);
     broker.access = node->access;
@@ -324,9 +347,10 @@ void node_wire(struct node *node)
     node->tick = timer_new(node->loop, on_tick, node);
     node->watch = (struct state_watch){.owner = node, .on_settings = on_settings, .on_due = on_due};
     state_add_watch(node->state, &node->watch);
-    if (state_propose_recover(node->state, &completion) < 0) {
-        serve(node, "the log takes no changes: is the disk full?");
+    if (node->cluster) {
+        node_cluster_serve(node->cluster);
     }
+    recover(node);
 }
 
 /* ---- down ---- */
