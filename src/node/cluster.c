@@ -419,6 +419,7 @@ struct node_cluster *node_cluster_new(struct node *node)
     cluster->fail_timer = timer_new(node->loop, on_fail_timer, cluster);
     cluster->roles_timer = timer_new(node->loop, cluster_roles_on_timer, cluster);
     cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
+    cluster->leave_timer = timer_new(node->loop, cluster_leave_on_timer, cluster);
     cluster->renew_timer = timer_new(node->loop, cluster_on_renew_timer, cluster);
     cluster->service = (struct service){.name = node->identity.name,
                                         .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x",
@@ -463,6 +464,7 @@ void node_cluster_free(struct node_cluster *cluster)
     timer_free(cluster->roles_timer);
     timer_free(cluster->end_timer);
     timer_free(cluster->renew_timer);
+    timer_free(cluster->leave_timer);
     g_hash_table_unref(cluster->addresses);
     g_hash_table_unref(cluster->down);
     g_array_unref(cluster->failing);

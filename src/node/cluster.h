@@ -50,7 +50,8 @@ struct node_cluster {
     struct timer *renew_timer;
 
     /* Leading. */
-    struct timer *roles_timer;
+    struct timer *roles_timer, *leave_timer;
+    void (*on_left)(void *node);
     GHashTable *down; /* ids of nodes that were declared down since they were last up */
     uint64_t led_since_ms;
     bool is_changing_roles;
@@ -74,8 +75,8 @@ int node_cluster_start(struct node_cluster *cluster, GError **error);
 void node_cluster_serve(struct node_cluster *cluster);
 void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term);
 void node_cluster_on_members(struct node_cluster *cluster);
-/* Hands leadership over, then calls `fn`; at once when there is nobody to take it. */
-void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *owner), void *owner);
+/* Hands leadership over, then calls `fn` with the node, on the loop, within half a second. */
+void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node));
 
 /* ---- between its files ---- */
 struct consensus *cluster_consensus(const struct node_cluster *cluster);
@@ -105,6 +106,7 @@ GArray *cluster_members(const struct node_cluster *cluster);
 struct roles_view cluster_view(const struct node_cluster *cluster, const GArray *members);
 void cluster_roles_look(struct node_cluster *cluster);
 void cluster_roles_on_timer(void *owner);
+void cluster_leave_on_timer(void *owner);
 /* After a rescue: the others are gone for good, whatever the table says. */
 void cluster_remove_others(struct node_cluster *cluster);
 /* cluster_end.c */

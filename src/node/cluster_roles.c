@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define LOOK_MS 500
+#define LOOK_MS  500
+#define LEAVE_MS 500
 
 _Static_assert((int)ROLES_WISH_WITNESS == (int)NODE_ROLE_WITNESS, "the same words");
 
@@ -202,25 +203,34 @@ void cluster_remove_others(struct node_cluster *cluster)
 
 /* ---- going ---- */
 
-struct leaving {
-    void (*fn)(void *owner);
-    void *owner;
-};
+static void leave_now(struct node_cluster *cluster)
+{
+    void (*fn)(void *owner) = cluster->on_left;
+
+    cluster->on_left = NULL;
+    timer_stop(cluster->leave_timer);
+    if (fn) {
+        fn(cluster->node);
+    }
+}
+
+/* Nobody took it in time: they stop as well, perhaps. */
+void cluster_leave_on_timer(void *owner)
+{
+    leave_now(owner);
+}
 
 static void on_handed_over(void *owner, int error)
 {
-    g_autofree struct leaving *leaving = owner;
-
-    leaving->fn(leaving->owner);
+    leave_now(owner);
 }
 
-void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *owner), void *owner)
+void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node))
 {
-    struct leaving *leaving = g_new0(struct leaving, 1);
-
-    *leaving = (struct leaving){fn, owner};
+    cluster->on_left = fn;
+    timer_start(cluster->leave_timer, LEAVE_MS);
     if (!is_leading(cluster) ||
-        consensus_transfer(cluster_consensus(cluster), 0, on_handed_over, leaving) < 0) {
-        on_handed_over(leaving, 0);
+        consensus_transfer(cluster_consensus(cluster), 0, on_handed_over, cluster) < 0) {
+        timer_start(cluster->leave_timer, 0);
     }
 }

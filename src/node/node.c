@@ -159,7 +159,7 @@ static void stop(struct node *node)
     if (!node->link) {
         loop_stop(node->loop); /* still asking to be let in */
     } else if (node->cluster) {
-        node_cluster_leave(node->cluster, on_left, node);
+        node_cluster_leave(node->cluster, on_left);
     } else {
         on_left(node);
     }
