@@ -115,6 +115,29 @@ void consensus_accept(struct consensus *self, uint64_t node_id, int fd)
     }
 }
 
+static void on_probed(struct raft_io_send *request, int status)
+{
+    g_free(request);
+}
+
+/* libraft only hears that a connection is gone from the first message that it loses, and a lost
+ * vote costs an election. So it loses this one, which means nothing to anybody (no term), as soon
+ * as the node is there again. */
+void transport_probe(struct consensus *self, uint64_t node_id)
+{
+    struct raft_message message = {
+        .type = RAFT_REQUEST_VOTE_RESULT, .server_id = node_id, .server_address = ""};
+
+    if (!self->is_engine_open || self->stop_stage == STOP_CLOSING || !self->accept) {
+        return;
+    }
+    message.request_vote_result.version = 2;
+    struct raft_io_send *request = g_new0(struct raft_io_send, 1);
+    if (self->io.send(&self->io, request, &message, on_probed) != 0) {
+        g_free(request);
+    }
+}
+
 void transport_init(struct consensus *self)
 {
     self->transport = (struct raft_uv_transport){

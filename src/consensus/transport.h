@@ -2,7 +2,11 @@
  * of a socket pair for each connection, and never sees the wire. */
 #pragma once
 
+#include <stdint.h>
+
 struct consensus;
 
 /* Fills consensus.transport. */
 void transport_init(struct consensus *self);
+/* Makes libraft notice a connection that was lost. */
+void transport_probe(struct consensus *self, uint64_t node_id);
