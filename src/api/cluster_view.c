@@ -1,5 +1,6 @@
 /* See cluster_view.h. */
 #include "api/cluster_view.h"
+#include "consensus/members.h"
 #include "api/cluster.h"
 #include "state/state.h"
 #include <string.h>

@@ -286,11 +286,28 @@ static bool all_chosen_vote(const struct roles_view *view, const bool *chosen)
     return true;
 }
 
+static const struct roles_member *find_unwanted_standby(const struct roles_view *view)
+{
+    for (size_t i = 0; i < view->count; i++) {
+        const struct roles_member *member = &view->members[i];
+        if (member->role == ROLES_STANDBY && member->is_in_state &&
+            member->wish == ROLES_WISH_SPARE) {
+            return member;
+        }
+    }
+    return NULL;
+}
+
 /* Beside the voters one that follows the log; the others are spare. */
 static struct roles_action keep_standbys(const struct roles_view *view, uint64_t now_ms)
 {
     const struct roles_member *candidate = NULL, *surplus = NULL;
+    const struct roles_member *unwanted = find_unwanted_standby(view);
     unsigned standbys = 0;
+
+    if (unwanted) {
+        return act(ROLES_ASSIGN, unwanted, ROLES_SPARE, "it is wanted as spare");
+    }
 
     for (size_t i = 0; i < view->count; i++) {
         const struct roles_member *member = &view->members[i];
@@ -298,9 +315,6 @@ static struct roles_action keep_standbys(const struct roles_view *view, uint64_t
         if (member->role == ROLES_STANDBY && may_stand) {
             standbys++;
             surplus = !surplus || member->node_id > surplus->node_id ? member : surplus;
-        } else if (member->role == ROLES_STANDBY && member->is_in_state &&
-                   member->wish == ROLES_WISH_SPARE) {
-            return act(ROLES_ASSIGN, member, ROLES_SPARE, "it is wanted as spare");
         } else if (member->role == ROLES_SPARE && may_stand && member->down_ms == 0 &&
                    (!candidate || member->node_id < candidate->node_id)) {
             candidate = member;

@@ -2,6 +2,7 @@
  * can cut. Every box writes numbered records; each must be applied on all boxes once, in order of
  * its origin, and what its origin has seen applied must never be missing anywhere. */
 #include "consensus/harness.h"
+#include "consensus/members.h"
 
 #include "base/clock.h"
 #include "loop/loop.h"

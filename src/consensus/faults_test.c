@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "consensus/engine.h"
 #include "consensus/harness.h"
+#include "consensus/members.h"
 #include "loop/loop.h"
 #include <errno.h>
 #include <setjmp.h>

@@ -14,6 +14,8 @@
  * No leader for write_wait_ms: all that waits is refused with -ETIMEDOUT. Anything else that
  * libraft refuses is fatal. */
 #include "consensus/engine.h"
+#include "consensus/members.h"
+#include "consensus/transport.h"
 
 #include "base/log.h"
 #include "consensus/entry.h"

@@ -8,6 +8,7 @@
  * come from a timer of ours, which runs only while there are other nodes: alone it never wakes up.
  */
 #include "consensus/engine.h"
+#include "consensus/members.h"
 
 #include "base/log.h"
 #include "consensus/checksum.h"

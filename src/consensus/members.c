@@ -3,6 +3,7 @@
  * libraft may tell the one that is to lead to begin (TimeoutNow) while that one still writes an
  * entry, and then it ignores it (recvTimeoutNow); so nothing new is given to libraft until all that
  * was is applied and the other has it, and only then it is asked. */
+#include "consensus/members.h"
 #include "consensus/engine.h"
 
 #include "loop/loop.h"

@@ -1,5 +1,6 @@
 /* The logs of faults_test.c, their state machines, and what moves bytes and groups between them. */
 #include "consensus/switchboard.h"
+#include "consensus/members.h"
 
 #include "base/clock.h"
 #include "consensus/harness.h"
@@ -16,9 +17,8 @@
 
 #include <cmocka.h>
 
-#define DEADLINE_MS       20000
-#define LOOK_MS           2
-#define RECORD_HEAD_BYTES 12
+#define DEADLINE_MS 20000
+#define LOOK_MS     2
 
 /* One of libraft's connections: bytes of one node for another. */
 struct relay {
@@ -38,197 +38,6 @@ struct frame {
 struct dial {
     uint64_t from, to, token, epoch;
 };
-
-/* What a group begins with. */
-struct group_header {
-    uint64_t origin, epoch, first, unused[2];
-};
-G_STATIC_ASSERT(sizeof(struct group_header) == CONSENSUS_GROUP_HEADER_BYTES);
-
-struct failed_range {
-    uint64_t epoch, from, to;
-};
-
-/* ---- state machine ---- */
-
-static bool has_failed(const struct node *node, uint64_t epoch, uint64_t number)
-{
-    for (guint i = 0; i < node->failed->len; i++) {
-        const struct failed_range *range = &g_array_index(node->failed, struct failed_range, i);
-        if (range->epoch == epoch && number >= range->from && number <= range->to) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static uint64_t mix(uint64_t digest, uint64_t word)
-{
-    digest = (digest ^ word) * 0x9e3779b97f4a7c15u;
-    return digest ^ (digest >> 29);
-}
-
-/* The same at the same place on every node. */
-static void compare_with_others(struct node *node)
-{
-    GArray *reference = node->cluster->reference;
-
-    if (node->count > reference->len) {
-        assert_int_equal(node->count, reference->len + 1);
-        g_array_append_val(reference, node->digest);
-    } else if (node->count > 0 &&
-               g_array_index(reference, uint64_t, node->count - 1) != node->digest) {
-        fail_msg("node %d applied something else as group %d", (int)node->id, (int)node->count);
-    }
-}
-
-static uint64_t check_records(const struct group_header *header, struct bytes entry)
-{
-    size_t at = CONSENSUS_GROUP_HEADER_BYTES;
-    uint64_t next = header->first;
-
-    while (at < entry.length) {
-        uint32_t length;
-        uint64_t number;
-        memcpy(&length, entry.at + at, 4);
-        memcpy(&number, entry.at + at + 4, 8);
-        assert_int_equal(number, next);
-        next++;
-        at += RECORD_HEAD_BYTES + length;
-    }
-    assert_int_equal(at, entry.length);
-    return next - 1;
-}
-
-static void acknowledge(struct node *node)
-{
-    const struct origin *own = &node->origins[node->id];
-    if (own->epoch == node->epoch && own->last > node->acknowledged) {
-        node->acknowledged = own->last;
-    }
-}
-
-static void on_apply(void *owner, uint64_t index, struct bytes entry)
-{
-    struct node *node = owner;
-    struct group_header header;
-
-    memcpy(&header, entry.at, sizeof header);
-    assert_true(header.origin >= 1 && header.origin <= NODES_MAX);
-    struct origin *origin = &node->origins[header.origin];
-    uint64_t last = check_records(&header, entry);
-    if (header.epoch < origin->epoch ||
-        (header.epoch == origin->epoch && header.first <= origin->last)) {
-        return; /* again */
-    }
-    uint64_t expected = header.epoch == origin->epoch ? origin->last + 1 : 1;
-    for (uint64_t number = expected; number < header.first; number++) {
-        if (!has_failed(&node->cluster->nodes[header.origin], header.epoch, number)) {
-            fail_msg("node %d: record %d of node %d is missing before %d", (int)node->id,
-                     (int)number, (int)header.origin, (int)header.first);
-        }
-    }
-    *origin = (struct origin){header.epoch, last};
-    node->count++;
-    node->records += last - header.first + 1;
-    node->digest =
-        mix(mix(mix(mix(node->digest, header.origin), header.epoch), header.first), last);
-    compare_with_others(node);
-    acknowledge(node);
-    loop_stop(node->cluster->loop);
-}
-
-static void on_group_begin(void *owner, uint8_t header[CONSENSUS_GROUP_HEADER_BYTES])
-{
-    struct node *node = owner;
-    struct group_header mine = {node->id, node->epoch, node->written + 1, {0}};
-    memcpy(header, &mine, sizeof mine);
-}
-
-static void on_group_failed(void *owner, const uint8_t header[CONSENSUS_GROUP_HEADER_BYTES],
-                            int error)
-{
-    struct node *node = owner;
-    struct group_header mine;
-    memcpy(&mine, header, sizeof mine);
-    assert_int_equal(mine.origin, node->id);
-    assert_int_equal(mine.epoch, node->epoch);
-    struct failed_range range = {mine.epoch, mine.first, node->written};
-    g_array_append_val(node->failed, range);
-    node->failed_error = error;
-    loop_stop(node->cluster->loop);
-}
-
-static void on_release(void *owner)
-{
-    struct node *node = owner;
-    node->releases++;
-    g_free((void *)node->pieces[1].base);
-}
-
-static int on_snapshot(void *owner, struct consensus_snapshot *out)
-{
-    struct node *node = owner;
-    size_t ballast = node->cluster->ballast_bytes;
-
-    node->snapshots++;
-    node->snapshot_content[0] = node->count;
-    node->snapshot_content[1] = node->digest;
-    node->snapshot_content[2] = node->records;
-    memcpy(&node->snapshot_content[3], node->origins, sizeof node->origins);
-    node->pieces[0] =
-        (struct consensus_piece){node->snapshot_content, sizeof node->snapshot_content};
-    node->pieces[1] = (struct consensus_piece){g_malloc0(ballast + 1), ballast};
-    *out = (struct consensus_snapshot){node->pieces, 2, on_release, node};
-    return 0;
-}
-
-static int on_restore(void *owner, struct bytes snapshot, GError **error)
-{
-    struct node *node = owner;
-    uint64_t content[G_N_ELEMENTS(node->snapshot_content)];
-
-    assert_true(snapshot.length >= sizeof content);
-    memcpy(content, snapshot.at, sizeof content);
-    assert_true(content[0] >= node->count); /* never back */
-    node->count = content[0];
-    node->digest = content[1];
-    node->records = content[2];
-    memcpy(node->origins, &content[3], sizeof node->origins);
-    node->restores++;
-    compare_with_others(node);
-    acknowledge(node);
-    return 0;
-}
-
-static void on_state(void *owner, enum consensus_state state)
-{
-    struct node *node = owner;
-    node->state = state;
-    loop_stop(node->cluster->loop);
-}
-
-static void on_leader(void *owner, uint64_t leader_id, uint64_t term)
-{
-    struct node *node = owner;
-    node->leader_id = leader_id;
-    node->leader_term = term;
-    loop_stop(node->cluster->loop);
-}
-
-static void on_members(void *owner)
-{
-    struct node *node = owner;
-    node->member_changes++;
-}
-
-static void on_fatal(void *owner, const char *message)
-{
-    struct node *node = owner;
-    assert_null(node->fatal);
-    node->fatal = g_strdup(message);
-    loop_stop(node->cluster->loop);
-}
 
 /* ---- the switch ---- */
 
@@ -264,10 +73,9 @@ static void relay_free(void *pointer)
 
 static void relay_pass_on(struct relay *relay)
 {
-    ssize_t length =
-        relay->waiting->len == 0
-            ? 0
-            : send(relay->out.fd, relay->waiting->data, relay->waiting->len, MSG_NOSIGNAL);
+    ssize_t length = relay->waiting->len == 0 ? 0
+                                              : send(relay->out.fd, relay->waiting->data,
+                                                     relay->waiting->len, MSG_NOSIGNAL);
     if (length < 0 && errno != EAGAIN) {
         relay_close(relay);
         return;
@@ -404,8 +212,8 @@ static int on_forward(void *owner, uint64_t leader_id, uint64_t term, struct byt
         return -EAGAIN;
     }
     struct frame *frame = g_new(struct frame, 1);
-    *frame = (struct frame){node->id, leader_id, term, node->epoch,
-                            g_bytes_new(group.at, group.length)};
+    *frame =
+        (struct frame){node->id, leader_id, term, node->epoch, g_bytes_new(group.at, group.length)};
     g_queue_push_tail(&cluster->frames, frame);
     timer_start(cluster->deliver, 1);
     return 0;
@@ -490,15 +298,7 @@ void cluster_init(struct cluster *cluster)
 {
     *cluster = (struct cluster){
         .loop = loop_new(),
-        .events = {.on_apply = on_apply,
-                   .on_group_begin = on_group_begin,
-                   .on_group_failed = on_group_failed,
-                   .on_snapshot = on_snapshot,
-                   .on_restore = on_restore,
-                   .on_state = on_state,
-                   .on_leader = on_leader,
-                   .on_members = on_members,
-                   .on_fatal = on_fatal},
+        .events = switchboard_machine,
         .relays = g_ptr_array_new_with_free_func(relay_free),
         .reference = g_array_new(false, false, sizeof(uint64_t)),
         .election_ms = ELECTION_MS,
@@ -511,7 +311,7 @@ void cluster_init(struct cluster *cluster)
         node->id = id;
         node->cluster = cluster;
         node->network = (struct consensus_network){on_connect, on_forward, node};
-        node->failed = g_array_new(false, false, sizeof(struct failed_range));
+        node->failed = g_array_new(false, false, sizeof(struct switchboard_failed));
     }
 }
 
@@ -643,23 +443,6 @@ void cluster_wipe(struct cluster *cluster, uint64_t id)
     g_clear_pointer(&cluster->nodes[id].directory, harness_remove_directory);
 }
 
-int node_write(struct node *node, uint32_t records, size_t filler_bytes)
-{
-    for (uint32_t i = 0; i < records; i++) {
-        int error = 0;
-        uint32_t length = (uint32_t)filler_bytes;
-        uint8_t *room = consensus_append(node->consensus, RECORD_HEAD_BYTES + filler_bytes, &error);
-        if (!room) {
-            return error;
-        }
-        uint64_t number = ++node->written;
-        memcpy(room, &length, 4);
-        memcpy(room + 4, &number, 8);
-        memset(room + RECORD_HEAD_BYTES, (int)(number & 0xff), filler_bytes);
-    }
-    return 0;
-}
-
 /* ---- running ---- */
 
 void cluster_print(struct cluster *cluster)
@@ -743,7 +526,7 @@ static uint64_t unanswered(const struct node *node)
 {
     uint64_t waiting = 0;
     for (uint64_t number = node->acknowledged + 1; number <= node->written; number++) {
-        waiting += !has_failed(node, node->epoch, number);
+        waiting += !switchboard_has_failed(node, node->epoch, number);
     }
     return waiting;
 }

@@ -51,8 +51,8 @@ struct cluster {
     GPtrArray *relays;                      /* of struct relay, owned */
     GQueue frames;                          /* of struct frame, owned: groups on links */
     GQueue dials;                           /* of struct dial, owned */
-    GArray *reference;     /* of uint64_t: digest after each group that counted */
-    struct node *changing; /* the leader that was asked */
+    GArray *reference;                      /* of uint64_t: digest after each group that counted */
+    struct node *changing;                  /* the leader that was asked */
     uint32_t election_ms, write_wait_ms;
     size_t filler_bytes, ballast_bytes;
     uint64_t snapshot_log_bytes;
@@ -105,3 +105,11 @@ struct node *cluster_leader(struct cluster *cluster); /* of the highest term, or
 bool cluster_has_leader(struct cluster *cluster);
 bool cluster_is_settled(struct cluster *cluster);
 void cluster_print(struct cluster *cluster);
+
+/* switchboard_machine.c: what each log applies to. */
+extern const struct consensus_events switchboard_machine;
+/* Groups whose failure was told: records `from` .. `to` of one life. */
+struct switchboard_failed {
+    uint64_t epoch, from, to;
+};
+bool switchboard_has_failed(const struct node *node, uint64_t epoch, uint64_t number);

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "consensus/engine.h"
+#include "consensus/members.h"
 #include "loop/loop.h"
 #include <errno.h>
 #include <unistd.h>

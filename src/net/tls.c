@@ -62,6 +62,21 @@ static int load_pem(const struct tls_context *context, SSL_CTX *ctx, GError **er
     return 0;
 }
 
+static int load_authorities(const struct tls_context *context, SSL_CTX *ctx, GError **error)
+{
+    const char *path = context->ca_file;
+    bool is_directory = g_file_test(path, G_FILE_TEST_IS_DIR);
+
+    if (SSL_CTX_load_verify_locations(ctx, is_directory ? NULL : path,
+                                      is_directory ? path : NULL) != 1) {
+        return fail(error, "CA file", path, "give a readable PEM file with the CA's certificate");
+    }
+    if (!context->is_client) {
+        SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(path));
+    }
+    return 0;
+}
+
 static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **error)
 {
     ERR_clear_error();
@@ -80,17 +95,7 @@ static int load_files(const struct tls_context *context, SSL_CTX *ctx, GError **
     if (key_file && SSL_CTX_check_private_key(ctx) != 1) {
         return fail(error, "key", key_file, "it does not belong to the certificate");
     }
-    bool is_directory = context->ca_file && g_file_test(context->ca_file, G_FILE_TEST_IS_DIR);
-    if (context->ca_file &&
-        SSL_CTX_load_verify_locations(ctx, is_directory ? NULL : context->ca_file,
-                                      is_directory ? context->ca_file : NULL) != 1) {
-        return fail(error, "CA file", context->ca_file,
-                    "give a readable PEM file with the CA's certificate");
-    }
-    if (context->ca_file && !context->is_client) {
-        SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(context->ca_file));
-    }
-    return 0;
+    return context->ca_file ? load_authorities(context, ctx, error) : 0;
 }
 
 /* Trusts the one certificate of the peer's chain that has the fingerprint, and nothing else. */

@@ -9,6 +9,7 @@
 #include "cluster/join.h"
 #include "cluster/peer_listener.h"
 #include "cluster/raft_transport.h"
+#include "consensus/members.h"
 #include "discovery/responder.h"
 #include "loop/loop.h"
 #include "net/stream.h"
@@ -188,8 +189,8 @@ static void on_join_stream(void *owner, struct stream *stream)
 {
     struct node_cluster *cluster = owner;
 
-    cluster->join_server = cluster->join_server ? cluster->join_server
-                                                : cluster_join_server(cluster);
+    cluster->join_server =
+        cluster->join_server ? cluster->join_server : cluster_join_server(cluster);
     join_server_accept(cluster->join_server, stream);
 }
 
@@ -267,7 +268,8 @@ static void on_nodes(void *owner)
             g_hash_table_insert(now, g_memdup2(&row->id, sizeof row->id), g_strdup(row->address));
         }
     }
-    if (!cluster->is_ready || state_node_count(state) == 0 || !cluster->links || is_same(now, cluster->addresses)) {
+    if (!cluster->is_ready || state_node_count(state) == 0 || !cluster->links ||
+        is_same(now, cluster->addresses)) {
         g_hash_table_unref(now);
         return;
     }
@@ -289,8 +291,9 @@ static void on_settings(void *owner)
     consensus_set_timeouts(cluster_consensus(cluster), settings->election_timeout_ms,
                            settings->write_wait_ms);
     if (cluster->links) {
-        links_set_give_up(cluster->links, MAX(GIVE_UP_MS, GIVE_UP_ELECTIONS *
-                                                              (uint64_t)settings->election_timeout_ms));
+        links_set_give_up(
+            cluster->links,
+            MAX(GIVE_UP_MS, GIVE_UP_ELECTIONS * (uint64_t)settings->election_timeout_ms));
     }
 }
 
@@ -421,11 +424,11 @@ struct node_cluster *node_cluster_new(struct node *node)
     cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
     cluster->leave_timer = timer_new(node->loop, cluster_leave_on_timer, cluster);
     cluster->renew_timer = timer_new(node->loop, cluster_on_renew_timer, cluster);
-    cluster->service = (struct service){.name = node->identity.name,
-                                        .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x",
-                                                                   node->identity.id),
-                                        .cluster = node->identity.cluster,
-                                        .version = MICROCLOUD_VERSION};
+    cluster->service = (struct service){
+        .name = node->identity.name,
+        .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x", node->identity.id),
+        .cluster = node->identity.cluster,
+        .version = MICROCLOUD_VERSION};
     cluster_api_init(cluster);
     return cluster;
 }

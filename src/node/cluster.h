@@ -1,5 +1,5 @@
-/* This node among others: what joins consensus, links, broker and the state's tables of the cluster.
- * Without a peer port there is none of it. */
+/* This node among others: what joins consensus, links, broker and the state's tables of the
+ * cluster. Without a peer port there is none of it. */
 #pragma once
 
 #include "api/cluster.h"
@@ -41,7 +41,7 @@ struct node_cluster {
     struct raft_transport *transport;
     struct peer_listener *listener;
     struct join_server *join_server;
-    struct ca *ca;        /* of `ca_generation` in the state */
+    struct ca *ca; /* of `ca_generation` in the state */
     uint64_t ca_generation;
     GHashTable *addresses; /* id (uint64_t *) -> char *, of all other nodes */
     GArray *failing;       /* tokens of libraft's connects that cannot be made */

@@ -127,9 +127,8 @@ static bool is_good(const struct node_cluster *cluster, const char *chain)
 static void renew(struct node_cluster *cluster)
 {
     const struct cluster_ca *row = state_ca(cluster->node->state);
-    g_autofree char *bundle = ca_bundle(row->certificate, row->previous_certificate[0] != '\0'
-                                                              ? row->previous_certificate
-                                                              : NULL);
+    g_autofree char *bundle = ca_bundle(
+        row->certificate, row->previous_certificate[0] != '\0' ? row->previous_certificate : NULL);
     g_autofree char *chain = read_file(cluster, "node.pem");
     g_autofree char *trusted = read_file(cluster, "ca.pem");
     g_autoptr(GError) error = NULL;

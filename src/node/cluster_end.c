@@ -7,6 +7,7 @@
  */
 #include "base/log.h"
 #include "cluster/roles.h"
+#include "consensus/members.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
 #include "node/node.h"
@@ -86,8 +87,9 @@ void cluster_end_on_timer(void *owner)
     struct node_cluster *cluster = owner;
 
     if (consensus_leader_ended(cluster_consensus(cluster))) {
-        log_info("the leader has ended, standing for election", "leader=%016" G_GINT64_MODIFIER
-                 "x term=%" G_GUINT64_FORMAT, cluster->leader_id, cluster->term);
+        log_info("the leader has ended, standing for election",
+                 "leader=%016" G_GINT64_MODIFIER "x term=%" G_GUINT64_FORMAT, cluster->leader_id,
+                 cluster->term);
     }
 }
 
@@ -122,9 +124,8 @@ static void tell(void *owner, const struct consensus_member *member)
 
 void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id)
 {
-    struct end_witness own = {.node_id = cluster->node->identity.id,
-                              .leader_id = node_id,
-                              .term = cluster->term};
+    struct end_witness own = {
+        .node_id = cluster->node->identity.id, .leader_id = node_id, .term = cluster->term};
 
     consensus_last_entry(cluster_consensus(cluster), &own.last_index, &own.last_term);
     remember(cluster, &own);

@@ -1,6 +1,6 @@
-/* The files of a node that belongs to a cluster: its certificate and key, the authorities it trusts,
- * the key with which secrets of the state are sealed, and where the others were last. Each is
- * replaced as a whole; what is secret is its owner's alone. */
+/* The files of a node that belongs to a cluster: its certificate and key, the authorities it
+ * trusts, the key with which secrets of the state are sealed, and where the others were last. Each
+ * is replaced as a whole; what is secret is its owner's alone. */
 #include "base/cleanup.h"
 #include "node/cluster.h"
 #include "text/value.h"

@@ -1,7 +1,7 @@
 /* Letting others in: what the state says of a token and a name, and the proposal (join.h). */
 #include "base/cleanup.h"
-#include "cluster/join.h"
 #include "base/clock.h"
+#include "cluster/join.h"
 #include "node/cluster.h"
 #include "node/node.h"
 #include "state/propose_cluster.h"
@@ -88,9 +88,8 @@ static void let_in(struct node_cluster *cluster, struct joining *joining)
     const char *previous = row->previous_certificate;
     g_autofree char *bundle = ca_bundle(row->certificate, previous[0] != '\0' ? previous : NULL);
     g_autoptr(GArray) nodes = list_nodes(state);
-    struct join_answer answer = {.ca_pem = bundle,
-                                 .nodes = (const struct join_node *)nodes->data,
-                                 .node_count = nodes->len};
+    struct join_answer answer = {
+        .ca_pem = bundle, .nodes = (const struct join_node *)nodes->data, .node_count = nodes->len};
     g_autoptr(GError) error = NULL;
 
     if (cluster_key_load(cluster->node->config.data, answer.cluster_key, &error) < 0) {

@@ -2,6 +2,7 @@
  * at when something changed and, while there are other nodes, twice a second. */
 #include "base/log.h"
 #include "cluster/roles.h"
+#include "consensus/members.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
 #include "node/node.h"
@@ -160,7 +161,8 @@ static void declare_down(struct node_cluster *cluster)
         uint64_t since = down_since(cluster, id);
         bool is_known = g_hash_table_contains(cluster->down, &id);
         bool has_lasted = since != 0 && MAX(since, cluster->led_since_ms) + after_ms <= now;
-        if (has_lasted && !is_known && state_propose_node_down(cluster->node->state, id, NULL) == 0) {
+        if (has_lasted && !is_known &&
+            state_propose_node_down(cluster->node->state, id, NULL) == 0) {
             g_hash_table_add(cluster->down, g_memdup2(&id, sizeof id));
             log_warning("a node is down", "node=%016" G_GINT64_MODIFIER "x", id);
         }

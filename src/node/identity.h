@@ -10,7 +10,7 @@ struct node_identity {
     uint64_t id;          /* random, 12 bits of it number connections; never 0 */
     uint64_t epoch;       /* of this start, from 1 */
     char *name, *cluster; /* owned */
-    bool is_joining; /* it has not had the cluster's log yet: raft/ may be empty */
+    bool is_joining;      /* it has not had the cluster's log yet: raft/ may be empty */
 };
 
 /* 0 for a directory that is this program's, by its node.json, or in which a node can be founded:
@@ -22,6 +22,5 @@ int node_identity_load(struct node_identity *identity, const char *directory, co
 /* Reads DIR/node.json and leaves it as it is. */
 int node_identity_look(struct node_identity *identity, const char *directory, GError **error);
 /* Writes DIR/node.json as it is now. */
-int node_identity_save(const struct node_identity *identity, const char *directory,
-                       GError **error);
+int node_identity_save(const struct node_identity *identity, const char *directory, GError **error);
 void node_identity_deinit(struct node_identity *identity);

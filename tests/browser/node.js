@@ -54,7 +54,7 @@ class Node {
     async run() {
         this.output = '';
         this.child = spawn(PROGRAM, ['run', '--data', this.data, '--name', this.name, '--mqtt-port', this.mqttPort, '--mqtts-port', 0,
-            '--http-port', this.httpPort, '--https-port', 0], {stdio: ['ignore', 'pipe', 'pipe']});
+            '--http-port', this.httpPort, '--https-port', 0, '--peer-port', 0], {stdio: ['ignore', 'pipe', 'pipe']});
         for (const stream of [this.child.stdout, this.child.stderr]) {
             stream.on('data', text => {
                 this.output += text;
