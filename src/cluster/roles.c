@@ -244,25 +244,35 @@ static const struct roles_member *find_heir(const struct roles_view *view, const
     return heir;
 }
 
-/* Demoting waits until all that are to vote and can do so; those that are down go first. */
-static struct roles_action demote(const struct roles_view *view, const bool *chosen)
+static bool goes_before(const struct roles_member *a, const struct roles_member *b)
+{
+    bool a_is_up = a->down_ms == 0, b_is_up = b->down_ms == 0;
+
+    return a_is_up != b_is_up ? b_is_up : a->node_id < b->node_id;
+}
+
+/* Those that are down go first. */
+static const struct roles_member *find_demoted(const struct roles_view *view, const bool *chosen)
 {
     const struct roles_member *best = NULL;
-    bool best_is_up = true;
 
     for (size_t i = 0; i < view->count; i++) {
         const struct roles_member *member = &view->members[i];
-        bool is_up = member->down_ms == 0;
-        if (member->role != ROLES_VOTER || chosen[i] || !keeps_quorum(view, -1, is_up ? -1 : 0)) {
-            continue;
-        }
-        bool is_better = !best || (best_is_up && !is_up) ||
-                         (best_is_up == is_up && member->node_id < best->node_id);
-        if (is_better) {
+        bool may_go = member->role == ROLES_VOTER && !chosen[i] &&
+                      keeps_quorum(view, -1, member->down_ms == 0 ? -1 : 0);
+        if (may_go && (!best || goes_before(member, best))) {
             best = member;
-            best_is_up = is_up;
         }
     }
+    return best;
+}
+
+/* Demoting waits until all that are to vote can do so. */
+static struct roles_action demote(const struct roles_view *view, const bool *chosen)
+{
+    const struct roles_member *best = find_demoted(view, chosen);
+    bool best_is_up = best && best->down_ms == 0;
+
     if (!best) {
         return nothing;
     }
@@ -311,12 +321,15 @@ static struct roles_action keep_standbys(const struct roles_view *view, uint64_t
 
     for (size_t i = 0; i < view->count; i++) {
         const struct roles_member *member = &view->members[i];
-        bool may_stand = is_willing(member) && !is_lost(view, member, now_ms);
-        if (member->role == ROLES_STANDBY && may_stand) {
+        if (!is_willing(member) || is_lost(view, member, now_ms)) {
+            continue;
+        }
+        if (member->role == ROLES_STANDBY) {
             standbys++;
             surplus = !surplus || member->node_id > surplus->node_id ? member : surplus;
-        } else if (member->role == ROLES_SPARE && may_stand && member->down_ms == 0 &&
-                   (!candidate || member->node_id < candidate->node_id)) {
+        }
+        bool may_stand = member->role == ROLES_SPARE && member->down_ms == 0;
+        if (may_stand && (!candidate || member->node_id < candidate->node_id)) {
             candidate = member;
         }
     }

@@ -1,7 +1,7 @@
 /* Several nodes and what can befall them under load: silence in one direction, ends, restarts,
  * snapshots of the leader, rescue, and all of it at random. The switchboard compares what each node
  * applies; cluster_test.c has the plain course of things. */
-#include "consensus/switchboard.h"
+#include "consensus/test_switchboard.h"
 
 #include "base/clock.h"
 #include "consensus/engine.h"

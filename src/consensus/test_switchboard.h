@@ -106,7 +106,7 @@ bool cluster_has_leader(struct cluster *cluster);
 bool cluster_is_settled(struct cluster *cluster);
 void cluster_print(struct cluster *cluster);
 
-/* switchboard_machine.c: what each log applies to. */
+/* test_machine.c: what each log applies to. */
 extern const struct consensus_events switchboard_machine;
 /* Groups whose failure was told: records `from` .. `to` of one life. */
 struct switchboard_failed {

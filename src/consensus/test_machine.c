@@ -1,6 +1,6 @@
 /* The state machine of each log in faults_test.c: it counts and mixes what is applied, and compares
  * itself with the others at the same index. */
-#include "consensus/switchboard.h"
+#include "consensus/test_switchboard.h"
 
 #include "consensus/harness.h"
 #include "loop/loop.h"

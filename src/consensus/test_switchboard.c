@@ -1,5 +1,5 @@
 /* The logs of faults_test.c, their state machines, and what moves bytes and groups between them. */
-#include "consensus/switchboard.h"
+#include "consensus/test_switchboard.h"
 #include "consensus/members.h"
 
 #include "base/clock.h"
