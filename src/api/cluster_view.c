@@ -1,7 +1,7 @@
 /* See cluster_view.h. */
 #include "api/cluster_view.h"
-#include "consensus/members.h"
 #include "api/cluster.h"
+#include "consensus/members.h"
 #include "state/state.h"
 #include <string.h>
 

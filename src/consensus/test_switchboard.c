@@ -167,6 +167,13 @@ static void frame_deliver(struct cluster *cluster, const struct frame *frame)
     }
 }
 
+static void frame_free(void *pointer)
+{
+    struct frame *frame = pointer;
+    g_bytes_unref(frame->content);
+    g_free(frame);
+}
+
 static void on_deliver(void *owner)
 {
     struct cluster *cluster = owner;
@@ -242,8 +249,22 @@ static void tell_reachable(struct cluster *cluster, uint64_t x, uint64_t y)
     }
 }
 
+/* What was under way in a cut is lost, with all that came behind it. */
+static void lose_frames(struct cluster *cluster)
+{
+    for (guint left = cluster->frames.length; left > 0; left--) {
+        struct frame *frame = g_queue_pop_head(&cluster->frames);
+        if (is_joined(cluster, frame->from, frame->to)) {
+            g_queue_push_tail(&cluster->frames, frame);
+        } else {
+            frame_free(frame);
+        }
+    }
+}
+
 void cluster_heal(struct cluster *cluster)
 {
+    lose_frames(cluster);
     for (guint i = 0; i < cluster->relays->len; i++) {
         struct relay *relay = cluster->relays->pdata[i];
         if (relay->is_dead || cluster->cut[relay->from][relay->to]) {
@@ -313,13 +334,6 @@ void cluster_init(struct cluster *cluster)
         node->network = (struct consensus_network){on_connect, on_forward, node};
         node->failed = g_array_new(false, false, sizeof(struct switchboard_failed));
     }
-}
-
-static void frame_free(void *pointer)
-{
-    struct frame *frame = pointer;
-    g_bytes_unref(frame->content);
-    g_free(frame);
 }
 
 void cluster_deinit(struct cluster *cluster)

@@ -359,7 +359,7 @@ void cluster_crash(struct cluster *cluster, unsigned at)
     node->is_dead = true; /* what was on its way may still be committed */
     while (written-- > 0 && cluster_commit(cluster, at)) {
     }
-    bool was_cut[CLUSTER_NODES_MAX];
+    bool was_cut[CLUSTER_NODES_MAX] = {false};
     for (unsigned i = 0; i < cluster->count; i++) {
         was_cut[i] = cluster->cut[at][i];
         if (i != at) {

@@ -300,7 +300,7 @@ int stream_pair_with_fd(struct loop *loop, struct stream **stream, int *fd)
 
 int stream_pair_new(struct loop *loop, struct stream **a, struct stream **b)
 {
-    int fd, r = stream_pair_with_fd(loop, a, &fd);
+    int fd = -1, r = stream_pair_with_fd(loop, a, &fd);
 
     if (r == 0) {
         *b = socket_stream_new(loop, fd, NULL, NULL, 0);

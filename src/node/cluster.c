@@ -101,7 +101,7 @@ static void on_down(void *owner, uint64_t node_id, bool is_end)
     cluster_roles_look(cluster);
 }
 
-static void on_forwarded(struct node_cluster *cluster, struct bytes payload)
+static void on_forwarded(struct node_cluster *cluster, uint64_t node_id, struct bytes payload)
 {
     uint64_t term;
 
@@ -113,6 +113,7 @@ static void on_forwarded(struct node_cluster *cluster, struct bytes payload)
     int r = consensus_receive(cluster_consensus(cluster), GUINT64_FROM_LE(term), group);
     if (r < 0 && r != -ENOTCONN) {
         log_warning("a forwarded write was not taken", "error=\"%s\"", g_strerror(-r));
+        links_reset(cluster->links, node_id); /* it sends anew, in order */
     }
 }
 
@@ -121,12 +122,13 @@ static void on_frame(void *owner, uint64_t node_id, uint8_t channel, struct byte
     struct node_cluster *cluster = owner;
 
     if (channel == LINKS_FORWARD) {
-        on_forwarded(cluster, payload);
+        on_forwarded(cluster, node_id, payload);
     } else if (channel == LINKS_BROKER && cluster->node->broker) {
         int r = broker_peer_frame(cluster->node->broker, node_id, payload);
         if (r < 0) {
             log_warning("what a node said of its clients was not understood", "error=\"%s\"",
                         g_strerror(-r));
+            links_reset(cluster->links, node_id);
         }
     } else if (channel == LINKS_CALL) {
         cluster_end_frame(cluster, node_id, payload);
