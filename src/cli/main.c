@@ -113,10 +113,10 @@ static int cli_verb_error(const char *name, const char *verb)
 static int cli_run_name(const char *name, int argc, char **argv)
 {
     const char *verb = argc > 2 ? argv[2] : NULL;
-    const struct cli_command *command = cli_command_find(name, NULL);
-    int taken = 1;
-    if (!command && verb && (command = cli_command_find(name, verb)) != NULL) {
-        taken = 2;
+    const struct cli_command *command = verb ? cli_command_find(name, verb) : NULL;
+    int taken = command ? 2 : 1;
+    if (!command) {
+        command = cli_command_find(name, NULL);
     }
     if (cli_wants_help(command, argv + taken)) {
         return cli_print_help(name, command ? command->verb : NULL);
