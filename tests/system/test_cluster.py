@@ -1,0 +1,166 @@
+"""Three nodes: joining by a token, clients at any of them, and nothing acknowledged is lost when one dies."""
+import subprocess
+
+import pytest
+
+from lib.cluster import Cluster, Member
+from lib.node import program
+from lib.wait import until
+
+
+@pytest.fixture
+def three():
+    cluster = Cluster(3)
+    yield cluster
+    cluster.end()
+
+
+def persistent(member, client_id, clean=False):
+    client = member.client()
+    answer = client.connect(client_id, clean_start=clean, properties=[("session_expiry_interval", 3600)])
+    return client, answer
+
+
+def run_to_its_end(member):
+    """The output of a node that is not let in."""
+    done = subprocess.run(member.command(), capture_output=True, text=True, timeout=40)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+def test_messages_cross_between_nodes(three):
+    first, second, third = three.members
+    with first.client() as subscriber, second.client() as publisher, third.client() as late:
+        subscriber.connect("sub", clean_start=True)
+        publisher.connect("pub", clean_start=True)
+        subscriber.subscribe(("home/#", 1))
+
+        def arrives():
+            publisher.publish("home/warm-up", b"x", qos=0)
+            subscriber.expect_publish("home/warm-up")
+            return True
+        until(arrives, "the interest is known")
+        for number in range(200):
+            publisher.publish("home/a", b"%d" % number, qos=number % 2)
+        for number in range(200):
+            subscriber.expect_publish("home/a", b"%d" % number)
+        publisher.publish("home/kept", b"for later", qos=1, retain=True)
+
+        def is_kept():
+            status, answer = third.request("GET", "/v1/topics/home/kept")
+            return status == 200 and answer
+        until(is_kept, "it is retained on the third node")
+        late.connect("late", clean_start=True)
+        late.subscribe(("home/kept", 0))
+        late.expect_publish("home/kept", b"for later")
+
+
+def test_a_killed_leader_loses_nothing(three):
+    leader = three.leader()
+    subscriber, _ = persistent(leader, "keeper", clean=True)
+    subscriber.subscribe(("jobs/#", 1))
+    acknowledged = []
+    publisher_at = three.others(leader)[0]
+    with publisher_at.client() as publisher:
+        publisher.connect("jobs", clean_start=True)
+        for number in range(50):
+            publisher.publish("jobs/a", b"%d" % number, qos=1)
+            acknowledged.append(b"%d" % number)
+        leader.kill()
+        subscriber.close()
+        for number in range(50, 100):
+            publisher.publish("jobs/a", b"%d" % number, qos=1)
+            acknowledged.append(b"%d" % number)
+    elsewhere = three.others(leader)[1]
+    again, answer = persistent(elsewhere, "keeper")
+    assert answer.session_present
+    seen = []
+    while set(seen) < set(acknowledged):
+        seen.append(again.expect_publish("jobs/a").payload)
+    firsts = list(dict.fromkeys(seen))
+    assert firsts == acknowledged
+    again.close()
+    leader.start()
+    three.settle()
+
+
+def test_a_planned_stop_hands_leadership_over(three):
+    leader = three.leader()
+    leader.stop()
+    until(lambda: three.leader() is not leader, "another leads")
+    with three.running()[0].client() as client:
+        client.connect("a", clean_start=True)
+        client.publish("a", b"x", qos=1, retain=True)
+    leader.start()
+    three.settle()
+
+
+def test_a_drained_leader_leads_no_more_and_a_removed_node_is_out(three):
+    leader = three.leader()
+    status, _ = leader.request("POST", f"/v1/nodes/{leader.name}/drain")
+    assert status in (200, 204)
+    until(lambda: three.leader() is not leader, "another leads")
+    gone = leader
+    gone.stop()
+    other = three.running()[0]
+    status, _ = other.request("DELETE", f"/v1/nodes/{gone.name}")
+    assert status in (200, 204)
+    until(lambda: len(other.nodes()) == 2, "two nodes are left")
+    gone.process = subprocess.Popen(gone.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for member in three.others(gone):
+        assert gone.name not in [node["name"] for node in member.nodes()]
+    gone.process.kill()
+    gone.process.wait()
+
+
+def test_who_may_not_join_is_told_why(three):
+    first = three.members[0]
+    used = three.members[1].token
+
+    def stranger(token, name="stranger"):
+        stranger.count = getattr(stranger, "count", 0) + 1
+        member = Member(f"{three.directory}/s{stranger.count}", name)
+        member.token = token
+        return member
+    assert "it has been used" in run_to_its_end(stranger(used))
+    assert "name 'n2'" in run_to_its_end(stranger(three.make_token(), "n2"))
+    assert "--join: " in run_to_its_end(stranger("mc1.nonsense"))
+    removed = three.make_token()
+    _, tokens = first.request("GET", "/v1/tokens")
+    for token in tokens:
+        if token["state"] == "open":
+            first.request("DELETE", f"/v1/tokens/{token['id']}")
+    assert "does not know it" in run_to_its_end(stranger(removed))
+    foreign = Cluster(1)
+    try:
+        message = run_to_its_end(stranger(foreign.make_token().replace("mc1.", "mc1.")))
+    except subprocess.TimeoutExpired:
+        message = None  # it is good there: it joins that cluster, and runs
+    foreign.end()
+    assert message is None
+    occupied = stranger(three.make_token())
+    occupied.data = first.data
+    assert "another microcloud runs on it" in run_to_its_end(occupied)
+    assert len(first.nodes()) == 3
+
+
+def test_the_majority_is_gone_for_good(three):
+    survivor = three.members[0]
+    with survivor.client() as client:
+        client.connect("a", clean_start=True)
+        client.publish("kept", b"before", qos=1, retain=True)
+    for member in three.others(survivor):
+        member.kill()
+
+    def may_force():
+        done = subprocess.run([program(), "node", "promote", survivor.name, "--force", "--data", str(survivor.data)],
+                              capture_output=True, text=True)
+        return done.returncode == 0
+    until(may_force, "the survivor goes on alone")
+    until(lambda: survivor.leader() == survivor.name, "it leads")
+    until(lambda: len(survivor.nodes()) == 1, "the others are out")
+    with survivor.client() as client:
+        client.connect("b", clean_start=True)
+        client.publish("kept/too", b"after", qos=1, retain=True)
+        client.subscribe(("kept", 0))
+        client.expect_publish("kept", b"before")
