@@ -109,7 +109,7 @@ static void on_readable(struct watch *watch, unsigned events)
 {
     struct multicast *multicast =
         (struct multicast *)((char *)watch - offsetof(struct multicast, watch));
-    uint8_t buffer[DNS_MESSAGE_BYTES_MAX];
+    uint8_t buffer[DNS_MESSAGE_BYTES_MAX] = {0};
     char control[CMSG_SPACE(sizeof(struct in_pktinfo))];
 
     for (int i = 0; i < READS_PER_TURN && watch->events != 0; i++) {

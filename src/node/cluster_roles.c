@@ -27,7 +27,8 @@ static bool is_leading(const struct node_cluster *cluster)
 
 /* ---- what roles.h looks at ---- */
 
-static struct roles_member *find_member(GArray *members, uint64_t node_id)
+/* The one of this id, added when there is none. */
+static struct roles_member *take_member(GArray *members, uint64_t node_id)
 {
     for (guint i = 0; i < members->len; i++) {
         struct roles_member *member = &g_array_index(members, struct roles_member, i);
@@ -35,7 +36,9 @@ static struct roles_member *find_member(GArray *members, uint64_t node_id)
             return member;
         }
     }
-    return NULL;
+    struct roles_member fresh = {.node_id = node_id};
+    g_array_append_val(members, fresh);
+    return &g_array_index(members, struct roles_member, members->len - 1);
 }
 
 static void add_member(void *owner, const struct consensus_member *from)
@@ -67,12 +70,7 @@ GArray *cluster_members(const struct node_cluster *cluster)
     consensus_for_each_member(cluster_consensus(cluster), add_member, members);
     for (uint32_t i = 0; i < state_node_count(state); i++) {
         const struct cluster_node *row = state_node_at(state, i);
-        struct roles_member *member = find_member(members, row->id);
-        if (!member) {
-            struct roles_member fresh = {.node_id = row->id};
-            g_array_append_val(members, fresh);
-            member = find_member(members, row->id);
-        }
+        struct roles_member *member = take_member(members, row->id);
         member->is_in_state = true;
         member->wish = (enum roles_wish)row->role;
         member->is_drained = row->is_drained;

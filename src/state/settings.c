@@ -33,10 +33,10 @@ static const struct setting settings[] = {
         "cluster.election_timeout_ms", election_timeout_ms, "300", 100, 30000, "ms",
         "Silence of the leader after which the other nodes elect; `doctor` proposes one from the "
         "measured round trips.",
-        NULL),
+        "The other nodes elect a leader."),
     NUMBER("cluster.node_down_after_ms", node_down_after_ms, "2000", 500, 3600000, "ms",
            "Silence of a node after which it counts as dead: the wills of its clients go out.",
-           NULL),
+           "Its clients count as gone, until they come back."),
     NUMBER("cluster.write_wait_ms", write_wait_ms, "10000", 100, 600000, "ms",
            "How long a change waits for a majority of the nodes.",
            "It is refused: 0x97 (quota exceeded) on MQTT, 503 `no_quorum` on HTTP."),
