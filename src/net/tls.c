@@ -151,7 +151,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     const struct tls_context *context = owner;
     g_auto(GStrv) ours = g_strsplit(context->alpn, " ", -1);
 
-    for (unsigned at = 0; at + 1 + in[at] <= in_length; at += 1 + in[at]) {
+    for (unsigned at = 0; at < in_length && at + 1 + in[at] <= in_length; at += 1 + in[at]) {
         g_autofree char *theirs = g_strndup((const char *)in + at + 1, in[at]);
         if (g_strv_contains((const char *const *)ours, theirs)) {
             *out = in + at + 1;

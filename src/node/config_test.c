@@ -80,7 +80,7 @@ static void wrong_words_are_usage_errors_that_name_the_option(void **unused)
         {{"--proxy-protocol=false"}, "takes no value"},
         {{"--tls-cert", "x"}, "--tls-key"},
         {{"--require-client-certificate"}, "--tls-ca"},
-        {{"--join", "token", "--peer-port", "0"}, "--join"},
+        {{"--join", "token", "--peer-port=0"}, "--join"},
         {{"--join", "token", "--rescue"}, "--rescue"},
     };
 
