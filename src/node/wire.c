@@ -263,7 +263,12 @@ static void print_welcome(const struct node *node)
         printf("  MQTT/TLS  %s:%d\n", host, node->config.mqtts_port);
     }
     printf("  data      %s\n", node->config.data);
-    printf("  password  of user admin: in %s/admin-password\n", node->config.data);
+    g_autofree char *password = g_build_filename(node->config.data, "admin-password", NULL);
+    if (access(password, F_OK) == 0) {
+        printf("  password  of user admin: in %s\n", password);
+    } else {
+        printf("  users     those of the cluster\n");
+    }
     fflush(stdout);
 }
 
