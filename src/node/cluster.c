@@ -480,15 +480,19 @@ void node_cluster_free(struct node_cluster *cluster)
 
 void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term)
 {
-    if (leader_id != cluster->leader_id) {
+    bool is_another = leader_id != cluster->leader_id;
+
+    cluster->leader_id = leader_id;
+    cluster->term = term;
+    if (is_another) {
         cluster->led_since_ms = loop_now_ms(cluster->node->loop);
         g_hash_table_remove_all(cluster->down);
     }
-    cluster->leader_id = leader_id;
-    cluster->term = term;
     if (leader_id != 0) {
         log_info("leader", "node=%016" G_GINT64_MODIFIER "x term=%" G_GUINT64_FORMAT, leader_id,
                  term);
+    }
+    if (leader_id != 0 && is_another) { /* the same in a new term: somebody stands against it */
         g_array_set_size(cluster->ends, 0);
         timer_stop(cluster->end_timer);
     }
