@@ -76,11 +76,12 @@ void leadership_on_tick(void *owner)
 
 /* ---- what comes from others ---- */
 
-/* libraft crashes when a snapshot comes while it takes one of its own (rule 7). The leader sends it
- * again. */
+/* libraft crashes when a snapshot comes while it takes one of its own (rule 7), and forgets to free
+ * one that comes while it installs another. The leader sends it again. */
 static bool is_dropped(const struct consensus *self, struct raft_message *message)
 {
-    if (message->type != RAFT_INSTALL_SNAPSHOT || !self->writing.is_active) {
+    if (message->type != RAFT_INSTALL_SNAPSHOT ||
+        (!self->writing.is_active && !self->raft.snapshot.installing)) {
         return false;
     }
     raft_configuration_close(&message->install_snapshot.conf);
@@ -97,8 +98,12 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message)
         message->append_entries.term >= raft_current_term(raft)) {
         self->heard_commit = message->append_entries.leader_commit;
     }
-    if (!is_dropped(self, message)) {
-        self->receive(io, message);
+    if (is_dropped(self, message)) {
+        return;
+    }
+    self->receive(io, message);
+    if (message->type == RAFT_INSTALL_SNAPSHOT && !raft->snapshot.installing) {
+        raft_configuration_close(&message->install_snapshot.conf); /* that it forgets, too */
     }
 }
 
