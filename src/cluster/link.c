@@ -133,6 +133,26 @@ static void dial_later(struct link *link)
 
 /* ---- ending ---- */
 
+static void note_socket(struct link *link, struct stream *stream)
+{
+    struct links *links = link->links;
+
+    link->socket_number = ++links->sockets;
+    if (links->events->on_socket) {
+        links->events->on_socket(links->owner, link->socket_number, stream_descriptor(stream));
+    }
+}
+
+static void forget_socket(struct link *link)
+{
+    struct links *links = link->links;
+
+    if (link->socket_number != 0 && links->events->on_socket_done) {
+        links->events->on_socket_done(links->owner, link->socket_number);
+    }
+    link->socket_number = 0;
+}
+
 /* The stream is gone already, or its owner's. */
 static void drop(struct link *link, bool is_end, const char *error)
 {
@@ -141,6 +161,7 @@ static void drop(struct link *link, bool is_end, const char *error)
 
     link->state = LINK_DOWN;
     link->stream = NULL;
+    forget_socket(link);
     link->wants_writable = false;
     link->lease_ms = 0;
     set_error(link, error);
@@ -362,6 +383,7 @@ void link_open(struct link *link, struct stream *stream)
 
     assert(!link->stream);
     link->stream = stream;
+    note_socket(link, stream);
     link->state = LINK_GREETING;
     link->heard_ms = link->pinged_ms = loop_now_ms(link->links->loop);
     stream_set_silence_ms(stream, (unsigned)link->links->give_up_ms);

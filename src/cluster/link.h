@@ -43,6 +43,7 @@ struct link {
     bool wants_writable; /* refused something */
     bool is_removed;
     uint64_t backoff_ms, since_ms, heard_ms, pinged_ms;
+    uint32_t socket_number; /* of on_socket; 0 = none */
     uint64_t lease_ms; /* sent time of the newest lease ping not yet echoed; 0 = none */
     uint64_t peer_epoch, sent_bytes, received_bytes;
     uint32_t trips_us[LINK_TRIPS], trip_count, round_trip_us;
@@ -57,6 +58,7 @@ struct links {
     const struct links_events *events;
     void *owner;
     GHashTable *table; /* node id -> struct link, owned */
+    uint32_t sockets;  /* numbers given */
 };
 
 struct link *link_new(struct links *links, uint64_t node_id, const char *address);

@@ -50,6 +50,10 @@ struct links_events {
     void (*on_writable)(void *owner, uint64_t node_id);
     /* A ping of links_ping was echoed: when it was sent (CLOCK_BOOTTIME). May be NULL. */
     void (*on_echo)(void *owner, uint64_t node_id, uint64_t sent_ms);
+    /* A link's socket, from its beginning until we let go of it ourselves: somebody may hold a
+     * duplicate so that it outlives this process. May be NULL. */
+    void (*on_socket)(void *owner, uint32_t number, int fd);
+    void (*on_socket_done)(void *owner, uint32_t number);
 };
 
 struct links_options {

@@ -61,6 +61,10 @@ void stream_set_owner(struct stream *stream, const struct stream_events *events,
 
 void stream_peer(const struct stream *stream, struct stream_peer *peer);
 
+/* The socket itself, for what the kernel is asked about it; the stream keeps it. -1 when there is
+ * none (a WebSocket's frames come over another stream). */
+int stream_descriptor(const struct stream *stream);
+
 /* Appends a copy. */
 void stream_write(struct stream *stream, const void *bytes, size_t length);
 /* Appends `length` bytes (at most STREAM_RESERVE_BYTES_MAX), contiguous, that the caller fills

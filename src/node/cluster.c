@@ -14,6 +14,7 @@
 #include "loop/loop.h"
 #include "net/stream.h"
 #include "net/tls.h"
+#include "node/cluster_vip.h"
 #include "node/node.h"
 #include "state/cluster_tables.h"
 #include "state/log.h"
@@ -85,6 +86,7 @@ static void on_up(void *owner, uint64_t node_id)
     if (cluster->node->broker) {
         broker_peer_up(cluster->node->broker, node_id);
     }
+    cluster_vip_on_up(cluster->vip, node_id);
     cluster_roles_look(cluster);
 }
 
@@ -95,6 +97,7 @@ static void on_down(void *owner, uint64_t node_id, bool is_end)
     if (cluster->node->broker) {
         broker_peer_down(cluster->node->broker, node_id);
     }
+    cluster_vip_on_down(cluster->vip, node_id);
     if (is_end && node_id == cluster->leader_id) {
         cluster_end_seen(cluster, node_id);
     }
@@ -132,6 +135,8 @@ static void on_frame(void *owner, uint64_t node_id, uint8_t channel, struct byte
         }
     } else if (channel == LINKS_CALL) {
         cluster_end_frame(cluster, node_id, payload);
+    } else if (channel == LINKS_INGRESS) {
+        cluster_vip_on_frame(cluster->vip, node_id, payload);
     }
 }
 
@@ -147,8 +152,34 @@ static void on_writable(void *owner, uint64_t node_id)
     }
 }
 
-static const struct links_events links_calls = {
-    .on_up = on_up, .on_down = on_down, .on_frame = on_frame, .on_writable = on_writable};
+static void on_echo(void *owner, uint64_t node_id, uint64_t sent_ms)
+{
+    const struct node_cluster *cluster = owner;
+
+    cluster_vip_on_echo(cluster->vip, node_id, sent_ms);
+}
+
+static void on_socket(void *owner, uint32_t number, int fd)
+{
+    const struct node_cluster *cluster = owner;
+
+    cluster_vip_on_socket(cluster->vip, number, fd);
+}
+
+static void on_socket_done(void *owner, uint32_t number)
+{
+    const struct node_cluster *cluster = owner;
+
+    cluster_vip_on_socket_done(cluster->vip, number);
+}
+
+static const struct links_events links_calls = {.on_up = on_up,
+                                                .on_down = on_down,
+                                                .on_frame = on_frame,
+                                                .on_writable = on_writable,
+                                                .on_echo = on_echo,
+                                                .on_socket = on_socket,
+                                                .on_socket_done = on_socket_done};
 
 /* ---- libraft's streams ---- */
 
@@ -297,6 +328,16 @@ static void on_settings(void *owner)
             cluster->links,
             MAX(GIVE_UP_MS, GIVE_UP_ELECTIONS * (uint64_t)settings->election_timeout_ms));
     }
+    cluster_vip_on_settings(cluster->vip);
+}
+
+static void on_vips(void *owner)
+{
+    const struct node_cluster *cluster = owner;
+
+    if (cluster->is_ready) {
+        cluster_vip_on_table(cluster->vip);
+    }
 }
 
 static void on_authority(void *owner)
@@ -310,6 +351,7 @@ static void on_restored(void *owner)
 
     on_settings(cluster);
     on_nodes(cluster);
+    on_vips(cluster);
     cluster_look_after(cluster);
 }
 
@@ -408,6 +450,11 @@ void node_cluster_serve(struct node_cluster *cluster)
     cluster_roles_look(cluster);
 }
 
+void node_cluster_ready(struct node_cluster *cluster)
+{
+    cluster_vip_serve(cluster->vip);
+}
+
 /* ---- life ---- */
 
 struct node_cluster *node_cluster_new(struct node *node)
@@ -431,6 +478,7 @@ struct node_cluster *node_cluster_new(struct node *node)
         .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x", node->identity.id),
         .cluster = node->identity.cluster,
         .version = MICROCLOUD_VERSION};
+    cluster->vip = cluster_vip_new(cluster, node->keeper_fd);
     cluster_api_init(cluster);
     return cluster;
 }
@@ -443,6 +491,7 @@ int node_cluster_start(struct node_cluster *cluster, GError **error)
                                           .on_nodes = on_nodes,
                                           .on_settings = on_settings,
                                           .on_ca = on_authority,
+                                          .on_vips = on_vips,
                                           .on_restored = on_restored};
     state_add_watch(node->state, &cluster->watch);
     return cluster_files_exist(node->config.data) ? cluster_open(cluster, error) : 0;
@@ -461,6 +510,7 @@ void node_cluster_free(struct node_cluster *cluster)
     peer_listener_free(cluster->listener);
     raft_transport_free(cluster->transport);
     links_free(cluster->links);
+    cluster_vip_free(cluster->vip);
     tls_context_free(cluster->server);
     tls_context_free(cluster->link_client);
     tls_context_free(cluster->raft_client);
@@ -482,6 +532,7 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
 {
     bool is_another = leader_id != cluster->leader_id;
 
+    cluster_vip_on_leader(cluster->vip, leader_id, term);
     cluster->leader_id = leader_id;
     cluster->term = term;
     if (is_another) {
@@ -499,7 +550,13 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
     cluster_roles_look(cluster);
 }
 
+void node_cluster_on_leading(struct node_cluster *cluster, bool is_leading)
+{
+    cluster_vip_on_leading(cluster->vip, is_leading);
+}
+
 void node_cluster_on_members(struct node_cluster *cluster)
 {
+    cluster_vip_on_members(cluster->vip);
     cluster_roles_look(cluster);
 }

@@ -11,6 +11,7 @@
 #include "mqtt/broker.h"
 #include "state/state.h"
 
+struct cluster_vip;
 struct join_server;
 struct node;
 struct peer_listener;
@@ -60,6 +61,8 @@ struct node_cluster {
     GArray *ends; /* struct end_witness */
     struct timer *end_timer;
 
+    struct cluster_vip *vip;
+
     struct service service;
     struct responder *responder;
     uint64_t leader_id, term;
@@ -73,7 +76,11 @@ void node_cluster_free(struct node_cluster *cluster);
 int node_cluster_start(struct node_cluster *cluster, GError **error);
 /* The state is loaded and the broker there: founds the authority when there is none yet. */
 void node_cluster_serve(struct node_cluster *cluster);
+/* Clients are served: an address may be taken. */
+void node_cluster_ready(struct node_cluster *cluster);
 void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term);
+/* This node leads and has applied all that came before. */
+void node_cluster_on_leading(struct node_cluster *cluster, bool is_leading);
 void node_cluster_on_members(struct node_cluster *cluster);
 /* Hands leadership over, then calls `fn` with the node, on the loop, within half a second. */
 void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node));

@@ -7,6 +7,7 @@
 #include "cluster/token.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
+#include "node/cluster_vip.h"
 #include "node/node.h"
 #include "state/propose_cluster.h"
 #include <errno.h>
@@ -63,6 +64,7 @@ static void node_facts(void *owner, uint64_t node_id, struct api_node_facts *fac
     struct links_status status;
 
     facts->round_trip_us = -1;
+    facts->is_holder = cluster_vip_is_holder(cluster->vip, node_id);
     if (node_id == cluster->node->identity.id) {
         facts->is_online = true;
         facts->seen_unix_ms = clock_unix_ms();
@@ -81,7 +83,9 @@ static void node_facts(void *owner, uint64_t node_id, struct api_node_facts *fac
 
 static void vip_facts(void *owner, const struct virtual_address *vip, struct api_vip_facts *facts)
 {
-    facts->problem = "this version keeps no virtual IP";
+    const struct node_cluster *cluster = owner;
+
+    cluster_vip_facts(cluster->vip, vip, facts);
 }
 
 static const char *safety(void *owner)
@@ -179,7 +183,9 @@ static void rotate(void *owner, api_cluster_done *done, void *done_owner)
 
 static const char *vip_problem(void *owner)
 {
-    return "this version keeps no virtual IP";
+    const struct node_cluster *cluster = owner;
+
+    return cluster_vip_problem(cluster->vip);
 }
 
 void cluster_api_init(struct node_cluster *cluster)

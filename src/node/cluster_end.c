@@ -10,6 +10,7 @@
 #include "consensus/members.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
+#include "node/cluster_vip.h"
 #include "node/node.h"
 #include <errno.h>
 #include <string.h>
@@ -71,7 +72,11 @@ static void look(struct node_cluster *cluster)
     unsigned rank = 0;
 
     consensus_for_each_member(cluster_consensus(cluster), count, &voters);
-    if (!own || voters.seen < voters.count / 2 + 1 || timer_is_active(cluster->end_timer)) {
+    if (!own || voters.seen < voters.count / 2 + 1) {
+        return;
+    }
+    cluster_vip_ended(cluster->vip, cluster->term);
+    if (timer_is_active(cluster->end_timer)) {
         return;
     }
     for (guint i = 0; i < cluster->ends->len; i++) {

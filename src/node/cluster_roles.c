@@ -5,6 +5,7 @@
 #include "consensus/members.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
+#include "node/cluster_vip.h"
 #include "node/node.h"
 #include "state/log.h"
 #include "state/propose_cluster.h"
@@ -121,7 +122,7 @@ static int perform(struct node_cluster *cluster, const struct roles_action *acti
     case ROLES_REMOVE:
         return consensus_remove(consensus, action->node_id, on_done, cluster);
     case ROLES_TRANSFER:
-        return consensus_transfer(consensus, action->node_id, on_done, cluster);
+        return cluster_vip_hand_over(cluster->vip, action->node_id, on_done, cluster);
     case ROLES_NOTHING:
         break;
     }
@@ -230,7 +231,7 @@ void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node))
     cluster->on_left = fn;
     timer_start(cluster->leave_timer, LEAVE_MS);
     if (!is_leading(cluster) ||
-        consensus_transfer(cluster_consensus(cluster), 0, on_handed_over, cluster) < 0) {
+        cluster_vip_hand_over(cluster->vip, 0, on_handed_over, cluster) < 0) {
         timer_start(cluster->leave_timer, 0);
     }
 }

@@ -39,6 +39,8 @@ static const struct node_option {
     {"witness", OPTION_FLAG, offsetof(struct node_config, witness), 0},
     {"rescue", OPTION_FLAG, offsetof(struct node_config, rescue), 0},
     {"no-discovery", OPTION_FLAG, offsetof(struct node_config, no_discovery), 0},
+    {"no-keeper", OPTION_FLAG, offsetof(struct node_config, no_keeper), 0},
+    {"user", OPTION_TEXT, offsetof(struct node_config, user), 0},
     {"proxy-protocol", OPTION_FLAG, offsetof(struct node_config, proxy_protocol), 0},
 };
 

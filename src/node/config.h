@@ -8,9 +8,9 @@
 
 struct node_config {
     char *data, *name, *address, *bind, *config_file, *join, *log_level;
-    char *tls_certificate, *tls_key, *tls_ca, *mqtt_socket;
+    char *tls_certificate, *tls_key, *tls_ca, *mqtt_socket, *user;
     int mqtt_port, mqtts_port, http_port, https_port, peer_port;
-    bool require_client_certificate, proxy_protocol, witness, rescue, no_discovery;
+    bool require_client_certificate, proxy_protocol, witness, rescue, no_discovery, no_keeper;
 };
 
 /* Reads argv (argv[0] is "run"). 0, or the exit status with `error` set: 2 for wrong usage, 1 for a

@@ -16,6 +16,7 @@
 #include "net/tls.h"
 #include "node/cluster.h"
 #include "node/cluster_enter.h"
+#include "node/rights.h"
 #include "node/wire.h"
 #include "state/log.h"
 #include <errno.h>
@@ -208,6 +209,9 @@ static void on_state(void *owner, enum consensus_state state)
     bool is_up = state == CONSENSUS_LEADING || state == CONSENSUS_FOLLOWING;
 
     node->is_leading = state == CONSENSUS_LEADING;
+    if (node->cluster) {
+        node_cluster_on_leading(node->cluster, node->is_leading);
+    }
     if (is_up && node->identity.is_joining) {
         note_joined(node);
     }
@@ -300,6 +304,7 @@ static int start(struct node *node, int argc, char **argv, GError **error)
     int r = node_config_load(&node->config, argc, argv, error);
 
     r = r == 0 ? set_log_level(node->config.log_level, error) : r;
+    r = r == 0 ? node_split_rights(&node->config, &node->keeper_fd, error) : r;
     if (r != 0) {
         return r;
     }
@@ -329,7 +334,7 @@ static int run_again(int argc, char **argv)
 
 int node_run(int argc, char **argv)
 {
-    struct node node = {.lock_fd = -1};
+    struct node node = {.lock_fd = -1, .keeper_fd = -1};
     g_autoptr(GError) error = NULL;
 
     node.exit_status = start(&node, argc, argv, &error);
@@ -341,11 +346,13 @@ int node_run(int argc, char **argv)
     }
     int status = node.exit_status;
     bool wants_rescue = node.wants_rescue;
+    int keeper_fd = wants_rescue ? fcntl(node.keeper_fd, F_DUPFD, 3) : -1;
     if (node.loop) {
         free_all(&node);
     } else {
         node_config_deinit(&node.config);
         node_identity_deinit(&node.identity);
     }
+    node_keep_split(keeper_fd);
     return wants_rescue ? run_again(argc, argv) : status;
 }

@@ -36,7 +36,7 @@ struct node {
     struct tls_context *tls;
     struct listener *listeners[NODE_LISTENERS_MAX];
     struct timer *tick;
-    int lock_fd;
+    int lock_fd, keeper_fd;
     bool is_stopping, is_serving, is_leading, wants_rescue;
     int exit_status;
 };

@@ -18,6 +18,7 @@
 #include "net/stream_pair.h"
 #include "net/tls.h"
 #include "node/cluster.h"
+#include "node/cluster_vip.h"
 #include "node/first_user.h"
 #include "node/node.h"
 #include "state/log.h"
@@ -116,6 +117,9 @@ static void on_stream(void *owner, struct stream *stream)
 {
     struct node *node = owner;
 
+    if (node->cluster) {
+        cluster_vip_accepted(node->cluster->vip, stream);
+    }
     broker_accept(node->broker, stream, NULL);
 }
 
@@ -293,6 +297,9 @@ static void serve(void *owner, const char *error)
              node->config.mqtt_port, node->config.http_port);
     print_welcome(node);
     node_notify("READY=1");
+    if (node->cluster) {
+        node_cluster_ready(node->cluster);
+    }
 }
 
 static void recover(struct node *node);

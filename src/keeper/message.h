@@ -1,0 +1,49 @@
+/* What daemon and keeper say to each other over a SOCK_SEQPACKET pair: one message, one struct of
+ * fixed size, nothing to parse. The keeper reads nothing else; it checks each field all the same.
+ *
+ *   daemon                                keeper
+ *   READY                                 restarts it from now on when it crashes
+ *   HOLD address until probe   ------>    looks whether the address is free, takes it; again: renews
+ *                              <------    HELD until | CONFLICT mac | FAILED errno
+ *   RELEASE address            ------>    takes it away
+ *                              <------    RELEASED, also when the lease ended
+ *   GUARD id + descriptor                 keeps the link open until the addresses are gone
+ *   UNGUARD id
+ *   TICKLE address port peer              sends the peer a bare ACK from the address */
+#pragma once
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KEEPER_ADDRESSES_MAX 16
+#define KEEPER_GUARDS_MAX    512
+
+enum keeper_message_type {
+    KEEPER_READY = 1,
+    KEEPER_HOLD,
+    KEEPER_RELEASE,
+    KEEPER_GUARD,
+    KEEPER_UNGUARD,
+    KEEPER_TICKLE,
+    KEEPER_HELD,
+    KEEPER_RELEASED,
+    KEEPER_FAILED,
+    KEEPER_CONFLICT,
+};
+
+struct keeper_address {
+    uint8_t bytes[16];       /* network order; IPv4 in the first four */
+    uint8_t prefix, is_ipv6; /* 0 or 1 */
+    char interface[IF_NAMESIZE]; /* empty: the one whose network it is in */
+};
+
+struct keeper_message {
+    uint32_t type;
+    uint32_t number; /* GUARD, UNGUARD: which; FAILED: errno; HOLD: how long to look whether somebody
+                        has the address, in ms */
+    uint64_t until_ms; /* HOLD, HELD: CLOCK_BOOTTIME */
+    struct keeper_address address;
+    uint8_t peer[16]; /* TICKLE: the client; CONFLICT: the first six bytes are who has it */
+    uint16_t port, peer_port;
+};

@@ -1,0 +1,691 @@
+/* See cluster_vip.h. The leader holds the addresses while its lease lasts (cluster/lease.h):
+ *
+ *   leads --ping--> voters --echo--> lease --HOLD until--> keeper --HELD--> tickles, STATE to all
+ *   leads no more, lease over, cut off, keeper silent --> RELEASE
+ *   hands over: RELEASE --RELEASED--> RELEASED (term) to all --> leadership is transferred
+ *
+ * A new leader waits half an election timeout unless it knows that the one before it holds nothing:
+ * its end was proven, or it said RELEASED. That counts for the newest leader that we have heard of:
+ * had there been another since, it could have held something only after an entry of its term was
+ * on a majority, and then whoever is elected has that entry, and has heard of it.
+ *
+ * Frames on INGRESS: kind (1), then
+ *   STATE     able (1), addresses held (17 each: family, address)
+ *   RELEASED  term (8)
+ *   CLIENTS   clients.h, many
+ *   FORGET    nothing: all clients are told anew */
+#include "node/cluster_vip.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "cluster/lease.h"
+#include "ingress/clients.h"
+#include "ingress/ingress.h"
+#include "ingress/sockets.h"
+#include "loop/loop.h"
+#include "node/cluster.h"
+#include "node/node.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PINGS_PER_ELECTION 6
+#define ALONE_LEASE_MS     10000 /* nobody else could take it: renewed now and then */
+#define ALONE_RENEW_MS     4000
+#define UNABLE_WAIT_MS     2000
+#define BARRED_MS          5000 /* a transfer that failed may come late, but not so late */
+#define HELD_BYTES         17
+#define FULL_CLIENTS_MAX   6000
+#define ADDED_CLIENTS_MAX  4096 /* then all are told anew */
+
+enum { VIP_STATE = 1, VIP_RELEASED, VIP_CLIENTS, VIP_FORGET };
+
+struct vip_peer {
+    bool is_able;
+    GByteArray *held; /* HELD_BYTES each, owned */
+};
+
+struct handing {
+    uint64_t node_id;
+    consensus_done done;
+    void *owner;
+    bool is_active;
+};
+
+struct cluster_vip {
+    struct node_cluster *cluster;
+    struct ingress *ingress;
+    struct clients *clients;
+    struct lease lease;
+    struct timer *renew_timer;
+    GHashTable *peers; /* node id -> struct vip_peer, owned */
+    struct handing handing;
+    uint64_t known_id, known_term; /* the newest leader that was heard of */
+    uint64_t ended_term;           /* its leader holds nothing any more */
+    uint64_t barred_term, barred_ms;
+    uint64_t until_ms;  /* as last told to the keeper */
+    uint64_t unable_ms; /* leading without being able to hold, since */
+    uint32_t voters, added;
+    bool is_old_ended, is_leading;
+    bool was_able, was_holding;
+};
+
+static uint64_t own_id(const struct cluster_vip *vip)
+{
+    return vip->cluster->node->identity.id;
+}
+
+static const struct state *state_of(const struct cluster_vip *vip)
+{
+    return vip->cluster->node->state;
+}
+
+static struct vip_peer *peer_of(const struct cluster_vip *vip, uint64_t node_id)
+{
+    return g_hash_table_lookup(vip->peers, &node_id);
+}
+
+static void peer_free(void *memory)
+{
+    struct vip_peer *peer = memory;
+
+    g_byte_array_unref(peer->held);
+    g_free(peer);
+}
+
+/* ---- telling the others ---- */
+
+struct telling {
+    struct links *links;
+    struct bytes frame;
+};
+
+static void tell_one(void *owner, const struct links_status *status)
+{
+    const struct telling *telling = owner;
+
+    if (status->is_up) {
+        links_send(telling->links, status->node_id, LINKS_INGRESS, telling->frame);
+    }
+}
+
+static void tell_all(const struct cluster_vip *vip, struct bytes frame)
+{
+    struct telling telling = {vip->cluster->links, frame};
+
+    if (telling.links) {
+        links_for_each(telling.links, tell_one, &telling);
+    }
+}
+
+static void add_held(GByteArray *bytes, const struct virtual_address *row)
+{
+    uint8_t held[HELD_BYTES] = {row->is_ipv6 ? 6 : 4};
+
+    inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, held + 1);
+    g_byte_array_append(bytes, held, sizeof held);
+}
+
+static GByteArray *describe(const struct cluster_vip *vip)
+{
+    uint8_t head[] = {VIP_STATE, ingress_is_able(vip->ingress)};
+    GByteArray *bytes = g_byte_array_new();
+
+    g_byte_array_append(bytes, head, sizeof head);
+    for (uint32_t i = 0; i < state_vip_count(state_of(vip)); i++) {
+        const struct virtual_address *row = state_vip_at(state_of(vip), i);
+        if (ingress_holds(vip->ingress, row)) {
+            add_held(bytes, row);
+        }
+    }
+    return bytes;
+}
+
+static void tell_state(const struct cluster_vip *vip)
+{
+    g_autoptr(GByteArray) bytes = describe(vip);
+
+    tell_all(vip, (struct bytes){bytes->data, bytes->len});
+}
+
+static void tell_released(const struct cluster_vip *vip)
+{
+    uint8_t frame[9] = {VIP_RELEASED};
+    uint64_t term = GUINT64_TO_BE(vip->lease.term ? vip->lease.term : vip->known_term);
+
+    memcpy(frame + 1, &term, sizeof term);
+    tell_all(vip, (struct bytes){frame, sizeof frame});
+}
+
+/* ---- the lease ---- */
+
+static void keep(struct cluster_vip *vip);
+
+static bool is_barred(const struct cluster_vip *vip, uint64_t now_ms)
+{
+    return vip->cluster->node->is_stopping ||
+           (vip->barred_term == vip->lease.term && now_ms < vip->barred_ms + BARRED_MS);
+}
+
+static uint64_t lease_now(const struct cluster_vip *vip, uint64_t now_ms)
+{
+    uint64_t until_ms = lease_until_ms(&vip->lease, now_ms);
+
+    if (until_ms == 0 || is_barred(vip, now_ms)) {
+        return 0;
+    }
+    return vip->voters == 1 ? now_ms + ALONE_LEASE_MS : until_ms;
+}
+
+static void renew(struct cluster_vip *vip)
+{
+    uint64_t now_ms = clock_now_ms();
+    uint64_t until_ms = lease_now(vip, now_ms);
+
+    if (until_ms != 0 || vip->until_ms != 0) {
+        vip->until_ms = until_ms;
+        ingress_lease(vip->ingress, until_ms);
+    }
+}
+
+static void ping(void *owner, const struct consensus_member *member)
+{
+    struct cluster_vip *vip = owner;
+
+    if (member->role == CONSENSUS_VOTER && member->node_id != own_id(vip) && vip->cluster->links) {
+        links_ping(vip->cluster->links, member->node_id);
+    }
+}
+
+static uint64_t ping_ms(const struct cluster_vip *vip)
+{
+    return vip->voters == 1 ? ALONE_RENEW_MS
+                            : MAX(vip->lease.election_timeout_ms / PINGS_PER_ELECTION, 1);
+}
+
+struct choice {
+    const struct cluster_vip *vip;
+    uint64_t node_id;
+};
+
+static void choose(void *owner, const struct consensus_member *member)
+{
+    struct choice *choice = owner;
+    const struct cluster_vip *vip = choice->vip;
+    const struct vip_peer *peer = peer_of(vip, member->node_id);
+    const struct cluster_node *row = state_find_node(state_of(vip), member->node_id);
+
+    if (member->role == CONSENSUS_VOTER && peer && peer->is_able && row && !row->is_drained &&
+        vip->cluster->links && links_is_up(vip->cluster->links, member->node_id)) {
+        choice->node_id = member->node_id;
+    }
+}
+
+/* A voter that could hold the addresses; 0 = none. */
+static uint64_t find_able(const struct cluster_vip *vip)
+{
+    struct choice choice = {vip, 0};
+
+    consensus_for_each_member(cluster_consensus(vip->cluster), choose, &choice);
+    return choice.node_id;
+}
+
+static void on_let_go(void *owner, int error)
+{
+}
+
+/* A leader that cannot hold them lets somebody lead who can. */
+static void look_whether_able(struct cluster_vip *vip, uint64_t now_ms)
+{
+    if (ingress_is_able(vip->ingress)) {
+        vip->unable_ms = 0;
+    } else if (vip->unable_ms == 0) {
+        vip->unable_ms = now_ms;
+    }
+    bool has_lasted = vip->unable_ms != 0 && (now_ms >= vip->unable_ms + UNABLE_WAIT_MS ||
+                                              ingress_holds_any(vip->ingress));
+    uint64_t other = has_lasted && vip->is_leading ? find_able(vip) : 0;
+    if (other != 0 && cluster_vip_hand_over(vip, other, on_let_go, NULL) == 0) {
+        log_info("leadership goes to a node that can hold the virtual IP",
+                 "node=%016" G_GINT64_MODIFIER "x", other);
+        vip->unable_ms = now_ms;
+    }
+}
+
+/* While this node leads and there are addresses. */
+static void keep(struct cluster_vip *vip)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    if (vip->lease.term == 0 || state_vip_count(state_of(vip)) == 0 ||
+        vip->cluster->node->is_stopping) {
+        timer_stop(vip->renew_timer);
+        return;
+    }
+    consensus_for_each_member(cluster_consensus(vip->cluster), ping, vip);
+    renew(vip);
+    look_whether_able(vip, now_ms);
+    uint64_t next_ms = now_ms + ping_ms(vip);
+    if (vip->lease.from_ms > now_ms) {
+        next_ms = MIN(next_ms, vip->lease.from_ms);
+    }
+    timer_start(vip->renew_timer, next_ms - now_ms);
+}
+
+static void on_renew_timer(void *owner)
+{
+    keep(owner);
+}
+
+void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, uint64_t sent_ms)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    lease_echo(&vip->lease, node_id, sent_ms);
+    if (lease_now(vip, now_ms) > vip->until_ms) {
+        renew(vip);
+    }
+}
+
+/* ---- who leads ---- */
+
+void cluster_vip_on_leader(struct cluster_vip *vip, uint64_t leader_id, uint64_t term)
+{
+    if (leader_id == own_id(vip)) {
+        vip->is_old_ended = vip->voters == 1 || vip->known_id == leader_id ||
+                            (vip->known_term != 0 && vip->ended_term == vip->known_term);
+        lease_lead(&vip->lease, term, clock_now_ms());
+        keep(vip);
+    } else {
+        lease_lose(&vip->lease);
+        renew(vip);
+        timer_stop(vip->renew_timer);
+    }
+    if (leader_id != 0) {
+        vip->known_id = leader_id;
+        vip->known_term = term;
+    }
+}
+
+void cluster_vip_on_leading(struct cluster_vip *vip, bool is_leading)
+{
+    vip->is_leading = is_leading;
+    if (is_leading) {
+        lease_applied(&vip->lease, clock_now_ms(), vip->is_old_ended);
+        keep(vip);
+    }
+}
+
+void cluster_vip_ended(struct cluster_vip *vip, uint64_t term)
+{
+    vip->ended_term = MAX(vip->ended_term, term);
+}
+
+static void add_voter(void *owner, const struct consensus_member *member)
+{
+    GArray *voters = owner;
+
+    if (member->role == CONSENSUS_VOTER && voters->len < LEASE_VOTERS_MAX) {
+        g_array_append_val(voters, member->node_id);
+    }
+}
+
+void cluster_vip_on_members(struct cluster_vip *vip)
+{
+    g_autoptr(GArray) voters = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+
+    consensus_for_each_member(cluster_consensus(vip->cluster), add_voter, voters);
+    lease_set_voters(&vip->lease, (const uint64_t *)voters->data, voters->len);
+    vip->voters = voters->len;
+    keep(vip);
+}
+
+void cluster_vip_on_settings(struct cluster_vip *vip)
+{
+    lease_set_election_timeout(&vip->lease, state_settings(state_of(vip))->election_timeout_ms);
+}
+
+void cluster_vip_on_table(struct cluster_vip *vip)
+{
+    ingress_set(vip->ingress, state_of(vip), vip->is_leading);
+    keep(vip);
+}
+
+void cluster_vip_serve(struct cluster_vip *vip)
+{
+    ingress_ready(vip->ingress);
+    cluster_vip_on_settings(vip);
+    cluster_vip_on_members(vip);
+    ingress_set(vip->ingress, state_of(vip), false);
+    keep(vip);
+}
+
+/* ---- handing over ---- */
+
+static void on_handed_over(void *owner, int error)
+{
+    struct cluster_vip *vip = owner;
+    struct handing handing = vip->handing;
+
+    vip->handing.is_active = false;
+    handing.done(handing.owner, error);
+}
+
+static void on_given_up(void *owner)
+{
+    struct cluster_vip *vip = owner;
+    uint64_t to = vip->handing.node_id ? vip->handing.node_id : find_able(vip);
+
+    tell_released(vip);
+    int r = consensus_transfer(cluster_consensus(vip->cluster), to, on_handed_over, vip);
+    if (r < 0) {
+        on_handed_over(vip, r);
+    }
+}
+
+int cluster_vip_hand_over(struct cluster_vip *vip, uint64_t node_id, consensus_done done,
+                          void *owner)
+{
+    if (vip->handing.is_active) {
+        return -EBUSY;
+    }
+    vip->handing = (struct handing){node_id, done, owner, true};
+    vip->barred_term = vip->lease.term;
+    vip->barred_ms = clock_now_ms();
+    vip->until_ms = 0;
+    ingress_give_up(vip->ingress, on_given_up, vip);
+    return 0;
+}
+
+/* ---- clients ---- */
+
+static void tickle(void *owner, const struct ingress_client *client)
+{
+    struct cluster_vip *vip = owner;
+
+    ingress_tickle(vip->ingress, client);
+}
+
+static void on_held(void *owner, const struct virtual_address *row)
+{
+    struct cluster_vip *vip = owner;
+    uint8_t address[16] = {0};
+
+    inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, address);
+    clients_for_each(vip->clients, address, row->is_ipv6, own_id(vip), tickle, vip);
+}
+
+static void on_changed(void *owner)
+{
+    struct cluster_vip *vip = owner;
+
+    tell_state(vip);
+}
+
+static const struct ingress_events ingress_calls = {on_held, on_changed};
+
+struct telling_clients {
+    GByteArray *bytes; /* a frame that is being filled */
+    unsigned count;
+    const struct cluster_vip *vip;
+    uint64_t node_id; /* 0 = all */
+};
+
+static void flush_clients(struct telling_clients *telling)
+{
+    struct bytes frame = {telling->bytes->data, telling->bytes->len};
+
+    if (frame.length > 1) {
+        if (telling->node_id != 0) {
+            links_send(telling->vip->cluster->links, telling->node_id, LINKS_INGRESS, frame);
+        } else {
+            tell_all(telling->vip, frame);
+        }
+    }
+    g_byte_array_set_size(telling->bytes, 1);
+    telling->bytes->data[0] = VIP_CLIENTS;
+}
+
+static void tell_client(void *owner, const struct ingress_client *client)
+{
+    struct telling_clients *telling = owner;
+
+    if (telling->count >= FULL_CLIENTS_MAX) {
+        return;
+    }
+    telling->count++;
+    g_byte_array_set_size(telling->bytes, telling->bytes->len + CLIENT_BYTES);
+    clients_encode(telling->bytes->data + telling->bytes->len - CLIENT_BYTES, client);
+    if (telling->bytes->len >= 1 + CLIENTS_PER_FRAME_MAX * CLIENT_BYTES) {
+        flush_clients(telling);
+    }
+}
+
+/* To one node, or all (0). */
+static void tell_all_clients(struct cluster_vip *vip, uint64_t node_id)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    struct telling_clients telling = {bytes, 0, vip, node_id};
+    uint8_t forget = VIP_FORGET;
+
+    g_byte_array_append(bytes, &forget, 1);
+    g_byte_array_append(bytes, &forget, 1); /* what follows the kind of FORGET means nothing */
+    flush_clients(&telling);
+    for (uint32_t i = 0; i < state_vip_count(state_of(vip)); i++) {
+        const struct virtual_address *row = state_vip_at(state_of(vip), i);
+        uint8_t address[16] = {0};
+        inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, address);
+        if (ingress_holds(vip->ingress, row)) {
+            sockets_for_each(address, row->is_ipv6, tell_client, &telling);
+        }
+    }
+    flush_clients(&telling);
+    vip->added = 0;
+}
+
+static bool fill_from(struct ingress_client *client, int fd)
+{
+    struct sockaddr_storage own = {0}, peer = {0};
+    socklen_t own_length = sizeof own, peer_length = sizeof peer;
+    const struct sockaddr_in *own4 = (const struct sockaddr_in *)&own;
+    const struct sockaddr_in *peer4 = (const struct sockaddr_in *)&peer;
+    const struct sockaddr_in6 *own6 = (const struct sockaddr_in6 *)&own;
+    const struct sockaddr_in6 *peer6 = (const struct sockaddr_in6 *)&peer;
+
+    *client = (struct ingress_client){0};
+    if (getsockname(fd, (struct sockaddr *)&own, &own_length) < 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_length) < 0 ||
+        (own.ss_family != AF_INET && own.ss_family != AF_INET6)) {
+        return false;
+    }
+    client->is_ipv6 = own.ss_family == AF_INET6;
+    client->port = ntohs(client->is_ipv6 ? own6->sin6_port : own4->sin_port);
+    client->peer_port = ntohs(client->is_ipv6 ? peer6->sin6_port : peer4->sin_port);
+    memcpy(client->vip, client->is_ipv6 ? (const void *)&own6->sin6_addr : &own4->sin_addr,
+           client->is_ipv6 ? 16 : 4);
+    memcpy(client->peer, client->is_ipv6 ? (const void *)&peer6->sin6_addr : &peer4->sin_addr,
+           client->is_ipv6 ? 16 : 4);
+    return true;
+}
+
+void cluster_vip_accepted(struct cluster_vip *vip, const struct stream *stream)
+{
+    uint8_t frame[1 + CLIENT_BYTES] = {VIP_CLIENTS};
+    struct ingress_client client;
+    int fd = stream_descriptor(stream);
+
+    if (fd < 0 || !ingress_holds_any(vip->ingress) || !fill_from(&client, fd) ||
+        !ingress_has(vip->ingress, client.vip, client.is_ipv6)) {
+        return;
+    }
+    if (++vip->added > ADDED_CLIENTS_MAX) {
+        tell_all_clients(vip, 0);
+        return;
+    }
+    clients_encode(frame + 1, &client);
+    tell_all(vip, (struct bytes){frame, sizeof frame});
+}
+
+/* ---- what the others tell ---- */
+
+static void on_peer_state(struct cluster_vip *vip, uint64_t node_id, struct bytes body)
+{
+    struct vip_peer *peer = peer_of(vip, node_id);
+
+    if (body.length < 1) {
+        return;
+    }
+    if (!peer) {
+        peer = g_new0(struct vip_peer, 1);
+        peer->held = g_byte_array_new();
+        g_hash_table_insert(vip->peers, g_memdup2(&node_id, sizeof node_id), peer);
+    }
+    peer->is_able = body.at[0] != 0;
+    g_byte_array_set_size(peer->held, 0);
+    g_byte_array_append(peer->held, body.at + 1,
+                        (guint)((body.length - 1) / HELD_BYTES * HELD_BYTES));
+}
+
+static void on_clients(struct cluster_vip *vip, uint64_t node_id, struct bytes body)
+{
+    for (size_t at = 0; at + CLIENT_BYTES <= body.length; at += CLIENT_BYTES) {
+        struct ingress_client client;
+        clients_decode(body.at + at, &client);
+        clients_add(vip->clients, node_id, &client);
+    }
+}
+
+void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct bytes payload)
+{
+    uint64_t term;
+
+    if (payload.length == 0) {
+        return;
+    }
+    struct bytes body = {payload.at + 1, payload.length - 1};
+    switch (payload.at[0]) {
+    case VIP_STATE:
+        on_peer_state(vip, node_id, body);
+        break;
+    case VIP_RELEASED:
+        if (body.length == sizeof term) {
+            memcpy(&term, body.at, sizeof term);
+            cluster_vip_ended(vip, GUINT64_FROM_BE(term));
+        }
+        break;
+    case VIP_CLIENTS:
+        on_clients(vip, node_id, body);
+        break;
+    case VIP_FORGET:
+        clients_forget(vip->clients, node_id);
+        break;
+    default: /* of a newer version */
+        break;
+    }
+}
+
+void cluster_vip_on_up(struct cluster_vip *vip, uint64_t node_id)
+{
+    g_autoptr(GByteArray) bytes = describe(vip);
+
+    links_send(vip->cluster->links, node_id, LINKS_INGRESS,
+               (struct bytes){bytes->data, bytes->len});
+    tell_all_clients(vip, node_id);
+    keep(vip);
+}
+
+void cluster_vip_on_down(struct cluster_vip *vip, uint64_t node_id)
+{
+    g_hash_table_remove(vip->peers, &node_id); /* its clients stay: they are to be tickled */
+}
+
+void cluster_vip_on_socket(struct cluster_vip *vip, uint32_t number, int fd)
+{
+    ingress_guard(vip->ingress, number, fd);
+}
+
+void cluster_vip_on_socket_done(struct cluster_vip *vip, uint32_t number)
+{
+    ingress_unguard(vip->ingress, number);
+}
+
+/* ---- for the API ---- */
+
+static bool does_peer_hold(const struct vip_peer *peer, const struct virtual_address *row)
+{
+    g_autoptr(GByteArray) wanted = g_byte_array_new();
+
+    add_held(wanted, row);
+    for (guint at = 0; at < peer->held->len; at += HELD_BYTES) {
+        if (memcmp(peer->held->data + at, wanted->data, HELD_BYTES) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cluster_vip_is_holder(const struct cluster_vip *vip, uint64_t node_id)
+{
+    const struct vip_peer *peer = peer_of(vip, node_id);
+
+    return node_id == own_id(vip) ? ingress_holds_any(vip->ingress) : peer && peer->held->len > 0;
+}
+
+void cluster_vip_facts(struct cluster_vip *vip, const struct virtual_address *row,
+                       struct api_vip_facts *facts)
+{
+    GHashTableIter iterator;
+    void *id, *peer;
+
+    facts->problem = ingress_problem(vip->ingress, row);
+    facts->holder_id = ingress_holds(vip->ingress, row) ? own_id(vip) : 0;
+    g_hash_table_iter_init(&iterator, vip->peers);
+    while (facts->holder_id == 0 && g_hash_table_iter_next(&iterator, &id, &peer)) {
+        facts->holder_id = does_peer_hold(peer, row) ? *(uint64_t *)id : 0;
+    }
+    if (facts->holder_id == 0 && !facts->problem) {
+        facts->problem = cluster_vip_problem(vip);
+    }
+}
+
+const char *cluster_vip_problem(const struct cluster_vip *vip)
+{
+    GHashTableIter iterator;
+    void *peer;
+    bool is_any_able = ingress_is_able(vip->ingress);
+
+    g_hash_table_iter_init(&iterator, vip->peers);
+    while (!is_any_able && g_hash_table_iter_next(&iterator, NULL, &peer)) {
+        is_any_able = ((const struct vip_peer *)peer)->is_able;
+    }
+    return is_any_able ? NULL
+                       : "no node may hold a virtual IP: start microcloud as root or by its "
+                         "systemd unit, without --no-keeper";
+}
+
+/* ---- life ---- */
+
+struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, int keeper_fd)
+{
+    struct cluster_vip *vip = g_new0(struct cluster_vip, 1);
+
+    vip->cluster = cluster;
+    vip->clients = clients_new();
+    vip->peers = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, peer_free);
+    vip->renew_timer = timer_new(cluster->node->loop, on_renew_timer, vip);
+    vip->ingress = ingress_new(cluster->node->loop, keeper_fd, &ingress_calls, vip);
+    lease_init(&vip->lease, cluster->node->identity.id, 300);
+    return vip;
+}
+
+void cluster_vip_free(struct cluster_vip *vip)
+{
+    if (vip) {
+        timer_free(vip->renew_timer);
+        ingress_free(vip->ingress);
+        clients_free(vip->clients);
+        g_hash_table_unref(vip->peers);
+        g_free(vip);
+    }
+}

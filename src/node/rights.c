@@ -1,0 +1,124 @@
+/* See rights.h. The daemon runs as whom its data directory belongs to, so that everything in it
+ * stays readable and writable; a directory that is made for `--user` is given to him. */
+#include "node/rights.h"
+#include "keeper/keeper.h"
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INHERITED "MICROCLOUD_KEEPER_FD"
+
+/* Of the directory, or of the nearest one above it that is there. */
+static int find_owner(const char *directory, uid_t *uid, gid_t *gid)
+{
+    g_autofree char *path = g_canonicalize_filename(directory, NULL);
+    struct stat status;
+
+    while (stat(path, &status) < 0) {
+        if (errno != ENOENT || strcmp(path, "/") == 0) {
+            return -errno;
+        }
+        char *above = g_path_get_dirname(path);
+        g_free(path);
+        path = above;
+    }
+    *uid = status.st_uid;
+    *gid = status.st_gid;
+    return 0;
+}
+
+static int fail(GError **error, const char *user, const char *what)
+{
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--user %s: %s", user, what);
+    return 1;
+}
+
+/* A directory of his own: made when it is not there. */
+static int give_directory(const struct node_config *config, const struct passwd *user,
+                          GError **error)
+{
+    struct stat status;
+
+    if (stat(config->data, &status) == 0) {
+        if (status.st_uid == user->pw_uid) {
+            return 0;
+        }
+        g_autofree char *what = g_strdup_printf(
+            "the data directory '%s' belongs to somebody else: chown -R %s %s, or start without "
+            "--user",
+            config->data, user->pw_name, config->data);
+        return fail(error, config->user, what);
+    }
+    if (g_mkdir_with_parents(config->data, 0700) < 0 ||
+        chown(config->data, user->pw_uid, user->pw_gid) < 0) {
+        g_autofree char *what =
+            g_strdup_printf("cannot make '%s': %s", config->data, g_strerror(errno));
+        return fail(error, config->user, what);
+    }
+    return 0;
+}
+
+static int find_user(const struct node_config *config, struct child_user *user, GError **error)
+{
+    const struct passwd *entry = config->user ? getpwnam(config->user) : NULL;
+
+    if (!config->user) {
+        *user = (struct child_user){0};
+        if (find_owner(config->data, &user->uid, &user->gid) < 0) {
+            *user = (struct child_user){.uid = geteuid(), .gid = getegid()};
+        }
+        return 0;
+    }
+    if (!entry) {
+        return fail(error, config->user, "there is no such user on this machine");
+    }
+    if (geteuid() != 0 && entry->pw_uid != geteuid()) {
+        return fail(error, config->user, "only root can start it as somebody else");
+    }
+    *user = (struct child_user){config->user, entry->pw_uid, entry->pw_gid};
+    return geteuid() == 0 ? give_directory(config, entry, error) : 0;
+}
+
+/* Of a daemon that executed itself anew. -1 = none. */
+static int take_inherited(void)
+{
+    const char *text = g_getenv(INHERITED);
+    struct stat status;
+    guint64 fd;
+
+    if (!text || !g_ascii_string_to_unsigned(text, 10, 3, 1024, &fd, NULL) ||
+        fstat((int)fd, &status) < 0 || !S_ISSOCK(status.st_mode)) {
+        return -1;
+    }
+    g_unsetenv(INHERITED);
+    return (int)fd;
+}
+
+void node_keep_split(int keeper_fd)
+{
+    g_autofree char *text = g_strdup_printf("%d", keeper_fd);
+
+    if (keeper_fd >= 0) {
+        g_setenv(INHERITED, text, TRUE);
+    }
+}
+
+int node_split_rights(const struct node_config *config, int *keeper_fd, GError **error)
+{
+    struct child_user user;
+
+    *keeper_fd = take_inherited();
+    bool is_wanted = !config->no_keeper && config->peer_port != 0 && !config->witness;
+    if (*keeper_fd >= 0 || !is_wanted || !child_may_keep()) {
+        return config->user && *keeper_fd < 0 && geteuid() == 0
+                   ? fail(error, config->user, "goes with a keeper: leave out --no-keeper")
+                   : 0;
+    }
+    int r = find_user(config, &user, error);
+    if (r == 0) {
+        *keeper_fd = keeper_run(&user);
+    }
+    return r;
+}

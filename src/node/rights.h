@@ -1,0 +1,12 @@
+/* With which rights the daemon runs: as root starts it, this process becomes the keeper and the
+ * daemon its child without any (keeper/). */
+#pragma once
+
+#include "node/config.h"
+#include <glib.h>
+
+/* `*keeper_fd` is this daemon's end of the pair, -1 without a keeper. Returns in the daemon only;
+ * in the keeper never. 0, or the exit status with `error`. */
+int node_split_rights(const struct node_config *config, int *keeper_fd, GError **error);
+/* For a daemon that executes itself anew: hands its end of the pair on. */
+void node_keep_split(int keeper_fd);
