@@ -1,7 +1,7 @@
 /* The lease on the virtual addresses (consensus.md: leadership is not a lock). The leader may hold
  * them until LEASE_SHARE of an election timeout after it *sent* the newest message that a majority
- * of the voters, itself included, has echoed; a voter echoes only what it had before it heard the
- * leader's raft stream again (links.h), so it will not elect another before the lease is over. A
+ * of the voters, itself included, has echoed; the echo of a voter says when it last heard
+ * libraft's word of the leader (links.h), so it will not elect another before the lease is over. A
  * new leader waits half an election timeout after the first entry of its own term is applied,
  * unless the end of the old one is proven. Pure; all times are CLOCK_BOOTTIME in ms. */
 #pragma once

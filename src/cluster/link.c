@@ -163,7 +163,6 @@ static void drop(struct link *link, bool is_end, const char *error)
     link->stream = NULL;
     forget_socket(link);
     link->wants_writable = false;
-    link->lease_ms = 0;
     set_error(link, error);
     link->since_ms = loop_now_ms(links->loop);
     dial_later(link);
@@ -241,14 +240,13 @@ static void on_pong(struct link *link, const uint8_t *body)
     link->clock_offset_ms = (int64_t)(get_u64(body + 8) - clock_unix_ms() + trip_us / 2000);
 }
 
-void link_echo(struct link *link)
+static void on_echo(struct link *link, const uint8_t *body)
 {
-    uint8_t body[8];
+    const struct links_events *events = link->links->events;
+    struct links_echo echo = {get_u64(body), get_u64(body + 8), get_u32(body + 16)};
 
-    if (link->lease_ms != 0 && link->state == LINK_UP) {
-        put_u64(body, link->lease_ms);
-        link->lease_ms = 0;
-        write_message(link, LINKS_HEARTBEAT, LINK_ECHO, (struct bytes){body, sizeof body});
+    if (events->on_echo) {
+        events->on_echo(link->links->owner, link->node_id, &echo);
     }
 }
 
@@ -260,12 +258,10 @@ static bool on_heartbeat(struct link *link, uint8_t type, struct bytes body)
         answer_ping(link, body.at);
     } else if (type == LINK_PONG && body.length == 16) {
         on_pong(link, body.at);
-    } else if (type == LINK_LEASE && body.length == 8) {
-        link->lease_ms = get_u64(body.at);
-    } else if (type == LINK_ECHO && body.length == 8) {
-        if (events->on_echo) {
-            events->on_echo(link->links->owner, link->node_id, get_u64(body.at));
-        }
+    } else if (type == LINK_LEASE && body.length == 8 && events->on_ping) {
+        events->on_ping(link->links->owner, link->node_id, get_u64(body.at));
+    } else if (type == LINK_ECHO && body.length == LINK_ECHO_BYTES) {
+        on_echo(link, body.at);
     }
     return true; /* of a newer version: not for us */
 }

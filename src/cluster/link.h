@@ -12,6 +12,7 @@
 #define LINK_BACKOFF_MAX  2000
 #define LINK_DIAL_MS      3000
 #define LINK_REASON_CHARS 120
+#define LINK_ECHO_BYTES   20
 
 /* Messages of the control channel and of heartbeats: the first byte of the payload. */
 enum link_message {
@@ -20,7 +21,7 @@ enum link_message {
     LINK_PING = 3,    /* sent, boottime in us (8) */
     LINK_PONG = 4,    /* the same (8), calendar clock in ms (8) */
     LINK_LEASE = 5,   /* a ping for the lease: sent, boottime in ms (8) */
-    LINK_ECHO = 6,    /* the same (8) */
+    LINK_ECHO = 6,    /* the same (8), term (8), age in ms (4) */
 };
 
 /*   LINK_DOWN --dialled/accepted (link_open)--> LINK_GREETING --hello (on_hello)--> LINK_UP
@@ -44,7 +45,6 @@ struct link {
     bool is_removed;
     uint64_t backoff_ms, since_ms, heard_ms, pinged_ms;
     uint32_t socket_number; /* of on_socket; 0 = none */
-    uint64_t lease_ms; /* sent time of the newest lease ping not yet echoed; 0 = none */
     uint64_t peer_epoch, sent_bytes, received_bytes;
     uint32_t trips_us[LINK_TRIPS], trip_count, round_trip_us;
     int64_t clock_offset_ms;
@@ -74,4 +74,3 @@ void link_dial(struct link *link);
 int link_send(struct link *link, uint8_t channel, const struct bytes *pieces, size_t count);
 /* The payload of a frame on the channel of heartbeats: also when much is waiting. */
 void link_write_heartbeat(struct link *link, struct bytes payload);
-void link_echo(struct link *link);

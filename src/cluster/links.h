@@ -13,8 +13,9 @@
  *
  * Heartbeats: each link is pinged every `ping_ms` while it is up (a node may ask for more: the
  * leader for its lease); every ping is answered at once with the clock, which gives round trip and
- * clock offset. A ping for the lease is echoed only when the raft stream of its sender is heard
- * after it (links_raft_heard): then the echo is a promise not to elect another for a full timeout.
+ * clock offset. A ping for the lease (links_ping) is echoed by the owner, with the term in which he
+ * follows its sender and how long ago he heard libraft's word of it: the echo is a promise not to
+ * elect another for a full timeout from then on.
  */
 #pragma once
 
@@ -42,14 +43,23 @@ enum links_channel {
     LINKS_INGRESS = 5,
 };
 
+/* The answer to a ping for the lease. */
+struct links_echo {
+    uint64_t sent_ms; /* when the ping was sent: CLOCK_BOOTTIME of its sender */
+    uint64_t term;    /* in which the voter follows him */
+    uint32_t age_ms;  /* so long before the ping came it heard him lead; 0 = after it */
+};
+
 struct links_events {
     void (*on_up)(void *owner, uint64_t node_id);
     void (*on_down)(void *owner, uint64_t node_id, bool is_end);
     /* `payload` is valid during the call. */
     void (*on_frame)(void *owner, uint64_t node_id, uint8_t channel, struct bytes payload);
     void (*on_writable)(void *owner, uint64_t node_id);
-    /* A ping of links_ping was echoed: when it was sent (CLOCK_BOOTTIME). May be NULL. */
-    void (*on_echo)(void *owner, uint64_t node_id, uint64_t sent_ms);
+    /* A ping of another's links_ping, sent at this time of its clock. May be NULL. */
+    void (*on_ping)(void *owner, uint64_t node_id, uint64_t sent_ms);
+    /* One of ours was echoed. May be NULL. */
+    void (*on_echo)(void *owner, uint64_t node_id, const struct links_echo *echo);
     /* A link's socket, from its beginning until we let go of it ourselves: somebody may hold a
      * duplicate so that it outlives this process. May be NULL. */
     void (*on_socket)(void *owner, uint32_t number, int fd);
@@ -101,9 +111,8 @@ bool links_is_writable(const struct links *links, uint64_t node_id);
 /* Sends a ping for the lease now (the owner's timer: every third of an election timeout while it
  * leads, to the voters): -ENOTCONN when not up. */
 int links_ping(struct links *links, uint64_t node_id);
-/* The raft stream of this node was heard, or its process handed bytes to consensus: lease pings
- * that came before are echoed now. `leader_id` is who this node follows: others get no promise. */
-void links_raft_heard(struct links *links, uint64_t node_id, uint64_t leader_id);
+/* Answers one; -ENOTCONN when not up. */
+int links_echo(struct links *links, uint64_t node_id, const struct links_echo *echo);
 
 struct links_status {
     uint64_t node_id;

@@ -58,13 +58,8 @@ static size_t copy(struct stream *from, struct stream *to, const uint8_t *bytes,
 static size_t on_outer_bytes(void *owner, const uint8_t *bytes, size_t length)
 {
     struct pipe *pipe = owner;
-    const struct raft_transport_options *options = &pipe->transport->options;
-    size_t taken = copy(pipe->outer, pipe->inner, bytes, length);
 
-    if (options->events->on_heard) {
-        options->events->on_heard(options->owner, pipe->node_id);
-    }
-    return taken;
+    return copy(pipe->outer, pipe->inner, bytes, length);
 }
 
 static size_t on_inner_bytes(void *owner, const uint8_t *bytes, size_t length)

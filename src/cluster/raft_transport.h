@@ -15,8 +15,6 @@ struct raft_transport_events {
     void (*on_connected)(void *owner, uint64_t token, int fd_or_error);
     /* Of a raft_transport_accept; the callee owns `fd`. */
     void (*on_accepted)(void *owner, uint64_t node_id, int fd);
-    /* Bytes of this node have been handed to libraft (links_raft_heard). May be NULL. */
-    void (*on_heard)(void *owner, uint64_t node_id);
 };
 
 struct raft_transport_options {

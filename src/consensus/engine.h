@@ -94,6 +94,8 @@ struct consensus {
     uint64_t lead_index;             /* all up to it must be applied before we lead */
     uint64_t heard_commit;           /* of the first leader that was heard; 0 = none yet */
     uint64_t leader_id, leader_term; /* as told by on_leader */
+    uint64_t heard_id, heard_term;   /* whose word was last heard, and when */
+    uint64_t heard_ms;
     uint64_t members_digest;
     raft_io_recv_cb receive; /* libraft's */
 

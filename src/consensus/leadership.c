@@ -10,10 +10,12 @@
 #include "consensus/engine.h"
 #include "consensus/members.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "consensus/checksum.h"
 #include "loop/loop.h"
 #include <inttypes.h>
+#include <uv.h>
 
 #define ELECTION_DEFAULT_MS   300
 #define HEARTBEATS            6 /* in an election timeout */
@@ -89,6 +91,29 @@ static bool is_dropped(const struct consensus *self, struct raft_message *messag
     return true;
 }
 
+/* libraft counts from the beginning of the loop's turn. */
+static void note_heard(struct consensus *self, uint64_t node_id)
+{
+    const char *address;
+    raft_id leader_id = 0;
+
+    raft_leader(&self->raft, &leader_id, &address);
+    if (leader_id == node_id) {
+        uint64_t turn_ms = uv_hrtime() / 1000000 - loop_now_ms(self->loop);
+        self->heard_id = node_id;
+        self->heard_term = raft_current_term(&self->raft);
+        self->heard_ms = clock_now_ms() - turn_ms;
+    }
+}
+
+uint64_t consensus_heard_ms(const struct consensus *self)
+{
+    bool is_current = self->heard_id != 0 && self->heard_id == self->leader_id &&
+                      self->heard_term == self->leader_term;
+
+    return is_current ? self->heard_ms : 0;
+}
+
 void leadership_on_receive(struct raft_io *io, struct raft_message *message)
 {
     struct raft *raft = io->data;
@@ -101,7 +126,14 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message)
     if (is_dropped(self, message)) {
         return;
     }
+    uint64_t node_id = message->server_id;
+    uint64_t term = message->type == RAFT_APPEND_ENTRIES      ? message->append_entries.term
+                    : message->type == RAFT_INSTALL_SNAPSHOT ? message->install_snapshot.term
+                                                             : 0;
     self->receive(io, message);
+    if (term != 0 && term == raft_current_term(raft)) {
+        note_heard(self, node_id);
+    }
     if (message->type == RAFT_INSTALL_SNAPSHOT && !raft->snapshot.installing) {
         raft_configuration_close(&message->install_snapshot.conf); /* that it forgets, too */
     }

@@ -44,5 +44,9 @@ void consensus_for_each_member(const struct consensus *consensus,
 /* It is proven that the leader's process has ended: elect at once. By one follower at a time: the
  * others' loyalty to the old leader is ignored. Returns whether an election was begun. */
 bool consensus_leader_ended(struct consensus *consensus);
+/* When the word of the leader that is known now was last heard, CLOCK_BOOTTIME in ms: libraft will
+ * not elect another for a full timeout from then on, unless that one has ended or hands over.
+ * 0 = not yet. */
+uint64_t consensus_heard_ms(const struct consensus *consensus);
 /* For choosing who goes first. */
 void consensus_last_entry(const struct consensus *consensus, uint64_t *index, uint64_t *term);

@@ -152,11 +152,18 @@ static void on_writable(void *owner, uint64_t node_id)
     }
 }
 
-static void on_echo(void *owner, uint64_t node_id, uint64_t sent_ms)
+static void on_ping(void *owner, uint64_t node_id, uint64_t sent_ms)
 {
     const struct node_cluster *cluster = owner;
 
-    cluster_vip_on_echo(cluster->vip, node_id, sent_ms);
+    cluster_vip_on_ping(cluster->vip, node_id, sent_ms);
+}
+
+static void on_echo(void *owner, uint64_t node_id, const struct links_echo *echo)
+{
+    const struct node_cluster *cluster = owner;
+
+    cluster_vip_on_echo(cluster->vip, node_id, echo);
 }
 
 static void on_socket(void *owner, uint32_t number, int fd)
@@ -177,6 +184,7 @@ static const struct links_events links_calls = {.on_up = on_up,
                                                 .on_down = on_down,
                                                 .on_frame = on_frame,
                                                 .on_writable = on_writable,
+                                                .on_ping = on_ping,
                                                 .on_echo = on_echo,
                                                 .on_socket = on_socket,
                                                 .on_socket_done = on_socket_done};
@@ -193,14 +201,7 @@ static void on_accepted(void *owner, uint64_t node_id, int fd)
     consensus_accept(cluster_consensus(owner), node_id, fd);
 }
 
-static void on_heard(void *owner, uint64_t node_id)
-{
-    struct node_cluster *cluster = owner;
-
-    links_raft_heard(cluster->links, node_id, cluster->leader_id);
-}
-
-static const struct raft_transport_events transport_calls = {on_connected, on_accepted, on_heard};
+static const struct raft_transport_events transport_calls = {on_connected, on_accepted};
 
 /* ---- the port ---- */
 

@@ -53,6 +53,12 @@ struct handing {
     bool is_active;
 };
 
+/* Of a leader's lease, to be echoed. */
+struct pending_ping {
+    uint64_t node_id; /* 0 = none */
+    uint64_t sent_ms, came_ms;
+};
+
 struct cluster_vip {
     struct node_cluster *cluster;
     struct ingress *ingress;
@@ -61,6 +67,7 @@ struct cluster_vip {
     struct timer *renew_timer;
     GHashTable *peers; /* node id -> struct vip_peer, owned */
     struct handing handing;
+    struct pending_ping ping;
     uint64_t known_id, known_term; /* the newest leader that was heard of */
     uint64_t ended_term;           /* its leader holds nothing any more */
     uint64_t barred_term, barred_ms;
@@ -278,13 +285,44 @@ static void on_renew_timer(void *owner)
     keep(owner);
 }
 
-void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, uint64_t sent_ms)
+/* What the voter promised counts from when it heard us, but not from before we led: it did hear us
+ * lead, in this term. */
+void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct links_echo *echo)
 {
-    uint64_t now_ms = clock_now_ms();
+    uint64_t now_ms = clock_now_ms(), led_ms = vip->lease.led_ms;
 
-    lease_echo(&vip->lease, node_id, sent_ms);
+    if (echo->term != vip->lease.term || echo->sent_ms < led_ms || echo->sent_ms > now_ms) {
+        return;
+    }
+    uint64_t heard_ms = echo->age_ms < echo->sent_ms ? echo->sent_ms - echo->age_ms : 0;
+    lease_echo(&vip->lease, node_id, MAX(heard_ms, led_ms));
     if (lease_now(vip, now_ms) > vip->until_ms) {
         renew(vip);
+    }
+}
+
+/* ---- the promise of a voter ---- */
+
+static void echo_pending(struct cluster_vip *vip)
+{
+    struct pending_ping *ping = &vip->ping;
+    uint64_t heard_ms = consensus_heard_ms(cluster_consensus(vip->cluster));
+
+    if (ping->node_id == 0 || ping->node_id != vip->known_id || heard_ms == 0) {
+        return;
+    }
+    uint64_t age_ms = ping->came_ms > heard_ms ? ping->came_ms - heard_ms : 0;
+    struct links_echo echo = {ping->sent_ms, vip->known_term, (uint32_t)MIN(age_ms, UINT32_MAX)};
+    links_echo(vip->cluster->links, ping->node_id, &echo);
+    ping->node_id = 0;
+}
+
+/* From a leader that is not known yet: it is echoed when he is. */
+void cluster_vip_on_ping(struct cluster_vip *vip, uint64_t node_id, uint64_t sent_ms)
+{
+    vip->ping = (struct pending_ping){node_id, sent_ms, clock_now_ms()};
+    if (vip->cluster->leader_id == node_id) {
+        echo_pending(vip);
     }
 }
 
@@ -305,6 +343,7 @@ void cluster_vip_on_leader(struct cluster_vip *vip, uint64_t leader_id, uint64_t
     if (leader_id != 0) {
         vip->known_id = leader_id;
         vip->known_term = term;
+        echo_pending(vip);
     }
 }
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct cluster_vip;
+struct links_echo;
 struct node_cluster;
 
 /* Takes the descriptor of the keeper's pair; -1 = there is none. */
@@ -30,7 +31,8 @@ void cluster_vip_on_leading(struct cluster_vip *vip, bool is_leading);
 void cluster_vip_ended(struct cluster_vip *vip, uint64_t term);
 void cluster_vip_on_up(struct cluster_vip *vip, uint64_t node_id);
 void cluster_vip_on_down(struct cluster_vip *vip, uint64_t node_id);
-void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, uint64_t sent_ms);
+void cluster_vip_on_ping(struct cluster_vip *vip, uint64_t node_id, uint64_t sent_ms);
+void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct links_echo *echo);
 void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct bytes payload);
 void cluster_vip_on_socket(struct cluster_vip *vip, uint32_t number, int fd);
 void cluster_vip_on_socket_done(struct cluster_vip *vip, uint32_t number);
