@@ -44,7 +44,7 @@ struct ingress {
     void *owner;
     GPtrArray *entries; /* struct entry, owned */
     struct timer *give_up_timer, *forget_timer;
-    void (*given_up)(void *owner);
+    void (*given_up)(void *owner, bool is_certain);
     void *given_up_owner;
     uint64_t until_ms;
     bool is_silent; /* the keeper */
@@ -182,12 +182,8 @@ static bool is_anything_out(const struct ingress *ingress)
 
 static void look_whether_given_up(struct ingress *ingress)
 {
-    void (*fn)(void *owner) = ingress->given_up;
-
-    if (fn && !is_anything_out(ingress)) {
-        ingress->given_up = NULL;
-        timer_stop(ingress->give_up_timer);
-        fn(ingress->given_up_owner);
+    if (ingress->given_up && !is_anything_out(ingress)) {
+        timer_start(ingress->give_up_timer, 0);
     }
 }
 
@@ -282,6 +278,7 @@ static void on_message(void *owner, const struct keeper_message *message)
         entry->has_failed = true;
         on_lost(ingress, entry, describe_failure(entry, message->number), FAILED_WAIT_MS);
     }
+    look_whether_it_answers(ingress, clock_now_ms());
     look_whether_given_up(ingress);
 }
 
@@ -337,15 +334,16 @@ void ingress_set(struct ingress *ingress, const struct state *state, bool is_new
 static void on_give_up_timer(void *owner)
 {
     struct ingress *ingress = owner;
-    void (*fn)(void *owner) = ingress->given_up;
+    void (*fn)(void *owner, bool is_certain) = ingress->given_up;
 
     ingress->given_up = NULL;
     if (fn) {
-        fn(ingress->given_up_owner);
+        fn(ingress->given_up_owner, !is_anything_out(ingress));
     }
 }
 
-void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner), void *owner)
+void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner, bool is_certain),
+                     void *owner)
 {
     ingress->given_up = fn;
     ingress->given_up_owner = owner;

@@ -28,8 +28,9 @@ void ingress_ready(struct ingress *ingress);
 void ingress_set(struct ingress *ingress, const struct state *state, bool is_new_looked_at);
 /* The lease lasts until (CLOCK_BOOTTIME); 0 = over, everything is given up at once. */
 void ingress_lease(struct ingress *ingress, uint64_t until_ms);
-/* Gives everything up; `fn` comes when the keeper has done so, or does not answer. */
-void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner), void *owner);
+/* Gives everything up; `fn` comes when the keeper has done so, or does not answer (not certain). */
+void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner, bool is_certain),
+                     void *owner);
 
 /* The keeper is there and answers, and took what it was asked for. */
 bool ingress_is_able(const struct ingress *ingress);

@@ -345,6 +345,7 @@ static bool turn(struct keeper *keeper)
         return false;
     }
     (void)!read(keeper->timer_fd, &expirations, sizeof expirations);
+    holds_tick(&keeper->holds, clock_now_ms()); /* first: what is over is not defended */
     look_at_lans(keeper, polls + POLL_LAN);
     if (polls[POLL_PAIR].revents && !receive(keeper)) {
         let_go(keeper);

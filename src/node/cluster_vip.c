@@ -34,7 +34,7 @@
 #define ALONE_LEASE_MS     10000 /* nobody else could take it: renewed now and then */
 #define ALONE_RENEW_MS     4000
 #define UNABLE_WAIT_MS     2000
-#define BARRED_MS          5000 /* a transfer that failed may come late, but not so late */
+#define BARRED_MS          2000 /* a transfer that failed may come late, but not so late */
 #define HELD_BYTES         17
 #define FULL_CLIENTS_MAX   6000
 #define ADDED_CLIENTS_MAX  4096 /* then all are told anew */
@@ -330,6 +330,7 @@ void cluster_vip_on_ping(struct cluster_vip *vip, uint64_t node_id, uint64_t sen
 
 void cluster_vip_on_leader(struct cluster_vip *vip, uint64_t leader_id, uint64_t term)
 {
+    vip->unable_ms = 0;
     if (leader_id == own_id(vip)) {
         vip->is_old_ended = vip->voters == 1 || vip->known_id == leader_id ||
                             (vip->known_term != 0 && vip->ended_term == vip->known_term);
@@ -411,14 +412,18 @@ static void on_handed_over(void *owner, int error)
     handing.done(handing.owner, error);
 }
 
-static void on_given_up(void *owner)
+/* What is not certain is not told: the next one waits, and looks whether somebody has it. */
+static void on_given_up(void *owner, bool is_certain)
 {
     struct cluster_vip *vip = owner;
     uint64_t to = vip->handing.node_id ? vip->handing.node_id : find_able(vip);
 
-    tell_released(vip);
+    if (is_certain) {
+        tell_released(vip);
+    }
     int r = consensus_transfer(cluster_consensus(vip->cluster), to, on_handed_over, vip);
     if (r < 0) {
+        vip->barred_ms = 0; /* it was not even begun */
         on_handed_over(vip, r);
     }
 }
