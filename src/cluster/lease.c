@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Three quarters of an election timeout: the rest is for clocks that run at different speeds and
- * for what it takes to let the address go. */
+ * for what it takes to let the address go. A new leader counts a whole one. */
 #define SHARE_NUMERATOR   3
 #define SHARE_DENOMINATOR 4
 
@@ -45,7 +45,7 @@ void lease_set_voters(struct lease *lease, const uint64_t *node_ids, size_t coun
     assert(count <= LEASE_VOTERS_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct lease_voter *known = find(lease, node_ids[i]);
-        voters[i] = (struct lease_voter){node_ids[i], known ? known->echoed_ms : 0};
+        voters[i] = known ? *known : (struct lease_voter){node_ids[i], 0, UINT64_MAX};
     }
     memcpy(lease->voters, voters, count * sizeof *voters);
     lease->voter_count = (uint32_t)count;
@@ -59,38 +59,42 @@ void lease_lead(struct lease *lease, uint64_t term, uint64_t now_ms)
     }
     lease->term = term;
     lease->led_ms = now_ms;
-    lease->from_ms = 0;
+    lease->applied_ms = 0;
     for (uint32_t i = 0; i < lease->voter_count; i++) {
         lease->voters[i].echoed_ms = 0;
+        lease->voters[i].other_ms = UINT64_MAX;
     }
 }
 
 void lease_applied(struct lease *lease, uint64_t now_ms, bool is_old_ended)
 {
-    if (lease->term != 0 && lease->from_ms == 0) {
-        lease->from_ms = is_old_ended ? now_ms : now_ms + lease->election_timeout_ms / 2;
+    if (lease->term != 0 && lease->applied_ms == 0) {
+        lease->applied_ms = now_ms;
+        lease->is_old_ended = is_old_ended;
     }
 }
 
-void lease_old_ended(struct lease *lease, uint64_t now_ms)
+void lease_other(struct lease *lease, uint64_t node_id, uint64_t other_ms)
 {
-    if (lease->from_ms > now_ms) {
-        lease->from_ms = now_ms;
+    struct lease_voter *voter = find(lease, node_id);
+
+    if (voter && lease->term != 0) {
+        voter->other_ms = other_ms;
     }
 }
 
 void lease_lose(struct lease *lease)
 {
     lease->term = 0;
-    lease->from_ms = 0;
+    lease->applied_ms = 0;
 }
 
-void lease_echo(struct lease *lease, uint64_t node_id, uint64_t sent_ms)
+void lease_echo(struct lease *lease, uint64_t node_id, uint64_t heard_ms)
 {
     struct lease_voter *voter = find(lease, node_id);
 
-    if (voter && lease->term != 0 && sent_ms >= lease->led_ms && sent_ms > voter->echoed_ms) {
-        voter->echoed_ms = sent_ms;
+    if (voter && lease->term != 0 && heard_ms >= lease->led_ms && heard_ms > voter->echoed_ms) {
+        voter->echoed_ms = heard_ms;
     }
 }
 
@@ -112,11 +116,38 @@ static uint64_t majority_ms(const struct lease *lease, uint64_t now_ms)
     return count > 0 ? sorted[count / 2] : 0;
 }
 
+/* From when on nobody else can have a lease; 0 = not known yet. */
+static uint64_t free_from_ms(const struct lease *lease)
+{
+    uint64_t sorted[LEASE_VOTERS_MAX];
+    uint32_t count = 0;
+
+    if (lease->term == 0 || lease->applied_ms == 0) {
+        return 0;
+    }
+    if (lease->is_old_ended) {
+        return lease->applied_ms;
+    }
+    for (uint32_t i = 0; i < lease->voter_count; i++) {
+        uint32_t place = count++;
+        for (; place > 0 && sorted[place - 1] > lease->voters[i].other_ms; place--) {
+            sorted[place] = sorted[place - 1];
+        }
+        sorted[place] = lease->voters[i].other_ms;
+    }
+    uint64_t other_ms = count > 0 ? sorted[count / 2] : UINT64_MAX;
+    if (other_ms == UINT64_MAX) {
+        return 0;
+    }
+    uint64_t over_ms = other_ms + lease->election_timeout_ms;
+    return over_ms > lease->applied_ms ? over_ms : lease->applied_ms;
+}
+
 uint64_t lease_until_ms(const struct lease *lease, uint64_t now_ms)
 {
-    uint64_t sent_ms = majority_ms(lease, now_ms);
+    uint64_t sent_ms = majority_ms(lease, now_ms), from_ms = free_from_ms(lease);
 
-    if (lease->term == 0 || lease->from_ms == 0 || now_ms < lease->from_ms || sent_ms == 0) {
+    if (from_ms == 0 || now_ms < from_ms || sent_ms == 0) {
         return 0;
     }
     uint64_t until_ms = (sent_ms < now_ms ? sent_ms : now_ms) + share_ms(lease);
@@ -125,8 +156,7 @@ uint64_t lease_until_ms(const struct lease *lease, uint64_t now_ms)
 
 uint64_t lease_next_ms(const struct lease *lease, uint64_t now_ms)
 {
-    if (lease->term == 0 || lease->from_ms == 0) {
-        return 0;
-    }
-    return now_ms < lease->from_ms ? lease->from_ms : lease_until_ms(lease, now_ms);
+    uint64_t from_ms = free_from_ms(lease);
+
+    return from_ms == 0 || now_ms < from_ms ? from_ms : lease_until_ms(lease, now_ms);
 }

@@ -2,8 +2,10 @@
  * them until LEASE_SHARE of an election timeout after it *sent* the newest message that a majority
  * of the voters, itself included, has echoed; the echo of a voter says when it last heard
  * libraft's word of the leader (links.h), so it will not elect another before the lease is over. A
- * new leader waits half an election timeout after the first entry of its own term is applied,
- * unless the end of the old one is proven. Pure; all times are CLOCK_BOOTTIME in ms. */
+ * new leader holds nothing before a majority of the voters has last heard another leader more than
+ * an election timeout ago: each lease needs a promise of one of them, and is over then. It need not
+ * wait when the old one is known to hold nothing (its end is proven, or it said so). Pure; all times
+ * are CLOCK_BOOTTIME in ms. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +16,8 @@
 
 struct lease_voter {
     uint64_t node_id;
-    uint64_t echoed_ms; /* when the newest message that it echoed was sent; 0 = none in this term */
+    uint64_t echoed_ms; /* when it heard us last, as far as is known; 0 = not in this term */
+    uint64_t other_ms;  /* when it last heard another leader; UINT64_MAX = it has not said so */
 };
 
 struct lease {
@@ -23,7 +26,8 @@ struct lease {
     uint64_t self_id;
     uint64_t term;    /* in which we lead; 0 = we do not */
     uint64_t led_ms;  /* leading since; echoes of what was sent before do not count */
-    uint64_t from_ms; /* may hold from here on; 0 = the first entry is not applied yet */
+    uint64_t applied_ms; /* when the first entry of the term was; 0 = not yet */
+    bool is_old_ended;   /* the leader before holds nothing */
     uint64_t election_timeout_ms;
 };
 
@@ -37,12 +41,12 @@ void lease_lead(struct lease *lease, uint64_t term, uint64_t now_ms);
 /* The first entry of the own term has been applied. `is_old_ended`: the old holder's end is proven,
  * or there was none: nothing need be waited for. */
 void lease_applied(struct lease *lease, uint64_t now_ms, bool is_old_ended);
-/* The old holder's end was proven meanwhile. */
-void lease_old_ended(struct lease *lease, uint64_t now_ms);
+/* A voter, itself included, last heard another leader no later than this. */
+void lease_other(struct lease *lease, uint64_t node_id, uint64_t other_ms);
 /* Leads no more, or hands over: the address goes at once. */
 void lease_lose(struct lease *lease);
-/* A voter echoed what we sent at `sent_ms`. */
-void lease_echo(struct lease *lease, uint64_t node_id, uint64_t sent_ms);
+/* A voter heard us at this time or later, and will elect nobody for a timeout from then on. */
+void lease_echo(struct lease *lease, uint64_t node_id, uint64_t heard_ms);
 
 /* Until when the addresses may be held; 0 = not at all now. Never more than LEASE_SHARE of an
  * election timeout from now. */

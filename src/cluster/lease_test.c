@@ -94,45 +94,62 @@ static void of_two_both_are_needed(void **state)
     assert_int_equal(lease_until_ms(&lease, 1100), 1390);
 }
 
-static void a_new_leader_waits_half_a_timeout_after_its_first_entry(void **state)
+static struct lease elected(void)
 {
     struct lease lease;
 
     lease_init(&lease, 1, E);
     lease_set_voters(&lease, three, 3);
     lease_lead(&lease, 5, 1000);
-    lease_echo(&lease, 2, 1010);
-    assert_int_equal(lease_until_ms(&lease, 1020), 0);
-    lease_applied(&lease, 1050, false);
     lease_echo(&lease, 2, 1240);
+    return lease;
+}
+
+static void a_new_leader_waits_until_a_majority_has_not_heard_another_for_a_timeout(void **state)
+{
+    struct lease lease = elected();
+
+    lease_other(&lease, 1, 700);
+    lease_other(&lease, 2, 850);
+    assert_int_equal(lease_until_ms(&lease, 1249), 0); /* the first entry is not applied */
+    lease_applied(&lease, 1050, false);
+    assert_int_equal(lease_next_ms(&lease, 1100), 850 + E);
     assert_int_equal(lease_until_ms(&lease, 1249), 0);
-    assert_int_equal(lease_next_ms(&lease, 1100), 1250);
     assert_int_equal(lease_until_ms(&lease, 1250), 1540);
 }
 
-static void a_proven_end_needs_no_waiting_also_when_it_is_proven_late(void **state)
+static void one_voter_alone_does_not_say_that_nobody_was_heard(void **state)
 {
-    struct lease lease;
+    struct lease lease = elected();
 
-    lease_init(&lease, 1, E);
-    lease_set_voters(&lease, three, 3);
-    lease_lead(&lease, 5, 1000);
     lease_applied(&lease, 1050, false);
-    lease_echo(&lease, 2, 1060);
-    lease_old_ended(&lease, 1070);
-    assert_int_equal(lease_until_ms(&lease, 1070), 1360);
+    lease_other(&lease, 1, 500);
+    assert_int_equal(lease_until_ms(&lease, 1250), 0);
+    assert_int_equal(lease_next_ms(&lease, 1250), 0);
+    lease_other(&lease, 3, 600);
+    assert_int_equal(lease_until_ms(&lease, 1250), 1540);
 }
 
-static void a_proof_before_the_first_entry_does_not_begin_it(void **state)
+static void what_voters_said_in_an_earlier_term_does_not_count(void **state)
 {
-    struct lease lease;
+    struct lease lease = elected();
 
-    lease_init(&lease, 1, E);
-    lease_set_voters(&lease, three, 3);
-    lease_lead(&lease, 5, 1000);
-    lease_echo(&lease, 2, 1001);
-    lease_old_ended(&lease, 1002);
-    assert_int_equal(lease_until_ms(&lease, 1003), 0);
+    lease_other(&lease, 1, 500);
+    lease_other(&lease, 2, 500);
+    lease_lead(&lease, 7, 1100);
+    lease_applied(&lease, 1100, false);
+    lease_echo(&lease, 2, 1240);
+    assert_int_equal(lease_until_ms(&lease, 1250), 0);
+}
+
+static void a_proven_end_needs_no_waiting(void **state)
+{
+    struct lease lease = elected();
+
+    lease_other(&lease, 1, 990);
+    lease_other(&lease, 2, 990);
+    lease_applied(&lease, 1050, true);
+    assert_int_equal(lease_until_ms(&lease, 1250), 1540);
 }
 
 static void losing_leadership_ends_it_at_once_and_old_echoes_do_not_count_again(void **state)
@@ -174,12 +191,12 @@ static void an_echo_from_the_future_gives_no_more_than_the_share(void **state)
 /* ---- random histories ----
  *
  * Followers as consensus.md has them: one that has heard the leader's raft stream votes for nobody
- * for E. A message arrives late or not at all; the lease ping is echoed when raft is heard after
- * it. Node 2 is elected as soon as a majority would vote. At no millisecond do both hold. */
+ * for E. A message arrives late or not at all; a ping is echoed at once with how long ago raft was
+ * heard. Node 2 is elected as soon as a majority would vote, and node 3 tells it when it last heard
+ * the old leader. At no millisecond do both hold. */
 
 struct follower {
     uint64_t heard_ms; /* raft */
-    uint64_t ping_ms;  /* sent time of the ping that waits; 0 = none */
 };
 
 struct message {
@@ -217,17 +234,14 @@ static void receive(struct history *history, const struct message *message)
         return;
     }
     struct follower *follower = &history->followers[message->to];
-    if (!message->is_raft) {
-        follower->ping_ms = MAX(follower->ping_ms, message->sent_ms);
-        return;
-    }
     if (history->is_elected) { /* of an older term */
         return;
     }
-    follower->heard_ms = history->now_ms;
-    if (follower->ping_ms > 0) {
-        send(history, (struct message){.from = message->to, .sent_ms = follower->ping_ms});
-        follower->ping_ms = 0;
+    if (message->is_raft) {
+        follower->heard_ms = history->now_ms;
+    } else {
+        uint64_t age_ms = history->now_ms - follower->heard_ms;
+        send(history, (struct message){.from = message->to, .sent_ms = message->sent_ms - age_ms});
     }
 }
 
@@ -254,6 +268,8 @@ static void step(struct history *history)
         history->is_elected = true;
         lease_lead(&history->new, 6, history->now_ms);
         lease_applied(&history->new, history->now_ms, false);
+        lease_other(&history->new, 2, history->followers[2].heard_ms);
+        lease_other(&history->new, 3, history->followers[3].heard_ms);
     }
     lease_echo(&history->new, 3, history->now_ms); /* the two of them hear each other well */
 }
@@ -297,9 +313,10 @@ int main(void)
         cmocka_unit_test(who_is_no_voter_does_not_count),
         cmocka_unit_test(of_five_the_second_newest_echo_counts),
         cmocka_unit_test(of_two_both_are_needed),
-        cmocka_unit_test(a_new_leader_waits_half_a_timeout_after_its_first_entry),
-        cmocka_unit_test(a_proven_end_needs_no_waiting_also_when_it_is_proven_late),
-        cmocka_unit_test(a_proof_before_the_first_entry_does_not_begin_it),
+        cmocka_unit_test(a_new_leader_waits_until_a_majority_has_not_heard_another_for_a_timeout),
+        cmocka_unit_test(one_voter_alone_does_not_say_that_nobody_was_heard),
+        cmocka_unit_test(what_voters_said_in_an_earlier_term_does_not_count),
+        cmocka_unit_test(a_proven_end_needs_no_waiting),
         cmocka_unit_test(losing_leadership_ends_it_at_once_and_old_echoes_do_not_count_again),
         cmocka_unit_test(echoes_of_voters_that_stay_are_kept),
         cmocka_unit_test(an_echo_from_the_future_gives_no_more_than_the_share),

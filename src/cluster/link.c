@@ -243,7 +243,8 @@ static void on_pong(struct link *link, const uint8_t *body)
 static void on_echo(struct link *link, const uint8_t *body)
 {
     const struct links_events *events = link->links->events;
-    struct links_echo echo = {get_u64(body), get_u64(body + 8), get_u32(body + 16)};
+    struct links_echo echo = {get_u64(body), get_u64(body + 8), get_u32(body + 16),
+                              get_u32(body + 20)};
 
     if (events->on_echo) {
         events->on_echo(link->links->owner, link->node_id, &echo);

@@ -12,7 +12,7 @@
 #define LINK_BACKOFF_MAX  2000
 #define LINK_DIAL_MS      3000
 #define LINK_REASON_CHARS 120
-#define LINK_ECHO_BYTES   20
+#define LINK_ECHO_BYTES   24
 
 /* Messages of the control channel and of heartbeats: the first byte of the payload. */
 enum link_message {
@@ -21,7 +21,7 @@ enum link_message {
     LINK_PING = 3,    /* sent, boottime in us (8) */
     LINK_PONG = 4,    /* the same (8), calendar clock in ms (8) */
     LINK_LEASE = 5,   /* a ping for the lease: sent, boottime in ms (8) */
-    LINK_ECHO = 6,    /* the same (8), term (8), age in ms (4) */
+    LINK_ECHO = 6,    /* the same (8), term (8), age in ms (4), other in ms (4) */
 };
 
 /*   LINK_DOWN --dialled/accepted (link_open)--> LINK_GREETING --hello (on_hello)--> LINK_UP

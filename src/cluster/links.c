@@ -201,14 +201,14 @@ int links_echo(struct links *links, uint64_t node_id, const struct links_echo *e
 {
     struct link *link = find(links, node_id);
     uint64_t words[] = {GUINT64_TO_BE(echo->sent_ms), GUINT64_TO_BE(echo->term)};
-    uint32_t age_ms = GUINT32_TO_BE(echo->age_ms);
+    uint32_t ages_ms[] = {GUINT32_TO_BE(echo->age_ms), GUINT32_TO_BE(echo->other_ms)};
     uint8_t body[1 + LINK_ECHO_BYTES] = {LINK_ECHO};
 
     if (!link || link->state != LINK_UP) {
         return -ENOTCONN;
     }
     memcpy(body + 1, words, sizeof words);
-    memcpy(body + 1 + sizeof words, &age_ms, sizeof age_ms);
+    memcpy(body + 1 + sizeof words, ages_ms, sizeof ages_ms);
     link_write_heartbeat(link, (struct bytes){body, sizeof body});
     return 0;
 }

@@ -96,6 +96,7 @@ struct consensus {
     uint64_t leader_id, leader_term; /* as told by on_leader */
     uint64_t heard_id, heard_term;   /* whose word was last heard, and when */
     uint64_t heard_ms;
+    uint64_t other_ms; /* when another than heard_id was last heard, or this was made */
     uint64_t members_digest;
     raft_io_recv_cb receive; /* libraft's */
 

@@ -28,6 +28,7 @@
 
 void leadership_init(struct consensus *self, const struct consensus_options *options)
 {
+    self->other_ms = clock_now_ms();
     self->network = options->network;
     self->join = options->join;
     self->rescue = options->rescue;
@@ -91,6 +92,16 @@ static bool is_dropped(const struct consensus *self, struct raft_message *messag
     return true;
 }
 
+static void set_heard(struct consensus *self, uint64_t node_id, uint64_t at_ms)
+{
+    if (self->heard_id != 0 && self->heard_id != node_id) {
+        self->other_ms = self->heard_ms;
+    }
+    self->heard_id = node_id;
+    self->heard_term = raft_current_term(&self->raft);
+    self->heard_ms = at_ms;
+}
+
 /* libraft counts from the beginning of the loop's turn. */
 static void note_heard(struct consensus *self, uint64_t node_id)
 {
@@ -100,9 +111,7 @@ static void note_heard(struct consensus *self, uint64_t node_id)
     raft_leader(&self->raft, &leader_id, &address);
     if (leader_id == node_id) {
         uint64_t turn_ms = uv_hrtime() / 1000000 - loop_now_ms(self->loop);
-        self->heard_id = node_id;
-        self->heard_term = raft_current_term(&self->raft);
-        self->heard_ms = clock_now_ms() - turn_ms;
+        set_heard(self, node_id, clock_now_ms() - turn_ms);
     }
 }
 
@@ -112,6 +121,11 @@ uint64_t consensus_heard_ms(const struct consensus *self)
                       self->heard_term == self->leader_term;
 
     return is_current ? self->heard_ms : 0;
+}
+
+uint64_t consensus_heard_other_ms(const struct consensus *self, uint64_t node_id)
+{
+    return self->heard_id != 0 && self->heard_id != node_id ? self->heard_ms : self->other_ms;
 }
 
 void leadership_on_receive(struct raft_io *io, struct raft_message *message)
@@ -219,6 +233,9 @@ void leadership_turn(struct consensus *self)
     raft_leader(&self->raft, &leader_id, &address);
     if (is_leader && !self->is_leader) {
         self->lead_index = raft_last_index(&self->raft);
+    }
+    if (self->is_leader && !is_leader) {
+        set_heard(self, self->node_id, clock_now_ms()); /* until now it was itself */
     }
     self->is_leader = is_leader;
     tell_leader(self, leader_id);

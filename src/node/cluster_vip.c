@@ -4,8 +4,8 @@
  *   leads no more, lease over, cut off, keeper silent --> RELEASE
  *   hands over: RELEASE --RELEASED--> RELEASED (term) to all --> leadership is transferred
  *
- * A new leader waits half an election timeout unless it knows that the one before it holds nothing:
- * its end was proven, or it said RELEASED. That counts for the newest leader that we have heard of:
+ * A new leader waits until no other lease can be left, unless it knows that the one before it holds
+ * nothing: its end was proven, or it said RELEASED. That counts for the newest leader that we have heard of:
  * had there been another since, it could have held something only after an entry of its term was
  * on a majority, and then whoever is elected has that entry, and has heard of it.
  *
@@ -274,8 +274,9 @@ static void keep(struct cluster_vip *vip)
     renew(vip);
     look_whether_able(vip, now_ms);
     uint64_t next_ms = now_ms + ping_ms(vip);
-    if (vip->lease.from_ms > now_ms) {
-        next_ms = MIN(next_ms, vip->lease.from_ms);
+    uint64_t lease_ms = lease_next_ms(&vip->lease, now_ms);
+    if (vip->until_ms == 0 && lease_ms > now_ms) {
+        next_ms = MIN(next_ms, lease_ms);
     }
     timer_start(vip->renew_timer, next_ms - now_ms);
 }
@@ -296,6 +297,7 @@ void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct
     }
     uint64_t heard_ms = echo->age_ms < echo->sent_ms ? echo->sent_ms - echo->age_ms : 0;
     lease_echo(&vip->lease, node_id, MAX(heard_ms, led_ms));
+    lease_other(&vip->lease, node_id, now_ms - MIN(echo->other_ms, now_ms));
     if (lease_now(vip, now_ms) > vip->until_ms) {
         renew(vip);
     }
@@ -306,13 +308,16 @@ void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct
 static void echo_pending(struct cluster_vip *vip)
 {
     struct pending_ping *ping = &vip->ping;
-    uint64_t heard_ms = consensus_heard_ms(cluster_consensus(vip->cluster));
+    const struct consensus *consensus = cluster_consensus(vip->cluster);
+    uint64_t heard_ms = consensus_heard_ms(consensus);
 
     if (ping->node_id == 0 || ping->node_id != vip->known_id || heard_ms == 0) {
         return;
     }
     uint64_t age_ms = ping->came_ms > heard_ms ? ping->came_ms - heard_ms : 0;
-    struct links_echo echo = {ping->sent_ms, vip->known_term, (uint32_t)MIN(age_ms, UINT32_MAX)};
+    uint64_t other_ms = clock_now_ms() - consensus_heard_other_ms(consensus, ping->node_id);
+    struct links_echo echo = {ping->sent_ms, vip->known_term, (uint32_t)MIN(age_ms, UINT32_MAX),
+                              (uint32_t)MIN(other_ms, UINT32_MAX)};
     links_echo(vip->cluster->links, ping->node_id, &echo);
     ping->node_id = 0;
 }
@@ -335,6 +340,8 @@ void cluster_vip_on_leader(struct cluster_vip *vip, uint64_t leader_id, uint64_t
         vip->is_old_ended = vip->voters == 1 || vip->known_id == leader_id ||
                             (vip->known_term != 0 && vip->ended_term == vip->known_term);
         lease_lead(&vip->lease, term, clock_now_ms());
+        lease_other(&vip->lease, leader_id,
+                    consensus_heard_other_ms(cluster_consensus(vip->cluster), leader_id));
         keep(vip);
     } else {
         lease_lose(&vip->lease);
