@@ -4,8 +4,8 @@
  * libraft's word of the leader (links.h), so it will not elect another before the lease is over. A
  * new leader holds nothing before a majority of the voters has last heard another leader more than
  * an election timeout ago: each lease needs a promise of one of them, and is over then. It need not
- * wait when the old one is known to hold nothing (its end is proven, or it said so). Pure; all times
- * are CLOCK_BOOTTIME in ms. */
+ * wait when the old one is known to hold nothing (its end is proven, or it said so). Pure; all
+ * times are CLOCK_BOOTTIME in ms. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,8 +24,8 @@ struct lease {
     struct lease_voter voters[LEASE_VOTERS_MAX];
     uint32_t voter_count;
     uint64_t self_id;
-    uint64_t term;    /* in which we lead; 0 = we do not */
-    uint64_t led_ms;  /* leading since; echoes of what was sent before do not count */
+    uint64_t term;       /* in which we lead; 0 = we do not */
+    uint64_t led_ms;     /* leading since; echoes of what was sent before do not count */
     uint64_t applied_ms; /* when the first entry of the term was; 0 = not yet */
     bool is_old_ended;   /* the leader before holds nothing */
     uint64_t election_timeout_ms;

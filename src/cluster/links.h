@@ -45,9 +45,9 @@ enum links_channel {
 
 /* The answer to a ping for the lease. */
 struct links_echo {
-    uint64_t sent_ms; /* when the ping was sent: CLOCK_BOOTTIME of its sender */
-    uint64_t term;    /* in which the voter follows him */
-    uint32_t age_ms;  /* so long before the ping came it heard him lead; 0 = after it */
+    uint64_t sent_ms;  /* when the ping was sent: CLOCK_BOOTTIME of its sender */
+    uint64_t term;     /* in which the voter follows him */
+    uint32_t age_ms;   /* so long before the ping came it heard him lead; 0 = after it */
     uint32_t other_ms; /* so long before the echo went out it last heard another lead */
 };
 

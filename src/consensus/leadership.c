@@ -141,7 +141,7 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message)
         return;
     }
     uint64_t node_id = message->server_id;
-    uint64_t term = message->type == RAFT_APPEND_ENTRIES      ? message->append_entries.term
+    uint64_t term = message->type == RAFT_APPEND_ENTRIES     ? message->append_entries.term
                     : message->type == RAFT_INSTALL_SNAPSHOT ? message->install_snapshot.term
                                                              : 0;
     self->receive(io, message);

@@ -48,8 +48,8 @@ bool consensus_leader_ended(struct consensus *consensus);
  * not elect another for a full timeout from then on, unless that one has ended or hands over.
  * 0 = not yet. */
 uint64_t consensus_heard_ms(const struct consensus *consensus);
-/* When the word of any other leader than this node was last heard, or we led ourselves; never before this process began,
- * since nothing is known of what it had promised until then. */
+/* When the word of any other leader than this node was last heard, or we led ourselves; never
+ * before this process began, since nothing is known of what it had promised until then. */
 uint64_t consensus_heard_other_ms(const struct consensus *consensus, uint64_t node_id);
 /* For choosing who goes first. */
 void consensus_last_entry(const struct consensus *consensus, uint64_t *index, uint64_t *term);

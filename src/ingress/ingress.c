@@ -133,8 +133,9 @@ static void look_whether_it_answers(struct ingress *ingress, uint64_t now_ms)
 
     for (guint i = 0; i < ingress->entries->len; i++) {
         const struct entry *entry = entry_at(ingress, i);
-        uint64_t looking_ms =
-            entry->state != ENTRY_ASKED ? 0 : entry->is_new ? LOOK_NEW_MS : LOOK_MS;
+        uint64_t looking_ms = entry->state != ENTRY_ASKED ? 0
+                              : entry->is_new             ? LOOK_NEW_MS
+                                                          : LOOK_MS;
         is_silent |=
             entry->asked_ms != 0 && now_ms > entry->asked_ms + KEEPER_SILENT_MS + looking_ms;
     }
@@ -342,8 +343,7 @@ static void on_give_up_timer(void *owner)
     }
 }
 
-void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner, bool is_certain),
-                     void *owner)
+void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner, bool is_certain), void *owner)
 {
     ingress->given_up = fn;
     ingress->given_up_owner = owner;

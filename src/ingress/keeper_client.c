@@ -26,8 +26,8 @@ static int send_now(struct keeper_client *client, const struct keeper_message *m
 
 static void update_watch(struct keeper_client *client)
 {
-    unsigned events = g_queue_is_empty(&client->waiting) ? WATCH_READABLE
-                                                         : WATCH_READABLE | WATCH_WRITABLE;
+    unsigned events =
+        g_queue_is_empty(&client->waiting) ? WATCH_READABLE : WATCH_READABLE | WATCH_WRITABLE;
 
     watch_set(client->loop, &client->watch, events);
 }

@@ -142,7 +142,8 @@ int addresses_put(struct addresses *addresses, const struct keeper_address *addr
     struct nlmsghdr *request = (struct nlmsghdr *)buffer;
     describe(buffer, message, address, address->is_ipv6 ? lan_index : addresses->tun_index);
     mnl_attr_put(request, IFA_CACHEINFO, sizeof lifetime, &lifetime);
-    mnl_attr_put_u32(request, IFA_FLAGS, IFA_F_NOPREFIXROUTE | (address->is_ipv6 ? IFA_F_NODAD : 0));
+    mnl_attr_put_u32(request, IFA_FLAGS,
+                     IFA_F_NOPREFIXROUTE | (address->is_ipv6 ? IFA_F_NODAD : 0));
     mnl_attr_put_u8(request, IFA_PROTO, MARK);
     return ask(addresses, request, NULL, NULL);
 }

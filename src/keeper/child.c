@@ -14,9 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAIR_FD     3
-#define PAIR_BYTES  (1024 * 1024)
-#define WORDS       2
+#define PAIR_FD    3
+#define PAIR_BYTES (1024 * 1024)
+#define WORDS      2
 #define KEPT_RIGHTS                                                                                \
     ((1u << CAP_NET_ADMIN) | (1u << CAP_NET_RAW) | (1u << CAP_KILL) | (1u << CAP_SETUID) |         \
      (1u << CAP_SETGID) | (1u << CAP_SETPCAP))

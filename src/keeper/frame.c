@@ -3,23 +3,23 @@
 #include "keeper/frame.h"
 #include <string.h>
 
-#define ETHER_BYTES  14
-#define ETHER_ARP    0x0806
-#define ETHER_IP6    0x86dd
-#define ARP_BYTES    28
-#define ARP_REQUEST  1
-#define ARP_REPLY    2
-#define IP4_BYTES    20
-#define IP6_BYTES    40
-#define TCP_BYTES    20
-#define PROTOCOL_TCP 6
-#define PROTOCOL_ICMP6 58
-#define ND_SOLICIT   135
-#define ND_ADVERTISE 136
-#define ND_BYTES     24 /* without options */
-#define ND_OVERRIDE  0x20
+#define ETHER_BYTES      14
+#define ETHER_ARP        0x0806
+#define ETHER_IP6        0x86dd
+#define ARP_BYTES        28
+#define ARP_REQUEST      1
+#define ARP_REPLY        2
+#define IP4_BYTES        20
+#define IP6_BYTES        40
+#define TCP_BYTES        20
+#define PROTOCOL_TCP     6
+#define PROTOCOL_ICMP6   58
+#define ND_SOLICIT       135
+#define ND_ADVERTISE     136
+#define ND_BYTES         24 /* without options */
+#define ND_OVERRIDE      0x20
 #define ND_OPTION_TARGET 2
-#define TTL          64
+#define TTL              64
 
 static const uint8_t broadcast[FRAME_MAC_BYTES] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static const uint8_t all_nodes_mac[FRAME_MAC_BYTES] = {0x33, 0x33, 0, 0, 0, 1};

@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <string.h>
 
-#define PROBES             3
-#define PROBE_MS_MAX       10000
-#define KERNEL_LEAST_S     2   /* above what is left of the lease, rounded up: the net beneath */
-#define KERNEL_RENEW_MS    900 /* at least so much of it must be left */
-#define DEFEND_MS          10000 /* RFC 5227, 2.4 */
-#define ANNOUNCEMENTS      5
+#define PROBES          3
+#define PROBE_MS_MAX    10000
+#define KERNEL_LEAST_S  2     /* above what is left of the lease, rounded up: the net beneath */
+#define KERNEL_RENEW_MS 900   /* at least so much of it must be left */
+#define DEFEND_MS       10000 /* RFC 5227, 2.4 */
+#define ANNOUNCEMENTS   5
 
 /* After the first announcement: for those who missed it. */
 static const uint64_t announce_after_ms[ANNOUNCEMENTS] = {0, 30, 200, 1000, 3000};

@@ -12,12 +12,12 @@ enum hold_state { HOLD_FREE, HOLD_PROBING, HOLD_HELD };
 struct hold {
     struct keeper_address address;
     enum hold_state state;
-    uint64_t until_ms;     /* the lease */
-    uint64_t probed_ms;    /* PROBING: free when nobody has answered until then */
-    uint64_t kernel_ms;    /* HELD: until when the kernel keeps it by itself */
-    uint64_t say_ms;       /* the next probe or announcement; 0 = none any more */
-    unsigned said;         /* probes or announcements sent */
-    uint64_t conflict_ms;  /* HELD: last time that somebody else said that it was his */
+    uint64_t until_ms;    /* the lease */
+    uint64_t probed_ms;   /* PROBING: free when nobody has answered until then */
+    uint64_t kernel_ms;   /* HELD: until when the kernel keeps it by itself */
+    uint64_t say_ms;      /* the next probe or announcement; 0 = none any more */
+    unsigned said;        /* probes or announcements sent */
+    uint64_t conflict_ms; /* HELD: last time that somebody else said that it was his */
 };
 
 /* What it does to the machine. 0, or a negative errno. */

@@ -268,7 +268,8 @@ static void on_child_ended(struct keeper *keeper, int status)
 
     keeper->child = 0;
     let_go(keeper);
-    if (keeper->is_stopping || (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || !keeper->is_ready))) {
+    if (keeper->is_stopping ||
+        (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || !keeper->is_ready))) {
         exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     }
     bool was_steady = now_ms - keeper->forked_ms >= STEADY_MS;
@@ -278,7 +279,9 @@ static void on_child_ended(struct keeper *keeper, int status)
               WIFEXITED(status) ? "status" : "signal",
               WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), (int)keeper->delay_ms);
     keeper->restart_ms = now_ms + keeper->delay_ms;
-    keeper->delay_ms = was_steady ? RESTART_MS : next_ms < RESTART_MS_MAX ? next_ms : RESTART_MS_MAX;
+    keeper->delay_ms = was_steady                 ? RESTART_MS
+                       : next_ms < RESTART_MS_MAX ? next_ms
+                                                  : RESTART_MS_MAX;
 }
 
 static void on_signals(struct keeper *keeper)
@@ -389,7 +392,8 @@ int keeper_run(const struct child_user *user)
     r = r == 0 ? open_descriptors(&keeper) : r;
     r = r == 0 ? addresses_clean(&keeper.addresses) : r;
     if (r < 0) {
-        fprintf(stderr, "microcloud: run: the keeper cannot begin: %s: start without it (--no-keeper)\n",
+        fprintf(stderr,
+                "microcloud: run: the keeper cannot begin: %s: start without it (--no-keeper)\n",
                 strerror(-r));
         exit(EXIT_FAILURE);
     }

@@ -78,10 +78,10 @@ static int read_mac(struct lan *lan)
     return 0;
 }
 
-#define LOAD(size, at)        BPF_STMT(BPF_LD | (size) | BPF_ABS, at)
+#define LOAD(size, at)         BPF_STMT(BPF_LD | (size) | BPF_ABS, at)
 #define IF(value, then, other) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, then, other)
-#define TAKE_IT               BPF_STMT(BPF_RET | BPF_K, FRAME_BYTES_MAX)
-#define DROP_IT               BPF_STMT(BPF_RET | BPF_K, 0)
+#define TAKE_IT                BPF_STMT(BPF_RET | BPF_K, FRAME_BYTES_MAX)
+#define DROP_IT                BPF_STMT(BPF_RET | BPF_K, 0)
 
 static int attach(int fd, struct sock_filter *code, size_t count)
 {
@@ -99,8 +99,9 @@ static uint32_t word(const uint8_t *at)
 static int filter_arp(int fd, const uint8_t *address)
 {
     struct sock_filter code[] = {
-        LOAD(BPF_W, 28), IF(word(address), 3, 0), IF(0, 0, 3), LOAD(BPF_W, 38),
-        IF(word(address), 0, 1), TAKE_IT, DROP_IT,
+        LOAD(BPF_W, 28), IF(word(address), 3, 0), IF(0, 0, 3),
+        LOAD(BPF_W, 38), IF(word(address), 0, 1), TAKE_IT,
+        DROP_IT,
     };
 
     return attach(fd, code, sizeof code / sizeof *code);
@@ -110,13 +111,20 @@ static int filter_arp(int fd, const uint8_t *address)
 static int filter_nd(int fd, const uint8_t *address)
 {
     struct sock_filter code[] = {
-        LOAD(BPF_B, 20),         IF(58, 0, 11),
-        LOAD(BPF_B, 54),         IF(136, 1, 0),
-        IF(135, 0, 8),           LOAD(BPF_W, 62),
-        IF(word(address), 0, 6), LOAD(BPF_W, 66),
-        IF(word(address + 4), 0, 4), LOAD(BPF_W, 70),
-        IF(word(address + 8), 0, 2), LOAD(BPF_W, 74),
-        IF(word(address + 12), 1, 0), DROP_IT,
+        LOAD(BPF_B, 20),
+        IF(58, 0, 11),
+        LOAD(BPF_B, 54),
+        IF(136, 1, 0),
+        IF(135, 0, 8),
+        LOAD(BPF_W, 62),
+        IF(word(address), 0, 6),
+        LOAD(BPF_W, 66),
+        IF(word(address + 4), 0, 4),
+        LOAD(BPF_W, 70),
+        IF(word(address + 8), 0, 2),
+        LOAD(BPF_W, 74),
+        IF(word(address + 12), 1, 0),
+        DROP_IT,
         TAKE_IT,
     };
 
@@ -131,8 +139,8 @@ static int open_socket(struct lan *lan, const struct keeper_address *address)
                                 .sll_protocol = (unsigned short)type,
                                 .sll_ifindex = (int)lan->index};
 
-    int r = address->is_ipv6 ? filter_nd(lan->fd, address->bytes)
-                             : filter_arp(lan->fd, address->bytes);
+    int r =
+        address->is_ipv6 ? filter_nd(lan->fd, address->bytes) : filter_arp(lan->fd, address->bytes);
     if (r == 0 && bind(lan->fd, (struct sockaddr *)&where, sizeof where) < 0) {
         r = -errno;
     }

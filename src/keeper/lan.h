@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 struct lan {
-    int fd; /* -1 = closed */
+    int fd;         /* -1 = closed */
     unsigned index; /* of the interface */
     uint8_t mac[6];
 };

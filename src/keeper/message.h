@@ -3,7 +3,8 @@
  *
  *   daemon                                keeper
  *   READY                                 restarts it from now on when it crashes
- *   HOLD address until probe   ------>    looks whether the address is free, takes it; again: renews
+ *   HOLD address until probe   ------>    looks whether the address is free, takes it; again:
+ * renews
  *                              <------    HELD until | CONFLICT mac | FAILED errno
  *   RELEASE address            ------>    takes it away
  *                              <------    RELEASED, also when the lease ended
@@ -33,15 +34,15 @@ enum keeper_message_type {
 };
 
 struct keeper_address {
-    uint8_t bytes[16];       /* network order; IPv4 in the first four */
-    uint8_t prefix, is_ipv6; /* 0 or 1 */
+    uint8_t bytes[16];           /* network order; IPv4 in the first four */
+    uint8_t prefix, is_ipv6;     /* 0 or 1 */
     char interface[IF_NAMESIZE]; /* empty: the one whose network it is in */
 };
 
 struct keeper_message {
     uint32_t type;
-    uint32_t number; /* GUARD, UNGUARD: which; FAILED: errno; HOLD: how long to look whether somebody
-                        has the address, in ms */
+    uint32_t number;   /* GUARD, UNGUARD: which; FAILED: errno; HOLD: how long to look whether
+                          somebody   has the address, in ms */
     uint64_t until_ms; /* HOLD, HELD: CLOCK_BOOTTIME */
     struct keeper_address address;
     uint8_t peer[16]; /* TICKLE: the client; CONFLICT: the first six bytes are who has it */

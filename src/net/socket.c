@@ -531,9 +531,8 @@ void stream_set_silence_ms(struct stream *stream, unsigned silence_ms)
 
 int stream_descriptor(const struct stream *stream)
 {
-    return stream->transport == &socket_transport
-               ? ((const struct socket_stream *)stream)->watch.fd
-               : -1;
+    return stream->transport == &socket_transport ? ((const struct socket_stream *)stream)->watch.fd
+                                                  : -1;
 }
 
 size_t socket_stream_bytes(void)

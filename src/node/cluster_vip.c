@@ -5,9 +5,9 @@
  *   hands over: RELEASE --RELEASED--> RELEASED (term) to all --> leadership is transferred
  *
  * A new leader waits until no other lease can be left, unless it knows that the one before it holds
- * nothing: its end was proven, or it said RELEASED. That counts for the newest leader that we have heard of:
- * had there been another since, it could have held something only after an entry of its term was
- * on a majority, and then whoever is elected has that entry, and has heard of it.
+ * nothing: its end was proven, or it said RELEASED. That counts for the newest leader that we have
+ * heard of: had there been another since, it could have held something only after an entry of its
+ * term was on a majority, and then whoever is elected has that entry, and has heard of it.
  *
  * Frames on INGRESS: kind (1), then
  *   STATE     able (1), addresses held (17 each: family, address)

@@ -25,7 +25,8 @@ void cluster_vip_on_settings(struct cluster_vip *vip);
 void cluster_vip_on_members(struct cluster_vip *vip);
 /* A leader is known (0 = none); the one before it is what was told before. */
 void cluster_vip_on_leader(struct cluster_vip *vip, uint64_t leader_id, uint64_t term);
-/* This node leads and has applied all that came before, or does so no more (on_leader says when it is over). */
+/* This node leads and has applied all that came before, or does so no more (on_leader says when it
+ * is over). */
 void cluster_vip_on_leading(struct cluster_vip *vip, bool is_leading);
 /* The end of the leader of this term is proven (cluster_end.c): it holds nothing any more. */
 void cluster_vip_ended(struct cluster_vip *vip, uint64_t term);
