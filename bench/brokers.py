@@ -133,7 +133,7 @@ class Microcloud(Broker):
 
     def command(self):
         return [str(self.program), 'run', '--data', str(self.directory / 'data'), '--bind', '127.0.0.1', '--mqtt-port', str(self.port),
-                '--http-port', str(self.http_port), *self.ports]
+                '--http-port', str(self.http_port), '--peer-port', '0', *self.ports]
 
     def after_start(self):
         done = subprocess.run([str(self.program), 'setting', 'set', 'mqtt.connections_per_address_max', '30000', '--data',

@@ -74,10 +74,22 @@ static void status_print(const struct text_value *status)
         {"name", "node", OUTPUT_PLAIN},       {"role", "role", OUTPUT_PLAIN},
         {"state", "state", OUTPUT_PLAIN},     {"leader", "leader", OUTPUT_PLAIN},
         {"address", "address", OUTPUT_PLAIN}, {NULL, NULL, OUTPUT_PLAIN}};
+    static const struct output_column vips[] = {{"address", "virtual ip", OUTPUT_PLAIN},
+                                                {"holder", "holder", OUTPUT_PLAIN},
+                                                {"problem", "problem", OUTPUT_PLAIN},
+                                                {NULL, NULL, OUTPUT_PLAIN}};
     output_object(status, columns, false);
     output_object(text_get(status, "mqtt"), mqtt, false);
     printf("\n");
     output_list(text_get(status, "nodes"), nodes, false);
+    if (text_count(text_get(status, "vips")) > 0) {
+        printf("\n");
+        output_list(text_get(status, "vips"), vips, false);
+    }
+    printf("\n%s\n", text_string(text_get(status, "safety"), ""));
+    if (text_boolean(text_get(status, "stale"), false)) {
+        printf("This node is cut off from the others: what it says may be old.\n");
+    }
 }
 
 static int status_run(const struct cli_call *call, GError **error)

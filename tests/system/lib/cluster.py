@@ -22,7 +22,8 @@ class Member(Node):
         join = ["--join", self.token] if self.token else []
         return [program(), "run", "--data", str(self.data), "--name", self.name, "--address", "127.0.0.1",
                 "--mqtt-port", str(self.port), "--mqtts-port", "0", "--http-port", str(self.http_port),
-                "--https-port", "0", "--peer-port", str(self.peer_port), "--no-discovery", *join, *self.more]
+                "--https-port", "0", "--peer-port", str(self.peer_port), "--no-discovery", "--no-keeper",
+                *join, *self.more]
 
     def nodes(self):
         """What it says of all nodes; nothing when it does not answer."""
