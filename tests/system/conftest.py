@@ -7,6 +7,7 @@ import tempfile
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lab"))
 
 from lib.mqtt import Client  # noqa: E402
 from lib.node import Node  # noqa: E402

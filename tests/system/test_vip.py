@@ -1,0 +1,229 @@
+"""The virtual IP: three boxes in namespaces of their own, and every way in which the one that holds it can go.
+
+The time for which two boxes had the address is read from rtnetlink in every namespace: it must be none at all.
+"""
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import time
+
+import pytest
+
+from holders import Holders, overlap
+from lab import MQTT_PORT, NET, NET6, VIP, VIP6, Lab, inside, ip, until
+from lib.node import program
+
+pytestmark = [pytest.mark.xdist_group("vip"), pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")]
+
+TAKEN_S = 20
+
+
+@pytest.fixture(scope="module")
+def lab():
+    lab = Lab(3, program())
+    try:
+        lab.form()
+        lab.set_vip(f"{VIP}/24", f"{VIP6}/64")
+        yield lab
+        for box in lab.boxes:
+            box.stop()
+    finally:
+        for box in lab.boxes:
+            print(f"---- {box.name}\n{box.output()[-6000:]}")
+        lab.down()
+
+
+def connect(lab, address=VIP, timeout=5):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with inside(lab.lan):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.settimeout(timeout)
+    try:
+        sock.connect((address, MQTT_PORT))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def answers(lab, address=VIP):
+    try:
+        connect(lab, address, 0.2).close()
+        return True
+    except OSError:
+        return False
+
+
+def holder_of(lab):
+    """Settled: everybody votes, one holds, and it answers."""
+    lab.settle()
+    box = until(lab.holder, "somebody holds it")
+    until(lambda: answers(lab), "it answers")
+    return box
+
+
+def status(pid):
+    with open(f"/proc/{pid}/status") as lines:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def test_the_daemon_has_no_right_at_all_and_the_keeper_only_what_it_needs(lab):
+    for box in lab.boxes:
+        daemon, keeper = status(box.daemon_pid), status(box.keeper_pid)
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(daemon[name], 16) == 0, (box.name, name)
+        assert daemon["NoNewPrivs"].strip() == "1"
+        assert int(keeper["CapEff"], 16) != 0
+        allowed = {5, 6, 7, 8, 12, 13}  # CAP_KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, NET_RAW
+        assert {bit for bit in range(64) if int(keeper["CapEff"], 16) >> bit & 1} <= allowed
+
+
+def test_it_answers_in_both_families_and_everybody_knows_who_holds_it(lab):
+    box = holder_of(lab)
+    assert answers(lab, VIP6)
+    for other in lab.boxes:
+        def told(other=other):
+            answer = other.call("GET", "/v1/vips")[1] or []
+            return [(row["address"], row["holder"], row["problem"]) for row in answer]
+        wanted = [(f"{VIP}/24", box.name, None), (f"{VIP6}/64", box.name, None)]
+        until(lambda told=told: told() == wanted, f"{other.name} knows it")
+        assert VIP in other.command("vip", "ls")[1]
+        assert f"{VIP}/24" in other.command("status")[1]
+
+
+def suspend(box):
+    """Both stopped, as a suspended box is; its kernel goes on, so the address ends with its lifetime there."""
+    box.send("both", signal.SIGSTOP)
+
+
+WAYS = {
+    "daemon killed": lambda box: box.kill("daemon"),
+    "keeper killed": lambda box: box.kill("keeper"),
+    "both killed": lambda box: box.kill("both"),
+    "daemon frozen": lambda box: box.send("daemon", signal.SIGSTOP),
+    "keeper frozen": lambda box: box.send("keeper", signal.SIGSTOP),
+    "box suspended": suspend,
+    "planned stop": lambda box: box.process.send_signal(signal.SIGTERM),
+    "cut off": lambda box: box.cut_off("both"),
+    "hears nothing": lambda box: box.cut_off("in"),
+    "is not heard": lambda box: box.cut_off("out"),
+    "cable pulled": lambda box: box.unplug(),
+}
+
+
+def mend(lab, box):
+    box.heal()
+    if box.process is not None and box.process.poll() is None:
+        box.send("both", signal.SIGCONT)
+    with contextlib.suppress(Exception):
+        if box.process is not None:
+            box.process.wait(0.1 if box.is_alive() else 20)
+    if not box.is_alive():
+        box.process = None
+        box.start()
+    lab.settle()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_never_do_two_boxes_hold_it(lab, way):
+    box = holder_of(lab)
+    watches = [Holders(lab, VIP), Holders(lab, VIP6)]
+    since = time.monotonic()
+    try:
+        WAYS[way](box)
+        taken = [until(lambda watch=watch: watch.taken_by_another(box.name, since), f"{way}: another takes it", TAKEN_S) for watch in watches]
+        until(lambda: answers(lab), "it answers again")
+        print(f"{way}: taken after {[round((when - since) * 1000) for when in taken]} ms")
+        mend(lab, box)
+    finally:
+        spans = [watch.stop() for watch in watches]
+    assert [overlap(each) for each in spans] == [0, 0], (way, spans)
+
+
+def test_a_crashed_daemon_is_started_again_by_its_keeper(lab):
+    box = holder_of(lab)
+    keeper, daemon = box.keeper_pid, box.daemon_pid
+    box.kill("daemon")
+    until(lambda: box.daemon_pid not in (0, daemon), "the keeper starts it again")
+    lab.settle()
+    assert box.keeper_pid == keeper
+
+
+def test_an_idle_client_learns_at_once_that_its_box_has_died(lab):
+    box = holder_of(lab)
+    for address in (VIP, VIP6):
+        idle = connect(lab, address)
+        box = holder_of(lab)
+        time.sleep(0.3)  # it is idle, and its node has told the others long ago
+        watch = Holders(lab, address)
+        since = time.monotonic()
+        box.send("both", signal.SIGSTOP)  # silent: nobody resets it but the next holder
+        try:
+            idle.settimeout(TAKEN_S)
+            with pytest.raises(ConnectionResetError):
+                idle.recv(1)
+            reset = time.monotonic()
+            taken = watch.taken_by_another(box.name, since)
+            assert taken and reset > taken, "it was reset before the address had moved"
+            print(f"{address}: reset {1000 * (reset - taken):.1f} ms after the address was there")
+            assert reset - taken < 1
+        finally:
+            watch.stop()
+            idle.close()
+            mend(lab, box)
+
+
+def test_an_address_that_another_host_has_is_not_taken(lab):
+    taken, taken6 = f"{NET}.101", f"{NET6}:101"
+    ip("-n", lab.lan, "addr", "add", f"{taken}/24", "dev", "br0")
+    ip("-n", lab.lan, "addr", "add", f"{taken6}/64", "dev", "br0", "nodad")
+    mac = ip("-o", "-n", lab.lan, "link", "show", "br0").split("link/ether ")[1].split()[0]
+    leader = lab.leader()
+
+    def problem(address):
+        rows = leader.call("GET", "/v1/vips")[1] or []
+        return next((row["problem"] for row in rows if row["address"].startswith(f"{address}/")), None)
+
+    for address, prefix in ((taken, 24), (taken6, 64)):
+        assert leader.command("vip", "set", f"{address}/{prefix}", "--interface", "eth0")[0] == 0
+        until(lambda a=address: problem(a) == f"another host ({mac}) answers for it", "the other host is named")
+        assert lab.holder(address) is None
+        ip("-n", lab.lan, "addr", "del", f"{address}/{prefix}", "dev", "br0")
+        until(lambda a=address: lab.holder(a), "it is taken when it is free")
+        until(lambda a=address: problem(a) is None, "the problem is gone")
+        assert leader.command("vip", "rm", address)[0] == 0
+        until(lambda a=address: lab.holder(a) is None, "it is given up")
+
+
+def test_a_node_without_rights_refuses_and_says_what_is_missing():
+    lab = Lab(1, program(), ["--no-keeper"])
+    try:
+        lab.form()
+        code, _, error = lab.boxes[0].command("vip", "set", f"{VIP}/24")
+        assert code == 1
+        assert "no node may hold a virtual IP: start microcloud as root" in error
+        lab.boxes[0].stop()
+    finally:
+        lab.down()
+
+
+def test_it_runs_as_the_user_that_is_named():
+    user = pwd.getpwnam("daemon")
+    lab = Lab(1, program(), ["--user", "daemon"])
+    try:
+        os.chmod(lab.directory, 0o755)
+        os.chown(lab.directory, user.pw_uid, user.pw_gid)
+        lab.form()
+        lab.set_vip()
+        box = lab.boxes[0]
+        assert status(box.daemon_pid)["Uid"].split() == [str(user.pw_uid)] * 4
+        assert status(box.daemon_pid)["Gid"].split() == [str(user.pw_gid)] * 4
+        assert status(box.keeper_pid)["Uid"].split() == ["0"] * 4
+        assert os.stat(box.data).st_uid == user.pw_uid
+        assert answers(lab)
+        box.stop()
+        assert lab.holder() is None
+    finally:
+        lab.down()
