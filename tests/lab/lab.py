@@ -169,9 +169,10 @@ class Box:
     # Cuts last until heal().
     def drop(self, *rules):
         """Rules of nftables: "input ip saddr 1.2.3.4" and the like."""
-        text = "table inet lab { chain input { type filter hook input priority 0; } chain output { type filter hook output priority 0; } }\n"
-        text += "".join(f"add rule inet lab {rule} drop\n" for rule in rules)
-        done = subprocess.run(["ip", "netns", "exec", self.namespace, "nft", "-f", "-"], input=text, capture_output=True, text=True, timeout=20)
+        chains = "".join(f"add chain inet lab {hook} {{ type filter hook {hook} priority 0; }}\n" for hook in ("input", "output"))
+        text = "add table inet lab\n" + chains + "".join(f"add rule inet lab {rule} drop\n" for rule in rules)
+        done = subprocess.run(["ip", "netns", "exec", self.namespace, "nft", "-f", "-"],
+                              input=text, capture_output=True, text=True, timeout=20)
         if done.returncode != 0:
             raise LabError(f"nft: {done.stderr}")
 
