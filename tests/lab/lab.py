@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import ctypes
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -28,6 +29,7 @@ CLONE_NEWNET = 0x40000000
 WAIT_S = 30
 
 libc = ctypes.CDLL(None, use_errno=True)
+numbers = itertools.count(1)
 
 
 class LabError(Exception):
@@ -193,7 +195,7 @@ class Box:
 class Lab:
     def __init__(self, count, program, options=()):
         self.program = str(program)
-        self.prefix = f"mc{os.getpid()}"
+        self.prefix = f"mc{os.getpid()}-{next(numbers)}"
         self.lan = f"{self.prefix}-lan"
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mc-lab-"))
         self.boxes = []
