@@ -108,7 +108,8 @@ def test_the_unit_is_right(package, tmp_path):
 
 def test_the_unit_is_closely_confined(package):
     _, tree, _ = package
-    result = run(need("systemd-analyze"), "security", "--offline=true", "--threshold=20",
+    # 20 without a keeper; its two capabilities, their sockets and its device make the rest.
+    result = run(need("systemd-analyze"), "security", "--offline=true", "--threshold=26",
                  tree / "usr/lib/systemd/system/microcloud.service", env={"SYSTEMD_COLORS": "0"})
     if "unrecognized option" in result.err or "Unknown command" in result.err:
         pytest.skip("this systemd-analyze cannot judge a file")
