@@ -14,6 +14,8 @@ usage: ./do VERB [ARGUMENTS]
                       otherwise; OPTIONS are those of `microcloud run`
   test [STAGE...]     everything that must hold; `./do test --list` names the stages
   bench [NAME...]     the benchmarks, each against its peers in the same run
+  torture [SECONDS]   faults at random on three boxes under clients that account for everything
+                      (default 60 s); a second number is the seed
   fuzz [SECONDS]      all fuzz targets, the time split among them (default 60)
   coverage            lines that the tests reach; fails where too few
   format              clang-format over the sources
@@ -170,6 +172,15 @@ bench() {
     exec bench/run "$@"
 }
 
+torture() {
+    case ${1-60}${2-1} in
+        *[!0-9]* | '') fail "torture: SECONDS and SEED must be whole numbers, got '$*'" ;;
+    esac
+    build
+    install_packages test
+    as_root /usr/bin/python3 tests/lab/torture.py build/microcloud "$@"
+}
+
 fuzz() {
     case ${1-60} in
         *[!0-9]* | '') fail "fuzz: SECONDS must be a whole number, got '$1'" ;;
@@ -202,6 +213,6 @@ case $verb in
     '') verbs ;;
     -h | --help | help) verbs ;;
     test) test_all "$@" ;;
-    build | run | bench | fuzz | coverage | format | package) "$verb" "$@" ;;
+    build | run | bench | torture | fuzz | coverage | format | package) "$verb" "$@" ;;
     *) verbs >&2; fail "unknown verb '$verb'" ;;
 esac

@@ -193,8 +193,8 @@ class Box:
 
 
 class Lab:
-    def __init__(self, count, program, options=()):
-        self.program = str(program)
+    def __init__(self, count, program, options=(), disk_mb=0):
+        self.program, self.disk_mb = str(program), disk_mb
         self.prefix = f"mc{os.getpid()}-{next(numbers)}"
         self.lan = f"{self.prefix}-lan"
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mc-lab-"))
@@ -219,6 +219,9 @@ class Lab:
         ip("-n", box.namespace, "addr", "add", f"{box.address}/24", "dev", "eth0")
         ip("-n", box.namespace, "addr", "add", f"{NET6}:{box.number}/64", "dev", "eth0", "nodad")
         ip("-n", box.namespace, "link", "set", "eth0", "up")
+        if self.disk_mb:
+            box.data.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.disk_mb}m,mode=0700", "lab", box.data], check=True, timeout=20)
         return box
 
     def form(self):
@@ -291,6 +294,8 @@ class Lab:
                     box.send("both", signal.SIGKILL)
                     box.process.wait(WAIT_S)
                 ip("netns", "del", box.namespace, check=False)
+                if self.disk_mb:
+                    subprocess.run(["umount", "-l", box.data], capture_output=True, timeout=20)
             ip("netns", "del", self.lan, check=False)
             self.boxes = []
             shutil.rmtree(self.directory, ignore_errors=True)
