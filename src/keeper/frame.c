@@ -81,8 +81,7 @@ static unsigned checksum(const uint8_t *addresses, size_t address_bytes, unsigne
     return fold(sum(sum((uint32_t)length + protocol, addresses, address_bytes), bytes, length));
 }
 
-static void arp(struct frame *frame, const uint8_t *sender, const uint8_t *target,
-                const uint8_t *mac)
+static void arp(struct frame *frame, const uint8_t *address, bool has_sender, const uint8_t *mac)
 {
     begin(frame, broadcast, mac, ETHER_ARP);
     uint8_t *at = put(frame, NULL, ARP_BYTES);
@@ -92,10 +91,10 @@ static void arp(struct frame *frame, const uint8_t *sender, const uint8_t *targe
     at[5] = 4;
     put16(at + 6, ARP_REQUEST);
     memcpy(at + 8, mac, FRAME_MAC_BYTES);
-    if (sender) {
-        memcpy(at + 14, sender, 4);
+    if (has_sender) {
+        memcpy(at + 14, address, 4);
     }
-    memcpy(at + 24, target, 4);
+    memcpy(at + 24, address, 4);
 }
 
 static uint8_t *ip6(struct frame *frame, const uint8_t *from, const uint8_t *to,
@@ -143,7 +142,7 @@ void frame_probe(struct frame *frame, const uint8_t *address, bool is_ipv6, cons
     if (is_ipv6) {
         solicit(frame, address, mac);
     } else {
-        arp(frame, NULL, address, mac);
+        arp(frame, address, false, mac);
     }
 }
 
@@ -152,7 +151,7 @@ void frame_announce(struct frame *frame, const uint8_t *address, bool is_ipv6, c
     if (is_ipv6) {
         advertise(frame, address, mac);
     } else {
-        arp(frame, address, address, mac);
+        arp(frame, address, true, mac);
     }
 }
 
