@@ -92,6 +92,7 @@ struct consensus {
     bool is_leader;                  /* libraft's word */
     bool has_caught_up;              /* followed somebody to the end once */
     uint64_t lead_index;             /* all up to it must be applied before we lead */
+    uint64_t told_commit;            /* leading: the followers know that so much is committed */
     uint64_t heard_commit;           /* of the first leader that was heard; 0 = none yet */
     uint64_t leader_id, leader_term; /* as told by on_leader */
     uint64_t heard_id, heard_term;   /* whose word was last heard, and when */

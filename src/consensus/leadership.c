@@ -220,6 +220,21 @@ static enum consensus_state state_of_follower(struct consensus *self, uint64_t l
     return self->has_caught_up ? CONSENSUS_FOLLOWING : CONSENSUS_ELECTING;
 }
 
+/* libraft tells the followers what is committed with the next entry or heartbeat. What nobody
+ * writes behind would reach their state only then: so the heartbeat goes out now. */
+static void tell_commit(struct consensus *self)
+{
+    uint64_t commit = self->raft.commit_index;
+
+    if (self->is_leader && self->has_others && self->stop_stage != STOP_CLOSING &&
+        commit > self->told_commit && commit == raft_last_index(&self->raft)) {
+        self->told_commit = commit;
+        raft_set_heartbeat_timeout(&self->raft, 0);
+        self->tick(&self->io);
+        raft_set_heartbeat_timeout(&self->raft, self->heartbeat_ms);
+    }
+}
+
 void leadership_turn(struct consensus *self)
 {
     bool is_leader = raft_state(&self->raft) == RAFT_LEADER;
@@ -239,6 +254,7 @@ void leadership_turn(struct consensus *self)
     }
     self->is_leader = is_leader;
     tell_leader(self, leader_id);
+    tell_commit(self);
     if (!is_leader) {
         consensus_set_state(self, state_of_follower(self, leader_id));
     } else if (raft_last_applied(&self->raft) < self->lead_index) {

@@ -121,7 +121,7 @@ class Box:
         return {"daemon": [self.daemon_pid], "keeper": [self.keeper_pid], "both": [self.keeper_pid, self.daemon_pid]}[which]
 
     def send(self, which, number):
-        for pid in self.pids(which):
+        for pid in filter(None, self.pids(which)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -199,6 +199,7 @@ class Lab:
         self.lan = f"{self.prefix}-lan"
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mc-lab-"))
         self.boxes = []
+        self.guests = []  # namespaces on the LAN in which no node of ours runs
         self.lock = threading.Lock()
         atexit.register(self.down)
         ip("netns", "add", self.lan)
@@ -210,7 +211,7 @@ class Lab:
             self.add(options)
 
     def add(self, options=()):
-        box = Box(self, len(self.boxes) + 1, options)
+        box = Box(self, len(self.boxes) + len(self.guests) + 1, options)
         self.boxes.append(box)
         ip("netns", "add", box.namespace)
         ip("link", "add", "eth0", "netns", box.namespace, "type", "veth", "peer", "name", f"p{box.number}", "netns", self.lan)
@@ -289,7 +290,7 @@ class Lab:
 
     def down(self):
         with self.lock:
-            for box in self.boxes:
+            for box in self.boxes + self.guests:
                 if box.is_alive():
                     box.send("both", signal.SIGKILL)
                     box.process.wait(WAIT_S)
@@ -297,6 +298,6 @@ class Lab:
                 if self.disk_mb:
                     subprocess.run(["umount", "-l", box.data], capture_output=True, timeout=20)
             ip("netns", "del", self.lan, check=False)
-            self.boxes = []
+            self.boxes, self.guests = [], []
             shutil.rmtree(self.directory, ignore_errors=True)
             atexit.unregister(self.down)
