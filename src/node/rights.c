@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INHERITED "MICROCLOUD_KEEPER_FD"
+#define INHERITED    "MICROCLOUD_KEEPER_FD"
+#define PASSWD_BYTES 16384
 
 /* Of the directory, or of the nearest one above it that is there. */
 static int find_owner(const char *directory, uid_t *uid, gid_t *gid)
@@ -62,7 +63,8 @@ static int give_directory(const struct node_config *config, const struct passwd 
 
 static int find_user(const struct node_config *config, struct child_user *user, GError **error)
 {
-    const struct passwd *entry = config->user ? getpwnam(config->user) : NULL;
+    struct passwd storage, *entry = NULL;
+    char text[PASSWD_BYTES];
 
     if (!config->user) {
         *user = (struct child_user){0};
@@ -71,7 +73,7 @@ static int find_user(const struct node_config *config, struct child_user *user, 
         }
         return 0;
     }
-    if (!entry) {
+    if (getpwnam_r(config->user, &storage, text, sizeof text, &entry) != 0 || !entry) {
         return fail(error, config->user, "there is no such user on this machine");
     }
     if (geteuid() != 0 && entry->pw_uid != geteuid()) {
