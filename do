@@ -14,6 +14,8 @@ usage: ./do VERB [ARGUMENTS]
                       otherwise; OPTIONS are those of `microcloud run`
   test [STAGE...]     everything that must hold; `./do test --list` names the stages
   bench [NAME...]     the benchmarks, each against its peers in the same run
+  demo [--script]     three boxes, plugs and a thermometer on this machine; kills the one that leads
+                      and shows what was kept
   torture [SECONDS]   faults at random on three boxes under clients that account for everything
                       (default 60 s); a second number is the seed
   fuzz [SECONDS]      all fuzz targets, the time split among them (default 60)
@@ -172,6 +174,12 @@ bench() {
     exec bench/run "$@"
 }
 
+demo() {
+    build
+    install_packages test
+    as_root /usr/bin/python3 tests/lab/demo.py build/microcloud "$@"
+}
+
 torture() {
     case ${1-60}${2-1} in
         *[!0-9]* | '') fail "torture: SECONDS and SEED must be whole numbers, got '$*'" ;;
@@ -213,6 +221,6 @@ case $verb in
     '') verbs ;;
     -h | --help | help) verbs ;;
     test) test_all "$@" ;;
-    build | run | bench | torture | fuzz | coverage | format | package) "$verb" "$@" ;;
+    build | run | bench | demo | torture | fuzz | coverage | format | package) "$verb" "$@" ;;
     *) verbs >&2; fail "unknown verb '$verb'" ;;
 esac

@@ -104,15 +104,28 @@ class Publisher(Traveller):
             else:
                 client.send_publish(topic, payload, qos, packet_id=packet_id, dup=True, retain=retain)
 
+    def message(self, qos, number, retain):
+        """(topic, payload); number_of() reads the number again."""
+        return f"retained/{self.number}" if retain else f"count/{self.number}/{qos}", str(number)
+
+    @staticmethod
+    def number_of(payload):
+        return int(payload)
+
+    def sent(self):
+        """Those that are counted, so without the retained ones."""
+        one, two = self.next_number[1] - 1, self.next_number[2] - 1
+        return one - one // RETAIN_EVERY + two
+
     def publish_next(self, client):
         qos = self.random.choice((1, 2))
         number = self.next_number[qos]
         retain = qos == 1 and number % RETAIN_EVERY == 0
         self.next_number[qos] += 1
         self.last_id = self.last_id % 65535 + 1
-        topic = f"retained/{self.number}" if retain else f"count/{self.number}/{qos}"
-        self.in_flight[self.last_id] = [topic, str(number), qos, retain, False]
-        client.send_publish(topic, str(number), qos, packet_id=self.last_id, retain=retain)
+        topic, payload = self.message(qos, number, retain)
+        self.in_flight[self.last_id] = [topic, payload, qos, retain, False]
+        client.send_publish(topic, payload, qos, packet_id=self.last_id, retain=retain)
 
     def step(self, client):
         now = time.monotonic()
@@ -151,13 +164,21 @@ class Publisher(Traveller):
         self.longest_s = max(self.longest_s, now - self.answered if self.answered else 0)
         self.answered = now
         if retain:
-            self.retained = max(self.retained, int(payload))
+            self.retained = max(self.retained, self.number_of(payload))
         else:
-            self.acknowledged[qos].add(int(payload))
+            self.acknowledged[qos].add(self.number_of(payload))
 
 
 class Subscriber(Traveller):
     """Takes everything, exactly once at QoS 2."""
+
+    filter = "count/#"
+
+    @staticmethod
+    def read(found):
+        """(publisher, qos, number)"""
+        _, publisher, qos = found.topic.split("/")
+        return int(publisher), int(qos), int(found.payload)
 
     def __init__(self, lab, number, targets, seed):
         super().__init__(lab, f"subscriber-{number}", targets, seed)
@@ -169,7 +190,7 @@ class Subscriber(Traveller):
     def resume(self, client):
         self.pinged = time.monotonic()
         if not self.is_subscribed.is_set():
-            client.subscribe("count/#", qos=2)
+            client.subscribe(self.filter, qos=2)
             self.is_subscribed.set()
 
     def step(self, client):
@@ -188,11 +209,11 @@ class Subscriber(Traveller):
             client.send(packet.ack(PUBCOMP, found.packet_id))
 
     def on_publish(self, client, found):
-        _, publisher, qos = found.topic.split("/")
+        publisher, qos, number = self.read(found)
         if found.qos == 2 and found.packet_id in self.taken:
             client.send(packet.ack(PUBREC, found.packet_id))
             return
-        self.received.setdefault((int(publisher), int(qos)), []).append(int(found.payload))
+        self.received.setdefault((publisher, qos), []).append(number)
         if found.qos == 2:
             self.taken.add(found.packet_id)
         client.send(packet.ack(PUBREC if found.qos == 2 else PUBACK, found.packet_id))

@@ -56,7 +56,7 @@ def test_alone_it_lists_the_verbs(do):
     done = do()
     assert done.returncode == 0
     listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and line[2] != " "}
-    assert listed == {"build", "run", "test", "bench", "torture", "fuzz", "coverage", "format", "package"}
+    assert listed == {"build", "run", "test", "bench", "demo", "torture", "fuzz", "coverage", "format", "package"}
 
 
 def test_an_unknown_verb_fails_by_name(do):
