@@ -60,6 +60,7 @@ struct node_cluster {
     /* The end of a leader. */
     GArray *ends; /* struct end_witness */
     struct timer *end_timer;
+    int tries; /* left */
 
     struct cluster_vip *vip;
 

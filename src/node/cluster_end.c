@@ -16,6 +16,8 @@
 #include <string.h>
 
 #define STEP_MS     50
+#define AGAIN_MS    5 /* it has not on disk yet what it has heard */
+#define TRIES       20
 #define CALL_ENDED  1
 #define ENDED_WORDS 4
 #define ENDED_BYTES (1 + ENDED_WORDS * 8)
@@ -95,6 +97,8 @@ void cluster_end_on_timer(void *owner)
         log_info("the leader has ended, standing for election",
                  "leader=%016" G_GINT64_MODIFIER "x term=%" G_GUINT64_FORMAT, cluster->leader_id,
                  cluster->term);
+    } else if (find(cluster, cluster->node->identity.id) && cluster->tries-- > 0) {
+        timer_start(cluster->end_timer, AGAIN_MS);
     }
 }
 
@@ -132,6 +136,7 @@ void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id)
     struct end_witness own = {
         .node_id = cluster->node->identity.id, .leader_id = node_id, .term = cluster->term};
 
+    cluster->tries = TRIES;
     consensus_last_entry(cluster_consensus(cluster), &own.last_index, &own.last_term);
     remember(cluster, &own);
     consensus_for_each_member(cluster_consensus(cluster), tell, cluster);
