@@ -31,6 +31,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LOCK_TRIES  40
+#define LOCK_TRY_US 25000
+
 /* ---- the machine ---- */
 
 /* Every connection is a descriptor; memory that is freed goes back when it is a lot, not with every
@@ -88,6 +91,18 @@ static int make_directory(const char *path, GError **error)
     return 0;
 }
 
+/* A daemon whose keeper was killed is still ending: it gets a moment. */
+static bool take_lock(int fd)
+{
+    for (unsigned i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            return true;
+        }
+        g_usleep(LOCK_TRY_US);
+    }
+    return false;
+}
+
 static int lock_directory(struct node *node, GError **error)
 {
     g_autofree char *path = g_build_filename(node->config.data, "lock", NULL);
@@ -96,7 +111,7 @@ static int lock_directory(struct node *node, GError **error)
     if (node->lock_fd < 0) {
         return fail_directory(path, "give this user the right to write it", error);
     }
-    if (flock(node->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+    if (!take_lock(node->lock_fd)) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
                     "data directory '%s': another microcloud runs on it: stop that first, or give "
                     "another with --data DIR",

@@ -91,9 +91,9 @@ class Torture:
         if not box.is_alive():
             box.process = None
             box.start()
-        until(lambda: box.call("GET", "/healthz", timeout=1)[0] == 200, f"{box.name} answers after '{name}'", 60)
         self.counts[name] = self.counts.get(name, 0) + 1
         try:
+            until(lambda: box.call("GET", "/healthz", timeout=1)[0] == 200, f"{box.name} answers", 60)
             self.lab.settle()
         except LabError as error:
             self.faults.append(f"after '{name}' of {box.name}: {error}")
