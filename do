@@ -122,7 +122,7 @@ install_packages() {
         as_root rm -f "$policy"
         trap - EXIT INT TERM HUP
         # Nor may they start with the machine.
-        for service in mosquitto nats-server; do
+        for service in mosquitto nats-server keepalived; do
             case " $main " in
                 *" $service "*)
                     if [ -d /run/systemd/system ]; then
@@ -170,7 +170,13 @@ test_all() {
 bench() {
     build
     install_packages bench
-    [ -x bench/run ] || fail "bench/run is not there"
+    case ${1-} in
+        cluster)
+            shift
+            install_packages bench test
+            as_root bench/cluster --program build/microcloud "$@"
+            return ;;
+    esac
     exec bench/run "$@"
 }
 
