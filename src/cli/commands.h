@@ -32,6 +32,7 @@ extern const struct cli_command cli_node_promote;
 extern const struct cli_command cli_node_demote;
 extern const struct cli_command cli_node_label;
 extern const struct cli_command cli_node_rm;
+extern const struct cli_command cli_discover;
 extern const struct cli_command cli_vip_set;
 extern const struct cli_command cli_vip_ls;
 extern const struct cli_command cli_vip_rm;

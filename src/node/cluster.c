@@ -454,6 +454,7 @@ void node_cluster_serve(struct node_cluster *cluster)
 void node_cluster_ready(struct node_cluster *cluster)
 {
     cluster_vip_serve(cluster->vip);
+    cluster_look_for_neighbours(cluster);
 }
 
 /* ---- life ---- */
@@ -506,6 +507,7 @@ void node_cluster_free(struct node_cluster *cluster)
     if (cluster->watch.owner) {
         state_remove_watch(cluster->node->state, &cluster->watch);
     }
+    cluster_forget_neighbours(cluster);
     responder_free(cluster->responder);
     join_server_free(cluster->join_server);
     peer_listener_free(cluster->listener);

@@ -11,6 +11,7 @@
 #include "mqtt/broker.h"
 #include "state/state.h"
 
+struct browse;
 struct cluster_vip;
 struct join_server;
 struct node;
@@ -66,6 +67,8 @@ struct node_cluster {
 
     struct service service;
     struct responder *responder;
+    struct browse *browse;  /* while a fresh node listens for others */
+    GHashTable *neighbours; /* clusters that were named already */
     uint64_t leader_id, term;
     bool is_ready; /* the state has been loaded, and the broker is there */
     bool is_founding, is_updating_row;
@@ -117,6 +120,9 @@ void cluster_roles_on_timer(void *owner);
 void cluster_leave_on_timer(void *owner);
 /* After a rescue: the others are gone for good, whatever the table says. */
 void cluster_remove_others(struct node_cluster *cluster);
+/* cluster_neighbours.c */
+void cluster_look_for_neighbours(struct node_cluster *cluster);
+void cluster_forget_neighbours(struct node_cluster *cluster);
 /* cluster_end.c */
 void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id);
 void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload);

@@ -94,7 +94,8 @@ class Box:
     def start(self, token=None):
         join = ["--join", token] if token else []
         command = ["ip", "netns", "exec", self.namespace, self.lab.program, "run", "--data", str(self.data), "--name", self.name,
-                   "--address", self.address, "--mqtts-port", "0", "--https-port", "0", "--no-discovery", *join, *self.options]
+                   "--address", self.address, "--mqtts-port", "0", "--https-port", "0",
+                   *([] if self.lab.is_discoverable else ["--no-discovery"]), *join, *self.options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         return self
@@ -193,11 +194,12 @@ class Box:
 
 
 class Lab:
-    def __init__(self, count, program, options=(), disk_mb=0):
+    def __init__(self, count, program, options=(), disk_mb=0, is_discoverable=False):
         self.program, self.disk_mb = str(program), disk_mb
         self.prefix = f"mc{os.getpid()}-{next(numbers)}"
         self.lan = f"{self.prefix}-lan"
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mc-lab-"))
+        self.is_discoverable = is_discoverable
         self.boxes = []
         self.guests = []  # namespaces on the LAN in which no node of ours runs
         self.lock = threading.Lock()

@@ -15,9 +15,9 @@ from lib.node import Node, free_ports, program
 from lib.programs import Background, client_of, microcloud, need, run, wait_subscribed
 from lib.wait import until
 
-COMMANDS = ["run", "status", "vip set", "vip ls", "vip rm", "setting get", "setting set", "user ls", "user add",
-            "user passwd", "user rm", "user import", "acl ls", "acl add", "acl rm", "acl import", "client ls", "client inspect", "client kick", "topic ls",
-            "topic get", "topic rm", "pub", "sub", "trace", "bench mqtt", "backup", "restore", "doctor", "completion",
+COMMANDS = ["run", "status", "discover", "vip set", "vip ls", "vip rm", "setting get", "setting set", "user ls", "user add",
+            "user passwd", "user rm", "user import", "acl ls", "acl add", "acl rm", "acl import", "client ls", "client inspect",
+            "client kick", "topic ls", "topic get", "topic rm", "pub", "sub", "trace", "bench mqtt", "backup", "restore", "doctor", "completion",
             "version"]
 
 
