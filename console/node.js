@@ -36,6 +36,27 @@ function draw(status) {
         ['Log', `term ${log.term}, entry ${count(log.applied_index)}`],
     ]);
     showPorts(mqtt);
+    drawCluster(status);
+}
+
+function describe(node) {
+    const words = [node.role, node.state];
+    if (node.leader) {
+        words.push('leads');
+    }
+    if (node.drained) {
+        words.push('drained');
+    }
+    return words.join(', ');
+}
+
+/* What is true for all boxes: one box alone has one line. */
+function drawCluster({nodes, vips, safety, stale}) {
+    write('safety', safety);
+    note('stale', stale ? 'This box is cut off from the others: what it says of them may be old.' : null, true);
+    const sorted = [...nodes].sort((a, b) => a.name.localeCompare(b.name));
+    list('nodes', sorted.map(node => [node.name, describe(node)]));
+    list('vips', vips.map(vip => [vip.address, vip.holder ? `held by ${vip.holder}` : vip.problem ?? 'held by nobody']));
 }
 
 async function ask() {

@@ -23,6 +23,9 @@ struct broker_links {
     void *owner;
 };
 
+/* A topic under $SYS and what it is now; valid during the call. */
+typedef void broker_topic_fn(void *owner, const char *topic, const char *value);
+
 struct broker_options {
     struct loop *loop;
     struct state *state;   /* borrowed, outlives the broker */
@@ -31,6 +34,9 @@ struct broker_options {
     uint64_t epoch; /* of this start of the node */
     const char *version;
     const struct broker_links *links; /* borrowed; NULL = this node is alone */
+    /* Calls `fn` with each topic of `$SYS/cluster/`; NULL = there are none. */
+    void (*cluster_topics)(void *owner, broker_topic_fn *fn, void *fn_owner);
+    void *cluster_owner;
     uint32_t connections_max; /* that the machine has descriptors for; 0 = as many as it is told */
 };
 

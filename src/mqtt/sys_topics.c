@@ -133,6 +133,9 @@ static void for_each(struct sys_topics *sys,
             fn(owner, topic, value);
         }
     }
+    if (sys->broker->options.cluster_topics) {
+        sys->broker->options.cluster_topics(sys->broker->options.cluster_owner, fn, owner);
+    }
 }
 
 /* ---- on subscribing ---- */

@@ -1,4 +1,4 @@
-/* `$SYS/broker/...` under mosquitto's names. Values are made when somebody looks: on subscribing
+/* `$SYS/broker/...` under mosquitto's names, and `$SYS/cluster/...`. Values are made when somebody looks: on subscribing
  * (as retained messages), and each mqtt.sys_interval_s while somebody is subscribed. With nobody
  * there is no timer. */
 #pragma once

@@ -120,6 +120,8 @@ void cluster_roles_on_timer(void *owner);
 void cluster_leave_on_timer(void *owner);
 /* After a rescue: the others are gone for good, whatever the table says. */
 void cluster_remove_others(struct node_cluster *cluster);
+/* cluster_topics.c */
+void cluster_topics(void *owner, broker_topic_fn *fn, void *fn_owner);
 /* cluster_neighbours.c */
 void cluster_look_for_neighbours(struct node_cluster *cluster);
 void cluster_forget_neighbours(struct node_cluster *cluster);

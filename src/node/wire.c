@@ -349,6 +349,8 @@ void node_wire(struct node *node)
                                     .epoch = node->identity.epoch,
                                     .version = MICROCLOUD_VERSION,
                                     .links = node->cluster ? &node->cluster->broker_links : NULL,
+                                    .cluster_topics = node->cluster ? cluster_topics : NULL,
+                                    .cluster_owner = node->cluster,
                                     .connections_max = connections_possible()};
     struct bridges_options bridges = {.loop = node->loop, .open_local = open_local, .owner = node};
 

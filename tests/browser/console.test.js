@@ -135,6 +135,14 @@ describe('the console', {timeout: 180000}, () => {
         assert.strictEqual(await page.isVisible('#board'), false);
     });
 
+    it('says who is in the cluster and what is safe', async () => {
+        await loggedIn();
+        await page.waitForFunction(() => document.getElementById('safety').textContent.length > 20);
+        const status = await node.request('GET', '/v1/status');
+        assert.equal(await page.textContent('#safety'), status.body.safety);
+        assert.equal((await texts('#nodes dt')).length, status.body.nodes.length);
+    });
+
     it('makes a login with which a device connects', async () => {
         await loggedIn();
         await page.fill('#device-name', 'lamp-1');

@@ -157,3 +157,17 @@ def test_the_majority_is_gone_for_good(three):
         client.publish("kept/too", b"after", qos=1, retain=True)
         client.subscribe(("kept", 0))
         client.expect_publish("kept", b"before")
+
+
+def test_sys_topics_tell_of_the_cluster(three):
+    leader = three.leader()
+    for member in three.members:
+        with member.client() as watcher:
+            watcher.connect("watcher", clean=True)
+            watcher.subscribe(("$SYS/cluster/#", 0))
+            watcher.barrier()
+            told = {found.topic.removeprefix("$SYS/cluster/"): found.payload.decode() for found in watcher.waiting}
+        assert told["leader"] == leader.name and told["quorum"] == "yes" and told["voters"] == "3", told
+        assert {topic: value for topic, value in told.items() if topic.endswith("/state")} == \
+            {f"nodes/{name}/state": "online" for name in ("n1", "n2", "n3")}
+        assert "Any one node may fail" in told["safety"]
