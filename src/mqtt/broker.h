@@ -56,6 +56,9 @@ void broker_accept(struct broker *broker, struct stream *stream, const char *tru
 void broker_peer_up(struct broker *broker, uint64_t node_id);
 void broker_peer_down(struct broker *broker, uint64_t node_id);
 void broker_peer_forget(struct broker *broker, uint64_t node_id);
+/* Its link is there, but it is silent (a leader that others have replaced): its word is not waited
+ * for before it says something. */
+void broker_peer_silent(struct broker *broker, uint64_t node_id);
 /* A frame came. Negative errno when it is not what a broker of this version says: then the rest of
  * it was not read, and the link should end. */
 int broker_peer_frame(struct broker *broker, uint64_t node_id, struct bytes frame);

@@ -335,10 +335,14 @@ void cluster_vip_on_ping(struct cluster_vip *vip, uint64_t node_id, uint64_t sen
 
 void cluster_vip_on_leader(struct cluster_vip *vip, uint64_t leader_id, uint64_t term)
 {
+    bool was_told = vip->known_term != 0 && vip->ended_term == vip->known_term;
     vip->unable_ms = 0;
+    if (leader_id != 0 && leader_id != vip->known_id && vip->known_id != 0 && !was_told &&
+        vip->cluster->node->broker) {
+        broker_peer_silent(vip->cluster->node->broker, vip->known_id);
+    }
     if (leader_id == own_id(vip)) {
-        vip->is_old_ended = vip->voters == 1 || vip->known_id == leader_id ||
-                            (vip->known_term != 0 && vip->ended_term == vip->known_term);
+        vip->is_old_ended = vip->voters == 1 || vip->known_id == leader_id || was_told;
         lease_lead(&vip->lease, term, clock_now_ms());
         lease_other(&vip->lease, leader_id,
                     consensus_heard_other_ms(cluster_consensus(vip->cluster), leader_id));

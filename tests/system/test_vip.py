@@ -4,9 +4,11 @@ The time for which two boxes had the address is read from rtnetlink in every nam
 """
 import contextlib
 import os
+import pathlib
 import pwd
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from holders import Holders, overlap
 from lab import MQTT_PORT, NET, NET6, VIP, VIP6, Lab, inside, ip, until
 from lib.node import program
+from lib.programs import run
 
 pytestmark = [pytest.mark.xdist_group("vip"), pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")]
 
@@ -227,3 +230,45 @@ def test_it_runs_as_the_user_that_is_named():
         assert lab.holder() is None
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="module")
+def plug(tmp_path_factory):
+    """A device with lwIP, as most plugs have it."""
+    out = tmp_path_factory.mktemp("lwip") / "lwip-device"
+    flags = run("pkg-config", "--cflags", "--libs", "lwip").ok().out.split()
+    run("cc", "-o", out, pathlib.Path(__file__).resolve().parent.parent / "lab" / "lwip_device.c", *flags).ok()
+    return out
+
+
+def test_an_idle_plug_with_lwip_is_back_at_once(lab, plug):
+    holder_of(lab)
+    until(lambda: lab.leader().command("setting", "set", "mqtt.anonymous", "on")[0] == 0, "the plug may come")
+    ip("-n", lab.lan, "tuntap", "add", "dev", "plug0", "mode", "tap")
+    ip("-n", lab.lan, "link", "set", "plug0", "master", "br0", "up")
+    device = subprocess.Popen(["ip", "netns", "exec", lab.lan, plug, f"{NET}.77", "255.255.255.0", VIP, str(MQTT_PORT), "plug"],
+                              stdout=subprocess.PIPE, text=True, env={**os.environ, "PRECONFIGURED_TAPIF": "plug0"})
+
+    def next_line(what):
+        while True:
+            word, when = device.stdout.readline().split()
+            if word == what:
+                return int(when) / 1000  # CLOCK_BOOTTIME
+    try:
+        next_line("connected")
+        box = holder_of(lab)
+        offset = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        time.sleep(0.3)  # it is idle
+        watch, since = Holders(lab, VIP), time.monotonic()
+        box.send("both", signal.SIGSTOP)
+        reset, back = next_line("reset"), next_line("connected")
+        taken = watch.taken_by_another(box.name, since) + offset
+        watch.stop()
+        print(f"lwIP: reset {1000 * (reset - taken):.0f} ms, connected again {1000 * (back - taken):.0f} ms after the address was there")
+        assert reset > taken - 0.002, "it was reset by the box that died"
+        assert back - taken < 1
+    finally:
+        device.kill()
+        device.wait()
+        mend(lab, box)
+        ip("-n", lab.lan, "link", "del", "plug0")

@@ -235,6 +235,16 @@ static void on_record(struct remote_peer *peer, const struct remote_record *reco
     }
 }
 
+void broker_peer_silent(struct broker *broker, uint64_t node_id)
+{
+    struct remote_peer *peer = broker->remote ? remote_find(broker->remote, node_id) : NULL;
+
+    if (peer && peer->is_up) {
+        peer->is_silent = true;
+        sync_look(broker->remote);
+    }
+}
+
 int broker_peer_frame(struct broker *broker, uint64_t node_id, struct bytes frame)
 {
     struct remote_peer *peer = broker->remote ? remote_find(broker->remote, node_id) : NULL;
@@ -245,6 +255,7 @@ int broker_peer_frame(struct broker *broker, uint64_t node_id, struct bytes fram
     if (!peer || !peer->is_up || broker->is_stopping) {
         return 0;
     }
+    peer->is_silent = false;
     while ((r = remote_record_next(frame, &at, &record)) == 1) {
         if (record.kind != REMOTE_HELLO && !peer->is_ready) {
             r = -EBADMSG;

@@ -27,6 +27,7 @@ struct remote_peer {
     bool is_up;        /* the link is there */
     bool is_ready;     /* its HELLO came: it may be sent publishes */
     bool is_syncing;   /* its interest is not complete: it gets everything */
+    bool is_silent;    /* it did not answer in time: nobody waits for it before it says something */
     bool is_blocked;   /* the link is full: wait for broker_peer_writable */
     GByteArray *frame; /* what goes out at the end of the turn */
     GQueue frames;     /* of GByteArray, owned: what stands before it while the link is full */

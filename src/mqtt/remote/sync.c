@@ -1,7 +1,8 @@
 /* Waiting for the others: a client that has its SUBACK may rely on it, whichever node it is
  * published on; one that comes from another node finds everything done that it asked for there.
  * Each turn's new waiters share one SYNC to every peer; a peer that has gone, or has come after it,
- * is not waited for, and nobody is waited for longer than REMOTE_SYNC_MS. */
+ * is not waited for, and nobody is waited for longer than REMOTE_SYNC_MS; who did not answer in
+ * that time, or is known to be silent, is not waited for again before he says something. */
 #include "base/cleanup.h"
 #include "mqtt/remote/remote_private.h"
 
@@ -57,11 +58,20 @@ static bool is_reached(const struct remote *remote, uint64_t token)
     }
     remote_for_each(peer, remote)
     {
-        if (peer->is_ready && peer->synced < token) {
+        if (peer->is_ready && !peer->is_silent && peer->synced < token) {
             return false;
         }
     }
     return true;
+}
+
+/* So that the next ones need not wait for it as long. */
+static void note_silent(const struct remote *remote, uint64_t token)
+{
+    remote_for_each(peer, remote)
+    {
+        peer->is_silent |= token <= remote->sync_token && peer->synced < token;
+    }
 }
 
 void sync_look(struct remote *remote)
@@ -75,6 +85,9 @@ void sync_look(struct remote *remote)
                 timer_start(remote->timer, waiter->due_ms - now_ms);
             }
             return;
+        }
+        if (waiter->due_ms <= now_ms) {
+            note_silent(remote, waiter->token);
         }
         list_remove(&waiter->link);
         waiter->fn(waiter->owner);
