@@ -1,6 +1,6 @@
-/* `$SYS/broker/...` under mosquitto's names, and `$SYS/cluster/...`. Values are made when somebody looks: on subscribing
- * (as retained messages), and each mqtt.sys_interval_s while somebody is subscribed. With nobody
- * there is no timer. */
+/* `$SYS/broker/...` under mosquitto's names, and `$SYS/cluster/...`. Values are made when somebody
+ * looks: on subscribing (as retained messages), and each mqtt.sys_interval_s while somebody is
+ * subscribed. With nobody there is no timer. */
 #pragma once
 
 #include "base/bytes.h"
