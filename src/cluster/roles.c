@@ -8,11 +8,10 @@
 #include "cluster/roles.h"
 #include <string.h>
 
-#define VOTERS_SMALL   3
-#define VOTERS_LARGE   5
-#define LARGE_FROM     7
-#define MEMBERS_MAX    256
-#define STANDBYS_EXTRA 1 /* that follow the log beside the voters, so that promotion is quick */
+#define VOTERS_SMALL 3
+#define VOTERS_LARGE 5
+#define LARGE_FROM   7
+#define MEMBERS_MAX  256
 
 static bool is_lost(const struct roles_view *view, const struct roles_member *member,
                     uint64_t now_ms)
@@ -308,38 +307,25 @@ static const struct roles_member *find_unwanted_standby(const struct roles_view 
     return NULL;
 }
 
-/* Beside the voters one that follows the log; the others are spare. */
-static struct roles_action keep_standbys(const struct roles_view *view, uint64_t now_ms)
+/* Beside the voters all others follow the log: without it a node serves nobody. One at a time gets
+ * it, so that the leader is not busy with all of them. */
+static struct roles_action keep_standbys(const struct roles_view *view)
 {
-    const struct roles_member *candidate = NULL, *surplus = NULL;
+    const struct roles_member *candidate = NULL;
     const struct roles_member *unwanted = find_unwanted_standby(view);
-    unsigned standbys = 0;
 
     if (unwanted) {
         return act(ROLES_ASSIGN, unwanted, ROLES_SPARE, "it is wanted as spare");
     }
-
     for (size_t i = 0; i < view->count; i++) {
         const struct roles_member *member = &view->members[i];
-        if (!is_willing(member) || is_lost(view, member, now_ms)) {
-            continue;
-        }
-        if (member->role == ROLES_STANDBY) {
-            standbys++;
-            surplus = !surplus || member->node_id > surplus->node_id ? member : surplus;
-        }
-        bool may_stand = member->role == ROLES_SPARE && member->down_ms == 0;
+        bool may_stand = is_willing(member) && member->role == ROLES_SPARE && member->down_ms == 0;
         if (may_stand && (!candidate || member->node_id < candidate->node_id)) {
             candidate = member;
         }
     }
-    if (standbys < STANDBYS_EXTRA && candidate) {
-        return act(ROLES_ASSIGN, candidate, ROLES_STANDBY, "one is to follow the log");
-    }
-    if (standbys > STANDBYS_EXTRA) {
-        return act(ROLES_ASSIGN, surplus, ROLES_SPARE, "enough follow the log");
-    }
-    return nothing;
+    return candidate ? act(ROLES_ASSIGN, candidate, ROLES_STANDBY, "it is to follow the log")
+                     : nothing;
 }
 
 static const struct roles_member *find_leader(const struct roles_view *view)
@@ -383,7 +369,7 @@ struct roles_action roles_decide(const struct roles_view *view, uint64_t now_ms)
     if (action.verb == ROLES_NOTHING && all_chosen_vote(view, chosen)) {
         action = demote(view, chosen);
         if (action.verb == ROLES_NOTHING) {
-            action = keep_standbys(view, now_ms);
+            action = keep_standbys(view);
         }
     }
     return action;

@@ -176,14 +176,14 @@ static void nodes_that_join_come_to_vote(void **state)
     tell("1VL 2- 3n", "+3 2V 3- 3V = 1 2 3");
     tell("1VL 2n 3n", "+2 +3 2- 2V 3- 3V = 1 2 3");
     tell("1VL 2V 3V 4n", "+4 4- = 1 2 3");
-    tell("1VL 2V 3V 4- 5n", "+5 = 1 2 3");
+    tell("1VL 2V 3V 4- 5n", "+5 5- = 1 2 3");
 }
 
 static void from_seven_on_five_vote(void **state)
 {
-    tell("1VL 2V 3V 4- 5s 6s", "= 1 2 3");
-    tell("1VL 2V 3V 4- 5s 6s 7n", "+7 4V 5- 5V 6- = 1 2 3 4 5");
-    tell("1VL 2V 3V 4V 5V 6-", "4- 5- 6s 5s = 1 2 3");
+    tell("1VL 2V 3V 4- 5s 6s", "5- 6- = 1 2 3");
+    tell("1VL 2V 3V 4- 5s 6s 7n", "+7 4V 5- 5V 6- 7- = 1 2 3 4 5");
+    tell("1VL 2V 3V 4V 5V 6-", "4- 5- = 1 2 3");
 }
 
 static void a_voter_that_is_down_for_long_is_replaced_first_and_demoted_then(void **state)

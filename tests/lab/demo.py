@@ -245,6 +245,7 @@ class Demo:
 def main():
     program = pathlib.Path(sys.argv[1]).resolve()
     is_scripted = "--script" in sys.argv[2:] or not sys.stdin.isatty()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored, as in the background of a shell
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     print("three boxes are started ...", flush=True)
     lab = Lab(3, program)
