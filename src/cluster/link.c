@@ -177,7 +177,8 @@ static void say_goodbye(struct link *link, const char *why)
 {
     g_autofree char *text = g_strndup(why, LINK_REASON_CHARS);
 
-    write_message(link, LINKS_CONTROL, LINK_GOODBYE, bytes_from_string(text));
+    write_message(link, LINKS_CONTROL, link->is_removed ? LINK_REMOVED : LINK_GOODBYE,
+                  bytes_from_string(text));
     stream_close(link->stream, LINK_GOODBYE_MS);
 }
 
@@ -295,13 +296,17 @@ static bool on_control(struct link *link, uint8_t type, struct bytes body)
     if (type == LINK_HELLO) {
         return on_hello(link, body);
     }
-    if (type == LINK_GOODBYE) {
+    if (type == LINK_GOODBYE || type == LINK_REMOVED) {
         g_autofree char *text =
             g_strndup((const char *)body.at, MIN(body.length, LINK_REASON_CHARS));
         g_autofree char *valid = g_utf8_make_valid(text, -1);
         g_autofree char *error = g_strdup_printf("the other side let go: %s", valid);
+        struct links *links = link->links;
         stream_close(link->stream, 0);
         drop(link, false, error);
+        if (type == LINK_REMOVED && links->events->on_removed) {
+            links->events->on_removed(links->owner);
+        }
         return false;
     }
     return true;

@@ -21,6 +21,7 @@ enum link_message {
     LINK_PING = 3,    /* sent, boottime in us (8) */
     LINK_PONG = 4,    /* the same (8), calendar clock in ms (8) */
     LINK_LEASE = 5,   /* a ping for the lease: sent, boottime in ms (8) */
+    LINK_REMOVED = 7, /* a goodbye for good: the node was removed from the cluster */
     LINK_ECHO = 6,    /* the same (8), term (8), age in ms (4), other in ms (4) */
 };
 

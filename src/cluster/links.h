@@ -61,6 +61,8 @@ struct links_events {
     void (*on_ping)(void *owner, uint64_t node_id, uint64_t sent_ms);
     /* One of ours was echoed. May be NULL. */
     void (*on_echo)(void *owner, uint64_t node_id, const struct links_echo *echo);
+    /* A member says that this node was removed from the cluster. May be NULL. */
+    void (*on_removed)(void *owner);
     /* A link's socket, from its beginning until we let go of it ourselves: somebody may hold a
      * duplicate so that it outlives this process. May be NULL. */
     void (*on_socket)(void *owner, uint32_t number, int fd);

@@ -268,7 +268,8 @@ static void on_child_ended(struct keeper *keeper, int status)
 
     keeper->child = 0;
     let_go(keeper);
-    if (keeper->is_stopping ||
+    bool is_final = WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_STATUS_FINAL;
+    if (keeper->is_stopping || is_final ||
         (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || !keeper->is_ready))) {
         exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     }

@@ -19,6 +19,7 @@
 
 #define KEEPER_ADDRESSES_MAX 16
 #define KEEPER_GUARDS_MAX    512
+#define KEEPER_STATUS_FINAL  3 /* a daemon that ends so is not started again */
 
 enum keeper_message_type {
     KEEPER_READY = 1,

@@ -180,12 +180,22 @@ static void on_socket_done(void *owner, uint32_t number)
     cluster_vip_on_socket_done(cluster->vip, number);
 }
 
+static void on_removed(void *owner)
+{
+    const struct node_cluster *cluster = owner;
+
+    if (!cluster->node->is_stopping) {
+        node_removed(cluster->node);
+    }
+}
+
 static const struct links_events links_calls = {.on_up = on_up,
                                                 .on_down = on_down,
                                                 .on_frame = on_frame,
                                                 .on_writable = on_writable,
                                                 .on_ping = on_ping,
                                                 .on_echo = on_echo,
+                                                .on_removed = on_removed,
                                                 .on_socket = on_socket,
                                                 .on_socket_done = on_socket_done};
 
@@ -302,6 +312,11 @@ static void on_nodes(void *owner)
             g_hash_table_insert(now, g_memdup2(&row->id, sizeof row->id), g_strdup(row->address));
         }
     }
+    bool is_member = state_find_node(state, cluster->node->identity.id) != NULL;
+    if (cluster->is_ready && cluster->is_member && !is_member && !cluster->node->is_stopping) {
+        node_removed(cluster->node);
+    }
+    cluster->is_member |= is_member;
     if (!cluster->is_ready || state_node_count(state) == 0 || !cluster->links ||
         is_same(now, cluster->addresses)) {
         g_hash_table_unref(now);

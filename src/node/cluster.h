@@ -70,7 +70,8 @@ struct node_cluster {
     struct browse *browse;  /* while a fresh node listens for others */
     GHashTable *neighbours; /* clusters that were named already */
     uint64_t leader_id, term;
-    bool is_ready; /* the state has been loaded, and the broker is there */
+    bool is_member; /* its row has been seen in the table */
+    bool is_ready;  /* the state has been loaded, and the broker is there */
     bool is_founding, is_updating_row;
 };
 

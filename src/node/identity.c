@@ -94,6 +94,7 @@ static int read_file(struct node_identity *identity, const char *path, GError **
     identity->id = number;
     identity->epoch = (uint64_t)epoch;
     identity->is_joining = text_boolean(text_get(file, "joining"), false);
+    identity->is_removed = text_boolean(text_get(file, "removed"), false);
     identity->cluster = g_strdup(cluster);
     identity->name = g_strdup(name);
     return 0;
@@ -109,6 +110,9 @@ static int write_file(const struct node_identity *identity, const char *path, GE
     text_set_string(file, "name", identity->name);
     text_set_string(file, "cluster", identity->cluster);
     text_set_integer(file, "epoch", (int64_t)identity->epoch);
+    if (identity->is_removed) {
+        text_set_boolean(file, "removed", true);
+    }
     if (identity->is_joining) {
         text_set_boolean(file, "joining", true);
     }

@@ -11,6 +11,7 @@ struct node_identity {
     uint64_t epoch;       /* of this start, from 1 */
     char *name, *cluster; /* owned */
     bool is_joining;      /* it has not had the cluster's log yet: raft/ may be empty */
+    bool is_removed;      /* `node rm`: it must not come back under this id */
 };
 
 /* 0 for a directory that is this program's, by its node.json, or in which a node can be founded:

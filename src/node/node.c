@@ -10,6 +10,7 @@
 #include "node/node.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "keeper/message.h"
 #include "loop/loop.h"
 #include "loop/signals.h"
 #include "loop/work.h"
@@ -121,6 +122,16 @@ static int lock_directory(struct node *node, GError **error)
     return 0;
 }
 
+static int fail_removed(const struct node *node, GError **error)
+{
+    g_set_error(
+        error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+        "this node was removed from the cluster (node rm): to bring it back, empty its data "
+        "directory '%s' and start it with --join TOKEN",
+        node->config.data);
+    return KEEPER_STATUS_FINAL;
+}
+
 static int prepare_data(struct node *node, GError **error)
 {
     g_autofree char *raft = g_build_filename(node->config.data, "raft", NULL);
@@ -136,7 +147,7 @@ static int prepare_data(struct node *node, GError **error)
         node_identity_load(&node->identity, node->config.data, node->config.name, error) < 0) {
         r = 1;
     }
-    return r;
+    return r == 0 && node->identity.is_removed ? fail_removed(node, error) : r;
 }
 
 /* ---- stopping ---- */
@@ -192,6 +203,19 @@ void node_fail(struct node *node, const char *message)
     fprintf(stderr, "microcloud: run: %s\n", message);
     node->exit_status = 1;
     stop(node);
+}
+
+void node_removed(struct node *node)
+{
+    g_autoptr(GError) error = NULL, not_saved = NULL;
+    int status = fail_removed(node, &error);
+
+    node->identity.is_removed = true;
+    if (node_identity_save(&node->identity, node->config.data, &not_saved) < 0) {
+        log_error("node.json not written", "error=\"%s\"", not_saved->message);
+    }
+    node_fail(node, error->message);
+    node->exit_status = status;
 }
 
 static void on_signal(void *owner, int signal)

@@ -54,5 +54,7 @@ void node_wire_free(struct node *node);
 
 /* Ends, and begins anew as `run --rescue`. */
 void node_rescue(struct node *node);
+/* It was taken out of the cluster: says so and ends, now and at each start from now on. */
+void node_removed(struct node *node);
 /* Ends the process with a message when something essential is missing. */
 void node_fail(struct node *node, const char *message);

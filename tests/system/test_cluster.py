@@ -171,3 +171,16 @@ def test_sys_topics_tell_of_the_cluster(three):
         assert {topic: value for topic, value in told.items() if topic.endswith("/state")} == \
             {f"nodes/{name}/state": "online" for name in ("n1", "n2", "n3")}
         assert "Any one node may fail" in told["safety"]
+
+
+def test_a_node_that_is_removed_says_so_and_ends(three):
+    gone = three.others(three.leader())[0]
+    status, _ = three.leader().request("DELETE", f"/v1/nodes/{gone.name}")
+    assert status in (200, 204)
+    assert gone.process.wait(20) == 3
+    assert "this node was removed from the cluster (node rm)" in gone.output()
+    again = subprocess.run(gone.command(), capture_output=True, text=True, timeout=20, check=False)
+    assert again.returncode == 3
+    assert "empty its data directory" in again.stderr
+    gone.process = None
+    until(lambda: len(three.running()[0].nodes()) == 2, "the others go on")
