@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 
 struct bench_values {
-    const char *host, *username, *password, *shape;
+    const char *host, *subscribe_host, *username, *password, *shape;
     gint64 port, publishers, subscribers, qos, size, rate, in_flight, window, topics, connections,
         filters, messages, version, pid;
     double seconds, warmup, drain;
@@ -22,6 +22,8 @@ static const struct cli_option bench_options[] = {
     {"port", 'p', CLI_NUMBER, AT(port), "PORT", "its port (1883)", 1, 65535, NULL},
     {"username", 'u', CLI_TEXT, AT(username), "NAME", "user name", 0, 0, NULL},
     {"pw", 'P', CLI_TEXT, AT(password), "PASSWORD", "password", 0, 0, NULL},
+    {"subscribe-host", 0, CLI_TEXT, AT(subscribe_host), "HOST",
+     "flow: where the subscribers connect, another node (the same)", 0, 0, NULL},
     {"shape", 0, CLI_TEXT, AT(shape), "SHAPE",
      "flow (default), idle, subscriptions, retained or sessions", 0, 0, NULL},
     {"pubs", 0, CLI_NUMBER, AT(publishers), "N", "flow: publishers (1)", 1, 10000, NULL},
@@ -77,6 +79,7 @@ static void bench_load_options(const struct bench_values *values, struct load_op
 {
     *options = (struct load_options){
         .host = values->host,
+        .subscribe_host = values->subscribe_host,
         .port = (uint16_t)values->port,
         .username = values->username,
         .password = values->password,

@@ -40,7 +40,7 @@ static int load_engine_fail(struct load_engine *engine, const struct load_connec
     return -1;
 }
 
-int load_engine_init(struct load_engine *engine, const char *host, uint16_t port, GError **error)
+int load_engine_aim(struct load_engine *engine, const char *host, uint16_t port, GError **error)
 {
     char service[8];
     g_snprintf(service, sizeof(service), "%u", port);
@@ -51,10 +51,19 @@ int load_engine_init(struct load_engine *engine, const char *host, uint16_t port
         g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "host '%s': %s", host, gai_strerror(r));
         return -1;
     }
-    *engine = (struct load_engine){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
     memcpy(&engine->address, list->ai_addr, list->ai_addrlen);
     engine->address_length = list->ai_addrlen;
     freeaddrinfo(list);
+    return 0;
+}
+
+int load_engine_init(struct load_engine *engine, const char *host, uint16_t port, GError **error)
+{
+    *engine = (struct load_engine){.epoll_fd = -1};
+    if (load_engine_aim(engine, host, port, error) < 0) {
+        return -1;
+    }
+    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (engine->epoll_fd < 0) {
         g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "epoll: %s", g_strerror(errno));
         return -1;

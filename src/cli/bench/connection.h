@@ -40,6 +40,8 @@ struct load_engine {
     GError *failure; /* the first one; the run ends with it */
 };
 
+/* Where connections from now on go to. */
+int load_engine_aim(struct load_engine *engine, const char *host, uint16_t port, GError **error);
 int load_engine_init(struct load_engine *engine, const char *host, uint16_t port, GError **error);
 void load_engine_deinit(struct load_engine *engine);
 /* Waits at most `timeout_ns` (0: not at all), handles what is ready, flushes. Returns 0, or -1 with

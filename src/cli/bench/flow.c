@@ -312,6 +312,7 @@ static int flow_connect_subscribers(struct flow *flow, const char *prefix)
                                    .count = 1,
                                    .first = i,
                                    .prefix = prefix,
+                                   .host = options->subscribe_host,
                                    .clean = !options->persistent};
         subscriber->connection.owner = flow;
         if (load_group_connect(flow->engine, options, &group, NULL) < 0) {
@@ -393,8 +394,11 @@ static int flow_forget_sessions(struct load_engine *engine, const struct load_op
                                 const char *prefix)
 {
     g_autofree struct load_connection *list = g_new0(struct load_connection, options->subscribers);
-    struct load_group group = {
-        .list = list, .count = options->subscribers, .prefix = prefix, .clean = true};
+    struct load_group group = {.list = list,
+                               .count = options->subscribers,
+                               .prefix = prefix,
+                               .host = options->subscribe_host,
+                               .clean = true};
     int r = load_group_connect(engine, options, &group, NULL);
     load_group_close(&group);
     return r;

@@ -30,6 +30,10 @@ int load_group_connect(struct load_engine *engine, const struct load_options *op
     uint64_t progress_ns = begin_ns;
     unsigned before = engine->connected;
     unsigned opened = 0;
+    const char *host = group->host ? group->host : options->host;
+    if (load_engine_aim(engine, host, options->port, &engine->failure) < 0) {
+        return -1;
+    }
     while (engine->connected - before < group->count) {
         while (opened < group->count &&
                opened - (engine->connected - before) < LOAD_CONNECTING_MAX) {

@@ -15,6 +15,7 @@ struct load_group {
     struct load_connection *list;
     unsigned count, first;
     const char *prefix;
+    const char *host; /* NULL = that of the options */
     bool clean;
 };
 
