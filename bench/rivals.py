@@ -14,7 +14,7 @@ from lab import MQTT_PORT, VIP, Lab, inside, until
 
 WATCH_S = 6  # for how long two holders are looked for
 
-MOSQUITTO = 'listener {port} {address}\nallow_anonymous true\nuser root\npersistence true\npersistence_location {directory}/\nlog_type error\n'
+MOSQUITTO = 'listener {port} {address}\nallow_anonymous true\nuser root\npersistence true\npersistence_location {directory}/\nmax_queued_messages 0\nlog_type error\n'
 KEEPALIVED = '''global_defs {{
     vrrp_version 3
 }}

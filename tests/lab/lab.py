@@ -252,7 +252,7 @@ class Lab:
         return [box for box in self.boxes if box.is_alive()]
 
     def is_settled(self):
-        voters = min(len(self.running()), 3)
+        voters = {1: 1, 2: 1}.get(len(self.running()), 3)  # two cannot outvote each other
         leaders = set()
         for box in self.running():
             nodes = box.nodes()
