@@ -19,7 +19,7 @@ enum load_shape {
 };
 
 struct load_options {
-    const char *host; /* name or address */
+    const char *host;           /* name or address */
     const char *subscribe_host; /* flow: where the subscribers are; NULL = the same */
     uint16_t port;
     const char *username, *password;
