@@ -5,6 +5,7 @@
  * request that changes something and comes with the cookie must come from our own pages (Origin),
  * so that no other site can use a logged-in browser. */
 #include "api/api.h"
+#include "api/cluster.h"
 #include "api/request.h"
 #include "api/routes.h"
 #include "api/tokens.h"
@@ -144,7 +145,11 @@ static void on_request(void *owner, struct http_exchange *exchange)
 static void on_stream(void *owner, struct stream *stream)
 {
     struct api *api = owner;
+    const struct api_cluster *cluster = api->options.cluster_calls;
 
+    if (cluster && cluster->accepted) {
+        cluster->accepted(cluster->owner, stream);
+    }
     http_server_accept(api->server, stream, false);
 }
 

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct stream;
+
 /* `error` 0, or a negative errno with `text` saying why, for people. Exactly once, never from
  * inside the call that asked for it. */
 typedef void api_cluster_done(void *owner, int error, const char *text);
@@ -40,4 +42,6 @@ struct api_cluster {
     void (*rotate)(void *owner, api_cluster_done *done, void *done_owner);
     /* Why this node cannot hold a virtual IP (no rights); NULL = it can. May be NULL. */
     const char *(*vip_problem)(void *owner);
+    /* A connection has come in. May be NULL. */
+    void (*accepted)(void *owner, const struct stream *stream);
 };

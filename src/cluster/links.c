@@ -167,6 +167,28 @@ int links_send(struct links *links, uint64_t node_id, uint8_t channel, struct by
     return links_send_pieces(links, node_id, channel, &payload, 1);
 }
 
+struct sending {
+    struct links *links;
+    struct bytes payload;
+    uint8_t channel;
+};
+
+static void send_one(void *owner, const struct links_status *status)
+{
+    const struct sending *sending = owner;
+
+    if (status->is_up) {
+        links_send(sending->links, status->node_id, sending->channel, sending->payload);
+    }
+}
+
+void links_send_all(struct links *links, uint8_t channel, struct bytes payload)
+{
+    struct sending sending = {links, payload, channel};
+
+    links_for_each(links, send_one, &sending);
+}
+
 bool links_is_up(const struct links *links, uint64_t node_id)
 {
     const struct link *link = find(links, node_id);

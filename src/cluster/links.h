@@ -104,6 +104,8 @@ void links_reset(struct links *links, uint64_t node_id);
 
 /* 0; -EAGAIN: on_writable will come; -ENOTCONN: not up; -EMSGSIZE. Nothing is sent in part. */
 int links_send(struct links *links, uint64_t node_id, uint8_t channel, struct bytes payload);
+/* To all whose link is up. */
+void links_send_all(struct links *links, uint8_t channel, struct bytes payload);
 /* The payload in pieces. */
 int links_send_pieces(struct links *links, uint64_t node_id, uint8_t channel,
                       const struct bytes *pieces, size_t count);

@@ -188,6 +188,13 @@ static const char *vip_problem(void *owner)
     return cluster_vip_problem(cluster->vip);
 }
 
+static void accepted(void *owner, const struct stream *stream)
+{
+    const struct node_cluster *cluster = owner;
+
+    cluster_vip_accepted(cluster->vip, stream);
+}
+
 void cluster_api_init(struct node_cluster *cluster)
 {
     cluster->api = (struct api_cluster){.owner = cluster,
@@ -197,5 +204,6 @@ void cluster_api_init(struct node_cluster *cluster)
                                         .token = make_token,
                                         .force = force,
                                         .rotate = rotate,
-                                        .vip_problem = vip_problem};
+                                        .vip_problem = vip_problem,
+                                        .accepted = accepted};
 }

@@ -12,15 +12,13 @@
  * Frames on INGRESS: kind (1), then
  *   STATE     able (1), addresses held (17 each: family, address)
  *   RELEASED  term (8)
- *   CLIENTS   clients.h, many
- *   FORGET    nothing: all clients are told anew */
+ *   others    ingress/client_exchange.h */
 #include "node/cluster_vip.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "cluster/lease.h"
-#include "ingress/clients.h"
+#include "ingress/client_exchange.h"
 #include "ingress/ingress.h"
-#include "ingress/sockets.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
 #include "node/node.h"
@@ -36,10 +34,8 @@
 #define UNABLE_WAIT_MS     2000
 #define BARRED_MS          2000 /* a transfer that failed may come late, but not so late */
 #define HELD_BYTES         17
-#define FULL_CLIENTS_MAX   6000
-#define ADDED_CLIENTS_MAX  4096 /* then all are told anew */
 
-enum { VIP_STATE = 1, VIP_RELEASED, VIP_CLIENTS, VIP_FORGET };
+enum { VIP_STATE = 1, VIP_RELEASED };
 
 struct vip_peer {
     bool is_able;
@@ -62,7 +58,7 @@ struct pending_ping {
 struct cluster_vip {
     struct node_cluster *cluster;
     struct ingress *ingress;
-    struct clients *clients;
+    struct client_exchange *clients;
     struct lease lease;
     struct timer *renew_timer;
     GHashTable *peers; /* node id -> struct vip_peer, owned */
@@ -73,7 +69,7 @@ struct cluster_vip {
     uint64_t barred_term, barred_ms;
     uint64_t until_ms;  /* as last told to the keeper */
     uint64_t unable_ms; /* leading without being able to hold, since */
-    uint32_t voters, added;
+    uint32_t voters;
     bool is_old_ended, is_leading;
     bool was_able, was_holding;
 };
@@ -103,26 +99,10 @@ static void peer_free(void *memory)
 
 /* ---- telling the others ---- */
 
-struct telling {
-    struct links *links;
-    struct bytes frame;
-};
-
-static void tell_one(void *owner, const struct links_status *status)
-{
-    const struct telling *telling = owner;
-
-    if (status->is_up) {
-        links_send(telling->links, status->node_id, LINKS_INGRESS, telling->frame);
-    }
-}
-
 static void tell_all(const struct cluster_vip *vip, struct bytes frame)
 {
-    struct telling telling = {vip->cluster->links, frame};
-
-    if (telling.links) {
-        links_for_each(telling.links, tell_one, &telling);
+    if (vip->cluster->links) {
+        links_send_all(vip->cluster->links, LINKS_INGRESS, frame);
     }
 }
 
@@ -453,22 +433,24 @@ int cluster_vip_hand_over(struct cluster_vip *vip, uint64_t node_id, consensus_d
     return 0;
 }
 
-/* ---- clients ---- */
-
-static void tickle(void *owner, const struct ingress_client *client)
+static void send_clients(void *owner, uint64_t node_id, struct bytes frame)
 {
-    struct cluster_vip *vip = owner;
+    const struct cluster_vip *vip = owner;
 
-    ingress_tickle(vip->ingress, client);
+    if (node_id == 0) {
+        tell_all(vip, frame);
+    } else if (vip->cluster->links) {
+        links_send(vip->cluster->links, node_id, LINKS_INGRESS, frame);
+    }
 }
+
+/* ---- what the keeper tells ---- */
 
 static void on_held(void *owner, const struct virtual_address *row)
 {
-    struct cluster_vip *vip = owner;
-    uint8_t address[16] = {0};
+    const struct cluster_vip *vip = owner;
 
-    inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, address);
-    clients_for_each(vip->clients, address, row->is_ipv6, own_id(vip), tickle, vip);
+    client_exchange_held(vip->clients, row);
 }
 
 static void on_changed(void *owner)
@@ -480,106 +462,9 @@ static void on_changed(void *owner)
 
 static const struct ingress_events ingress_calls = {on_held, on_changed};
 
-struct telling_clients {
-    GByteArray *bytes; /* a frame that is being filled */
-    unsigned count;
-    const struct cluster_vip *vip;
-    uint64_t node_id; /* 0 = all */
-};
-
-static void flush_clients(struct telling_clients *telling)
-{
-    struct bytes frame = {telling->bytes->data, telling->bytes->len};
-
-    if (frame.length > 1) {
-        if (telling->node_id != 0) {
-            links_send(telling->vip->cluster->links, telling->node_id, LINKS_INGRESS, frame);
-        } else {
-            tell_all(telling->vip, frame);
-        }
-    }
-    g_byte_array_set_size(telling->bytes, 1);
-    telling->bytes->data[0] = VIP_CLIENTS;
-}
-
-static void tell_client(void *owner, const struct ingress_client *client)
-{
-    struct telling_clients *telling = owner;
-
-    if (telling->count >= FULL_CLIENTS_MAX) {
-        return;
-    }
-    telling->count++;
-    g_byte_array_set_size(telling->bytes, telling->bytes->len + CLIENT_BYTES);
-    clients_encode(telling->bytes->data + telling->bytes->len - CLIENT_BYTES, client);
-    if (telling->bytes->len >= 1 + CLIENTS_PER_FRAME_MAX * CLIENT_BYTES) {
-        flush_clients(telling);
-    }
-}
-
-/* To one node, or all (0). */
-static void tell_all_clients(struct cluster_vip *vip, uint64_t node_id)
-{
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
-    struct telling_clients telling = {bytes, 0, vip, node_id};
-    uint8_t forget = VIP_FORGET;
-
-    g_byte_array_append(bytes, &forget, 1);
-    g_byte_array_append(bytes, &forget, 1); /* what follows the kind of FORGET means nothing */
-    flush_clients(&telling);
-    for (uint32_t i = 0; i < state_vip_count(state_of(vip)); i++) {
-        const struct virtual_address *row = state_vip_at(state_of(vip), i);
-        uint8_t address[16] = {0};
-        inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, address);
-        if (ingress_holds(vip->ingress, row)) {
-            sockets_for_each(address, row->is_ipv6, tell_client, &telling);
-        }
-    }
-    flush_clients(&telling);
-    vip->added = 0;
-}
-
-static bool fill_from(struct ingress_client *client, int fd)
-{
-    struct sockaddr_storage own = {0}, peer = {0};
-    socklen_t own_length = sizeof own, peer_length = sizeof peer;
-    const struct sockaddr_in *own4 = (const struct sockaddr_in *)&own;
-    const struct sockaddr_in *peer4 = (const struct sockaddr_in *)&peer;
-    const struct sockaddr_in6 *own6 = (const struct sockaddr_in6 *)&own;
-    const struct sockaddr_in6 *peer6 = (const struct sockaddr_in6 *)&peer;
-
-    *client = (struct ingress_client){0};
-    if (getsockname(fd, (struct sockaddr *)&own, &own_length) < 0 ||
-        getpeername(fd, (struct sockaddr *)&peer, &peer_length) < 0 ||
-        (own.ss_family != AF_INET && own.ss_family != AF_INET6)) {
-        return false;
-    }
-    client->is_ipv6 = own.ss_family == AF_INET6;
-    client->port = ntohs(client->is_ipv6 ? own6->sin6_port : own4->sin_port);
-    client->peer_port = ntohs(client->is_ipv6 ? peer6->sin6_port : peer4->sin_port);
-    memcpy(client->vip, client->is_ipv6 ? (const void *)&own6->sin6_addr : &own4->sin_addr,
-           client->is_ipv6 ? 16 : 4);
-    memcpy(client->peer, client->is_ipv6 ? (const void *)&peer6->sin6_addr : &peer4->sin_addr,
-           client->is_ipv6 ? 16 : 4);
-    return true;
-}
-
 void cluster_vip_accepted(struct cluster_vip *vip, const struct stream *stream)
 {
-    uint8_t frame[1 + CLIENT_BYTES] = {VIP_CLIENTS};
-    struct ingress_client client;
-    int fd = stream_descriptor(stream);
-
-    if (fd < 0 || !ingress_holds_any(vip->ingress) || !fill_from(&client, fd) ||
-        !ingress_has(vip->ingress, client.vip, client.is_ipv6)) {
-        return;
-    }
-    if (++vip->added > ADDED_CLIENTS_MAX) {
-        tell_all_clients(vip, 0);
-        return;
-    }
-    clients_encode(frame + 1, &client);
-    tell_all(vip, (struct bytes){frame, sizeof frame});
+    client_exchange_accepted(vip->clients, stream_descriptor(stream));
 }
 
 /* ---- what the others tell ---- */
@@ -602,15 +487,6 @@ static void on_peer_state(struct cluster_vip *vip, uint64_t node_id, struct byte
                         (guint)((body.length - 1) / HELD_BYTES * HELD_BYTES));
 }
 
-static void on_clients(struct cluster_vip *vip, uint64_t node_id, struct bytes body)
-{
-    for (size_t at = 0; at + CLIENT_BYTES <= body.length; at += CLIENT_BYTES) {
-        struct ingress_client client;
-        clients_decode(body.at + at, &client);
-        clients_add(vip->clients, node_id, &client);
-    }
-}
-
 void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct bytes payload)
 {
     uint64_t term;
@@ -629,14 +505,8 @@ void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct byte
             cluster_vip_ended(vip, GUINT64_FROM_BE(term));
         }
         break;
-    case VIP_CLIENTS:
-        on_clients(vip, node_id, body);
-        break;
-    case VIP_FORGET:
-        clients_forget(vip->clients, node_id);
-        break;
-    default: /* of a newer version */
-        break;
+    default:
+        client_exchange_on_frame(vip->clients, node_id, payload.at[0], body);
     }
 }
 
@@ -646,7 +516,7 @@ void cluster_vip_on_up(struct cluster_vip *vip, uint64_t node_id)
 
     links_send(vip->cluster->links, node_id, LINKS_INGRESS,
                (struct bytes){bytes->data, bytes->len});
-    tell_all_clients(vip, node_id);
+    client_exchange_tell(vip->clients, node_id);
     keep(vip);
 }
 
@@ -726,10 +596,15 @@ struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, int keeper_fd)
     struct cluster_vip *vip = g_new0(struct cluster_vip, 1);
 
     vip->cluster = cluster;
-    vip->clients = clients_new();
     vip->peers = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, peer_free);
     vip->renew_timer = timer_new(cluster->node->loop, on_renew_timer, vip);
     vip->ingress = ingress_new(cluster->node->loop, keeper_fd, &ingress_calls, vip);
+    vip->clients =
+        client_exchange_new(&(struct client_exchange_options){.ingress = vip->ingress,
+                                                              .state = cluster->node->state,
+                                                              .own_id = cluster->node->identity.id,
+                                                              .send = send_clients,
+                                                              .owner = vip});
     lease_init(&vip->lease, cluster->node->identity.id, 300);
     return vip;
 }
@@ -738,8 +613,8 @@ void cluster_vip_free(struct cluster_vip *vip)
 {
     if (vip) {
         timer_free(vip->renew_timer);
+        client_exchange_free(vip->clients);
         ingress_free(vip->ingress);
-        clients_free(vip->clients);
         g_hash_table_unref(vip->peers);
         g_free(vip);
     }

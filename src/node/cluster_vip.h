@@ -37,7 +37,7 @@ void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct
 void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct bytes payload);
 void cluster_vip_on_socket(struct cluster_vip *vip, uint32_t number, int fd);
 void cluster_vip_on_socket_done(struct cluster_vip *vip, uint32_t number);
-/* A client has connected. */
+/* A client has connected, to whichever listener. */
 void cluster_vip_accepted(struct cluster_vip *vip, const struct stream *stream);
 
 /* Gives the addresses up, tells the others, then hands leadership to this node, or to the best one
