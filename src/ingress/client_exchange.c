@@ -19,12 +19,6 @@ struct client_exchange {
     uint32_t added;
 };
 
-static void get_address(const struct virtual_address *row, uint8_t address[16])
-{
-    memset(address, 0, 16);
-    inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, address);
-}
-
 /* ---- telling ---- */
 
 struct telling {
@@ -70,6 +64,11 @@ static void tell_client(void *owner, const struct ingress_client *client)
     }
 }
 
+static void tell_clients_of(void *owner, const uint8_t *address, bool is_ipv6)
+{
+    sockets_for_each(address, is_ipv6, tell_client, owner);
+}
+
 void client_exchange_tell(struct client_exchange *exchange, uint64_t node_id)
 {
     const struct client_exchange_options *options = &exchange->options;
@@ -79,14 +78,7 @@ void client_exchange_tell(struct client_exchange *exchange, uint64_t node_id)
 
     send_frame(&telling, (struct bytes){&forget, sizeof forget});
     begin_frame(&telling);
-    for (uint32_t i = 0; i < state_vip_count(options->state); i++) {
-        const struct virtual_address *row = state_vip_at(options->state, i);
-        uint8_t address[16];
-        get_address(row, address);
-        if (ingress_holds(options->ingress, row)) {
-            sockets_for_each(address, row->is_ipv6, tell_client, &telling);
-        }
-    }
+    ingress_for_each_held(options->ingress, tell_clients_of, &telling);
     flush_frame(&telling);
     exchange->added = 0;
 }
@@ -162,9 +154,9 @@ static void tickle(void *owner, const struct ingress_client *client)
 
 void client_exchange_held(struct client_exchange *exchange, const struct virtual_address *row)
 {
-    uint8_t address[16];
+    uint8_t address[16] = {0};
 
-    get_address(row, address);
+    inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, address);
     clients_for_each(exchange->table, address, row->is_ipv6, exchange->options.own_id, tickle,
                      exchange);
     client_exchange_tell(exchange, 0); /* whoever came in before the keeper told us */

@@ -13,12 +13,10 @@ enum client_exchange_kind { CLIENT_EXCHANGE_CLIENTS = 3, CLIENT_EXCHANGE_FORGET 
 
 struct client_exchange;
 struct ingress;
-struct state;
 struct virtual_address;
 
 struct client_exchange_options {
-    struct ingress *ingress;   /* borrowed, as the state */
-    const struct state *state; /* its virtual IPs are those that count */
+    struct ingress *ingress; /* borrowed */
     uint64_t own_id;
     /* To one node, or to all (0); lost when there is no link. */
     void (*send)(void *owner, uint64_t node_id, struct bytes frame);

@@ -425,6 +425,18 @@ bool ingress_has(const struct ingress *ingress, const uint8_t *address, bool is_
     return entry && entry->state == ENTRY_HELD;
 }
 
+void ingress_for_each_held(const struct ingress *ingress,
+                           void (*fn)(void *owner, const uint8_t *address, bool is_ipv6),
+                           void *owner)
+{
+    for (guint i = 0; i < ingress->entries->len; i++) {
+        const struct entry *entry = entry_at(ingress, i);
+        if (entry->state == ENTRY_HELD) {
+            fn(owner, entry->address.bytes, entry->address.is_ipv6);
+        }
+    }
+}
+
 const char *ingress_problem(const struct ingress *ingress, const struct virtual_address *vip)
 {
     const struct entry *entry = find_vip(ingress, vip);

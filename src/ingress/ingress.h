@@ -38,6 +38,10 @@ bool ingress_holds_any(const struct ingress *ingress);
 bool ingress_holds(const struct ingress *ingress, const struct virtual_address *vip);
 /* An address of ours, as bytes: one that is held now. */
 bool ingress_has(const struct ingress *ingress, const uint8_t *address, bool is_ipv6);
+/* Each address that is held now, as bytes (IPv4: the first four). */
+void ingress_for_each_held(const struct ingress *ingress,
+                           void (*fn)(void *owner, const uint8_t *address, bool is_ipv6),
+                           void *owner);
 /* For people; NULL = none. Borrowed until the next turn. */
 const char *ingress_problem(const struct ingress *ingress, const struct virtual_address *vip);
 

@@ -601,7 +601,6 @@ struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, int keeper_fd)
     vip->ingress = ingress_new(cluster->node->loop, keeper_fd, &ingress_calls, vip);
     vip->clients =
         client_exchange_new(&(struct client_exchange_options){.ingress = vip->ingress,
-                                                              .state = cluster->node->state,
                                                               .own_id = cluster->node->identity.id,
                                                               .send = send_clients,
                                                               .owner = vip});
