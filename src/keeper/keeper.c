@@ -47,6 +47,8 @@ struct keeper {
     struct addresses addresses;
     struct holds holds;
     struct lan lans[KEEPER_ADDRESSES_MAX];
+    int over[KEEPER_ADDRESSES_MAX]; /* descriptors of LANs, to be closed when nothing is urgent */
+    unsigned over_count;
     struct guard guards[KEEPER_GUARDS_MAX];
 };
 
@@ -59,11 +61,25 @@ static int open_lan(void *owner, unsigned at, const struct keeper_address *addre
     return lan_open(&keeper->lans[at], address);
 }
 
+/* The kernel takes some ten milliseconds to close a packet socket: other nodes wait for what is told
+ * after an address has gone, so that comes first. */
 static void close_lan(void *owner, unsigned at)
 {
     struct keeper *keeper = owner;
+    struct lan *lan = &keeper->lans[at];
 
-    lan_close(&keeper->lans[at]);
+    if (lan->fd >= 0 && keeper->over_count < KEEPER_ADDRESSES_MAX) {
+        keeper->over[keeper->over_count++] = lan->fd;
+        lan->fd = -1;
+    }
+    lan_close(lan);
+}
+
+static void close_what_is_over(struct keeper *keeper)
+{
+    while (keeper->over_count > 0) {
+        close(keeper->over[--keeper->over_count]);
+    }
 }
 
 static void probe(void *owner, unsigned at, const struct keeper_address *address)
@@ -358,6 +374,7 @@ static bool turn(struct keeper *keeper)
     if (polls[POLL_SIGNAL].revents) {
         on_signals(keeper);
     }
+    close_what_is_over(keeper);
     return keeper->restart_ms != 0 && clock_now_ms() >= keeper->restart_ms && start(keeper);
 }
 
