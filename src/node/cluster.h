@@ -93,7 +93,7 @@ void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node));
 /* ---- between its files ---- */
 struct consensus *cluster_consensus(const struct node_cluster *cluster);
 int cluster_open(struct node_cluster *cluster, GError **error);
-/* cluster_authority.c: looks after authority, this node's certificate, its row in the table. */
+/* membership/authority.c: looks after authority, this node's certificate, its row in the table. */
 void cluster_look_after(struct node_cluster *cluster);
 void cluster_on_renew_timer(void *owner);
 /* The authority of the state, with its key; NULL with an error. */
@@ -103,14 +103,14 @@ int cluster_rotate(struct node_cluster *cluster, GError **error);
 /* Caller frees both. */
 char *cluster_own_address(const struct node_cluster *cluster);
 char *cluster_fingerprint_hex(const uint8_t fingerprint[CA_FINGERPRINT_BYTES]);
-/* cluster_files.c */
+/* membership/files.c */
 int cluster_files_save(const char *data, const struct cluster_files *files, GError **error);
 bool cluster_files_exist(const char *data);
 int cluster_key_load(const char *data, uint8_t key[CA_KEY_BYTES], GError **error);
 /* peers.json: where the others are, for a start before the state is loaded. Caller unrefs. */
 GHashTable *cluster_peers_load(const char *data);
 int cluster_peers_save(const char *data, GHashTable *addresses, GError **error);
-/* cluster_join.c */
+/* membership/join.c */
 struct join_server *cluster_join_server(struct node_cluster *cluster);
 /* cluster_roles.c */
 /* Of all members and rows, struct roles_member; caller unrefs. The view borrows them. */

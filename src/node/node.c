@@ -16,7 +16,7 @@
 #include "loop/work.h"
 #include "net/tls.h"
 #include "node/cluster.h"
-#include "node/cluster_enter.h"
+#include "node/membership/enter.h"
 #include "node/rights.h"
 #include "node/wire.h"
 #include "state/log.h"

@@ -1,7 +1,7 @@
 /* Letting others in: what the state says of a token and a name, and the proposal (join.h). */
+#include "cluster/join.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "cluster/join.h"
 #include "node/cluster.h"
 #include "node/node.h"
 #include "state/propose_cluster.h"

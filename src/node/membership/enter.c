@@ -1,8 +1,8 @@
-/* See cluster_enter.h.
+/* See enter.h.
  *
  *   token -> join_client (a signal ends it) -> tls/, peers.json -> node.json, with which it counts
  */
-#include "node/cluster_enter.h"
+#include "node/membership/enter.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "cluster/join.h"
