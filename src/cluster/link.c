@@ -41,8 +41,9 @@ static void put_u64(uint8_t *at, uint64_t value)
 
 /* ---- sending ---- */
 
-static void write_frame(struct link *link, uint8_t channel, const struct bytes *pieces,
-                        size_t count)
+/* Returns the bytes written. */
+static size_t write_to(struct stream *stream, uint8_t channel, const struct bytes *pieces,
+                       size_t count)
 {
     uint8_t head[LINK_HEAD_BYTES] = {0};
     size_t length = 0;
@@ -53,11 +54,17 @@ static void write_frame(struct link *link, uint8_t channel, const struct bytes *
     uint32_t big = GUINT32_TO_BE((uint32_t)length);
     memcpy(head, &big, sizeof big);
     head[4] = channel;
-    stream_write(link->stream, head, sizeof head);
+    stream_write(stream, head, sizeof head);
     for (size_t i = 0; i < count; i++) {
-        stream_write(link->stream, pieces[i].at, pieces[i].length);
+        stream_write(stream, pieces[i].at, pieces[i].length);
     }
-    link->sent_bytes += sizeof head + length;
+    return sizeof head + length;
+}
+
+static void write_frame(struct link *link, uint8_t channel, const struct bytes *pieces,
+                        size_t count)
+{
+    link->sent_bytes += write_to(link->stream, channel, pieces, count);
 }
 
 static void write_message(struct link *link, uint8_t channel, enum link_message type,
@@ -122,13 +129,14 @@ static void set_error(struct link *link, const char *error)
 /* Random, so that the nodes of a cluster that comes back do not all dial at once. */
 static void dial_later(struct link *link)
 {
-    if (is_dialler(link) && !link->is_removed) {
-        uint64_t half_ms = link->backoff_ms / 2;
-        timer_start(link->timer, half_ms + (uint64_t)g_random_int_range(0, (gint32)half_ms + 1));
-        link->backoff_ms = MIN(link->backoff_ms * 2, LINK_BACKOFF_MAX);
-    } else {
+    uint64_t half_ms = (is_dialler(link) ? link->backoff_ms : LINK_KNOCK_MS) / 2;
+
+    if (link->is_removed) {
         timer_stop(link->timer);
+        return;
     }
+    timer_start(link->timer, half_ms + (uint64_t)g_random_int_range(0, (gint32)half_ms + 1));
+    link->backoff_ms = MIN(link->backoff_ms * 2, LINK_BACKOFF_MAX);
 }
 
 /* ---- ending ---- */
@@ -305,7 +313,7 @@ static bool on_control(struct link *link, uint8_t type, struct bytes body)
         stream_close(link->stream, 0);
         drop(link, false, error);
         if (type == LINK_REMOVED && links->events->on_removed) {
-            links->events->on_removed(links->owner);
+            links->events->on_removed(links->owner, link->node_id);
         }
         return false;
     }
@@ -384,6 +392,7 @@ void link_open(struct link *link, struct stream *stream)
     uint8_t body[9] = {LINK_PROTOCOL};
 
     assert(!link->stream);
+    g_clear_pointer(&link->connector, connector_free);
     link->stream = stream;
     note_socket(link, stream);
     link->state = LINK_GREETING;
@@ -419,15 +428,12 @@ static void on_dialled(void *owner, struct stream *stream, const char *error)
     link_open(link, stream);
 }
 
-void link_dial(struct link *link)
+static void dial(struct link *link)
 {
     g_autofree char *host = NULL;
     g_autoptr(GError) error = NULL;
     uint16_t port = 7474;
 
-    if (!is_dialler(link) || link->state != LINK_DOWN || link->connector || link->is_removed) {
-        return;
-    }
     if (address_split(link->address, &host, &port, &error) < 0) {
         set_error(link, error->message);
         dial_later(link);
@@ -438,6 +444,18 @@ void link_dial(struct link *link)
                                     LINK_DIAL_MS, on_dialled, link);
 }
 
+void link_dial(struct link *link)
+{
+    if (link->state != LINK_DOWN || link->connector || link->is_removed) {
+        return;
+    }
+    if (is_dialler(link)) {
+        dial(link);
+    } else {
+        dial_later(link);
+    }
+}
+
 static void on_timer(void *owner)
 {
     struct link *link = owner;
@@ -445,7 +463,9 @@ static void on_timer(void *owner)
     uint64_t now_ms = loop_now_ms(links->loop);
 
     if (link->state == LINK_DOWN) {
-        link_dial(link);
+        if (!link->connector) {
+            dial(link);
+        }
         return;
     }
     if (now_ms >= link->heard_ms + links->give_up_ms) {
@@ -456,6 +476,30 @@ static void on_timer(void *owner)
         send_ping(link);
     }
     set_timer(link);
+}
+
+/* ---- strangers ---- */
+
+static size_t on_stranger_bytes(void *owner, const uint8_t *bytes, size_t length)
+{
+    return length;
+}
+
+static void on_stranger_end(void *owner, int error)
+{
+}
+
+void links_tell_removed(struct stream *stream)
+{
+    static const struct stream_events deaf = {.on_bytes = on_stranger_bytes,
+                                              .on_end = on_stranger_end};
+    uint8_t first = LINK_REMOVED;
+    const struct bytes pieces[] = {{&first, 1},
+                                   bytes_from_string("the node was removed from the cluster")};
+
+    stream_start(stream, &deaf, NULL);
+    write_to(stream, LINKS_CONTROL, pieces, G_N_ELEMENTS(pieces));
+    stream_close(stream, LINK_GOODBYE_MS);
 }
 
 /* ---- life ---- */

@@ -10,6 +10,7 @@
 #define LINK_GOODBYE_MS   2000 /* for the goodbye to go out */
 #define LINK_BACKOFF_MS   50
 #define LINK_BACKOFF_MAX  2000
+#define LINK_KNOCK_MS     4000 /* after this the other one dials too */
 #define LINK_DIAL_MS      3000
 #define LINK_REASON_CHARS 120
 #define LINK_ECHO_BYTES   24
@@ -70,7 +71,7 @@ void link_open(struct link *link, struct stream *stream);
 /* Ends the connection, if any, with a goodbye; dials again later unless removed. Tells on_down
  * (is_end false) when it was up. */
 void link_give_up(struct link *link, const char *why);
-/* Dials now, when it is ours to dial and down. */
+/* A link that is down: dials now when it is ours to dial, else knocks later (links.h). */
 void link_dial(struct link *link);
 int link_send(struct link *link, uint8_t channel, const struct bytes *pieces, size_t count);
 /* The payload of a frame on the channel of heartbeats: also when much is waiting. */

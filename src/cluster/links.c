@@ -113,12 +113,15 @@ void links_set_give_up(struct links *links, uint64_t give_up_ms)
     links->give_up_ms = give_up_ms ? give_up_ms : GIVE_UP_MS; /* each timer looks when it fires */
 }
 
-/* The one with the lower id dials anew when its old connection is dead to it: ours is too then. */
+/* The one with the lower id dials anew when its old connection is dead to it: ours is too then. A
+ * knock counts only when there is none. */
 void links_accept(struct links *links, uint64_t node_id, struct stream *stream)
 {
     struct link *link = find(links, node_id);
 
-    if (!link || node_id > links->node_id) {
+    bool is_knock = node_id > links->node_id;
+
+    if (!link || (is_knock && link->stream)) {
         stream_reset(stream);
         return;
     }

@@ -1,6 +1,7 @@
 /* Links: one connection to each other node (port 7474, ALPN `link`) that carries frames on
- * channels. The node with the lower id dials, with backoff; the other accepts. Up means that both
- * have said hello.
+ * channels. The node with the lower id dials, with backoff; the other accepts, and knocks (dials
+ * too) when it was not dialled for seconds: its address is new, or it does not know that it was
+ * removed. Up means that both have said hello.
  *
  * Ending: `is_end` of on_down is a proof, not a guess: the other side's socket was closed by its
  * kernel because the process ended (FIN or RST without a goodbye). A living node that lets go of a
@@ -62,7 +63,7 @@ struct links_events {
     /* One of ours was echoed. May be NULL. */
     void (*on_echo)(void *owner, uint64_t node_id, const struct links_echo *echo);
     /* A member says that this node was removed from the cluster. May be NULL. */
-    void (*on_removed)(void *owner);
+    void (*on_removed)(void *owner, uint64_t node_id);
     /* A link's socket, from its beginning until we let go of it ourselves: somebody may hold a
      * duplicate so that it outlives this process. May be NULL. */
     void (*on_socket)(void *owner, uint32_t number, int fd);
@@ -96,6 +97,8 @@ void links_set_peers(struct links *links, const struct links_peer *peers, size_t
 void links_set_give_up(struct links *links, uint64_t give_up_ms);
 /* From the peer listener; takes it. A node that is no peer is refused. */
 void links_accept(struct links *links, uint64_t node_id, struct stream *stream);
+/* Tells a node of this cluster that it was removed, and closes; takes the stream. */
+void links_tell_removed(struct stream *stream);
 /* Something else says that the node is there: dial now instead of at the end of the backoff. */
 void links_nudge(struct links *links, uint64_t node_id);
 

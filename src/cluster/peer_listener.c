@@ -47,14 +47,18 @@ static void sort_out(struct peer_listener *listener, struct stream *stream)
     struct stream_peer peer;
 
     stream_peer(stream, &peer);
+    bool is_raft = g_strcmp0(peer.alpn, "raft") == 0;
     uint64_t node_id = peer.certificate_cn ? ca_node_id(peer.certificate_cn) : 0;
     if (g_strcmp0(peer.alpn, "join") == 0) {
         events->on_join(listener->owner, stream);
     } else if (node_id == 0) {
         refuse(listener, stream, "it has no certificate of this cluster");
+    } else if (!events->is_member(listener->owner, node_id) && !is_raft &&
+               events->was_removed(listener->owner, node_id)) {
+        events->on_removed(listener->owner, stream);
     } else if (!events->is_member(listener->owner, node_id)) {
         refuse(listener, stream, "its node does not belong to the cluster, or not any more");
-    } else if (g_strcmp0(peer.alpn, "raft") == 0) {
+    } else if (is_raft) {
         events->on_raft(listener->owner, node_id, stream);
     } else {
         events->on_link(listener->owner, node_id, stream);

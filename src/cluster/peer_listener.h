@@ -23,6 +23,10 @@ struct peer_listener_events {
     void (*on_join)(void *owner, struct stream *stream);
     /* Whether this node belongs to the cluster (not removed). */
     bool (*is_member)(void *owner, uint64_t node_id);
+    /* One that is no member, with a certificate of the cluster's CA: was it removed? Then it gets
+     * its stream to be told so. */
+    bool (*was_removed)(void *owner, uint64_t node_id);
+    void (*on_removed)(void *owner, struct stream *stream);
 };
 
 struct peer_listener_options {

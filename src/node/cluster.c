@@ -180,22 +180,13 @@ static void on_socket_done(void *owner, uint32_t number)
     cluster_vip_on_socket_done(cluster->vip, number);
 }
 
-static void on_removed(void *owner)
-{
-    const struct node_cluster *cluster = owner;
-
-    if (!cluster->node->is_stopping) {
-        node_removed(cluster->node);
-    }
-}
-
 static const struct links_events links_calls = {.on_up = on_up,
                                                 .on_down = on_down,
                                                 .on_frame = on_frame,
                                                 .on_writable = on_writable,
                                                 .on_ping = on_ping,
                                                 .on_echo = on_echo,
-                                                .on_removed = on_removed,
+                                                .on_removed = cluster_removed_told,
                                                 .on_socket = on_socket,
                                                 .on_socket_done = on_socket_done};
 
@@ -245,8 +236,20 @@ static bool is_member(void *owner, uint64_t node_id)
     return g_hash_table_contains(cluster->addresses, &node_id);
 }
 
-static const struct peer_listener_events listener_calls = {on_raft_stream, on_link_stream,
-                                                           on_join_stream, is_member};
+static bool was_removed(void *owner, uint64_t node_id)
+{
+    const struct node_cluster *cluster = owner;
+
+    return cluster->is_ready && state_node_was_here(cluster->node->state, node_id);
+}
+
+static void on_removed_stream(void *owner, struct stream *stream)
+{
+    links_tell_removed(stream);
+}
+
+static const struct peer_listener_events listener_calls = {
+    on_raft_stream, on_link_stream, on_join_stream, is_member, was_removed, on_removed_stream};
 
 /* ---- who is there ---- */
 
@@ -312,11 +315,7 @@ static void on_nodes(void *owner)
             g_hash_table_insert(now, g_memdup2(&row->id, sizeof row->id), g_strdup(row->address));
         }
     }
-    bool is_member = state_find_node(state, cluster->node->identity.id) != NULL;
-    if (cluster->is_ready && cluster->is_member && !is_member && !cluster->node->is_stopping) {
-        node_removed(cluster->node);
-    }
-    cluster->is_member |= is_member;
+    cluster_removed_look(cluster);
     if (!cluster->is_ready || state_node_count(state) == 0 || !cluster->links ||
         is_same(now, cluster->addresses)) {
         g_hash_table_unref(now);
@@ -489,6 +488,7 @@ struct node_cluster *node_cluster_new(struct node *node)
     cluster->roles_timer = timer_new(node->loop, cluster_roles_on_timer, cluster);
     cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
     cluster->leave_timer = timer_new(node->loop, cluster_leave_on_timer, cluster);
+    cluster->removed_timer = timer_new(node->loop, cluster_removed_on_timer, cluster);
     cluster->renew_timer = timer_new(node->loop, cluster_on_renew_timer, cluster);
     cluster->service = (struct service){
         .name = node->identity.name,
@@ -537,6 +537,7 @@ void node_cluster_free(struct node_cluster *cluster)
     timer_free(cluster->roles_timer);
     timer_free(cluster->end_timer);
     timer_free(cluster->renew_timer);
+    timer_free(cluster->removed_timer);
     timer_free(cluster->leave_timer);
     g_hash_table_unref(cluster->addresses);
     g_hash_table_unref(cluster->down);

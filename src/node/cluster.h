@@ -49,7 +49,7 @@ struct node_cluster {
     GArray *failing;       /* tokens of libraft's connects that cannot be made */
     struct timer *fail_timer;
 
-    struct timer *renew_timer;
+    struct timer *renew_timer, *removed_timer;
 
     /* Leading. */
     struct timer *roles_timer, *leave_timer;
@@ -70,8 +70,9 @@ struct node_cluster {
     struct browse *browse;  /* while a fresh node listens for others */
     GHashTable *neighbours; /* clusters that were named already */
     uint64_t leader_id, term;
-    bool is_member; /* its row has been seen in the table */
-    bool is_ready;  /* the state has been loaded, and the broker is there */
+    uint64_t removed_by; /* who said so */
+    bool is_member;      /* its row has been seen in the table */
+    bool is_ready;       /* the state has been loaded, and the broker is there */
     bool is_founding, is_updating_row;
 };
 
@@ -126,6 +127,10 @@ void cluster_topics(void *owner, broker_topic_fn *fn, void *fn_owner);
 /* cluster_neighbours.c */
 void cluster_look_for_neighbours(struct node_cluster *cluster);
 void cluster_forget_neighbours(struct node_cluster *cluster);
+/* cluster_removed.c: `node rm` of this node, read in the table or told by another. */
+void cluster_removed_look(struct node_cluster *cluster);
+void cluster_removed_told(void *owner, uint64_t node_id);
+void cluster_removed_on_timer(void *owner);
 /* cluster_end.c */
 void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id);
 void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload);

@@ -231,9 +231,6 @@ static int check(const struct node_config *config, GError **error)
     if (config->join && config->peer_port == 0) {
         return fail(error, 2, "--join", "goes with a --peer-port, by which the others reach us");
     }
-    if (config->join && config->rescue) {
-        return fail(error, 2, "--rescue", "is for a node that has joined already");
-    }
     if ((config->tls_certificate != NULL) != (config->tls_key != NULL)) {
         return fail(error, 2, "--tls-cert", "goes with --tls-key");
     }

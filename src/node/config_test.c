@@ -81,7 +81,6 @@ static void wrong_words_are_usage_errors_that_name_the_option(void **unused)
         {{"--tls-cert", "x"}, "--tls-key"},
         {{"--require-client-certificate"}, "--tls-ca"},
         {{"--join", "token", "--peer-port=0"}, "--join"},
-        {{"--join", "token", "--rescue"}, "--rescue"},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -132,6 +132,22 @@ static int fail_removed(const struct node *node, GError **error)
     return KEEPER_STATUS_FINAL;
 }
 
+/* With --join too, which a unit file may hold and which means nothing to a node that has joined. */
+static int check_rescue(const struct node *node, GError **error)
+{
+    g_autofree char *path = g_build_filename(node->config.data, "node.json", NULL);
+
+    if (!node->config.rescue || access(path, F_OK) == 0) {
+        return 0;
+    }
+    g_set_error(
+        error, G_FILE_ERROR, G_FILE_ERROR_NOENT,
+        "--rescue: data directory '%s' holds no node: there is nothing to rescue; give that "
+        "of a node that is left with --data DIR",
+        node->config.data);
+    return 1;
+}
+
 static int prepare_data(struct node *node, GError **error)
 {
     g_autofree char *raft = g_build_filename(node->config.data, "raft", NULL);
@@ -139,6 +155,7 @@ static int prepare_data(struct node *node, GError **error)
     int r = make_directory(node->config.data, error);
 
     r = r == 0 && node_identity_check_directory(node->config.data, error) < 0 ? 1 : r;
+    r = r == 0 ? check_rescue(node, error) : r;
     r = r == 0 ? make_directory(raft, error) : r;
     r = r == 0 ? make_directory(tls, error) : r;
     r = r == 0 ? lock_directory(node, error) : r;

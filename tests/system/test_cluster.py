@@ -1,4 +1,5 @@
 """Three nodes: joining by a token, clients at any of them, and nothing acknowledged is lost when one dies."""
+import signal
 import subprocess
 
 import pytest
@@ -137,8 +138,9 @@ def test_who_may_not_join_is_told_why(three):
     assert len(first.nodes()) == 3
 
 
-def test_the_majority_is_gone_for_good(three):
-    survivor = three.members[0]
+@pytest.mark.parametrize("number", [0, 1], ids=["founder", "one that joined"])
+def test_the_majority_is_gone_for_good(three, number):
+    survivor = three.members[number]
     with survivor.client() as client:
         client.connect("a", clean=True)
         client.publish("kept", b"before", qos=1, retain=True)
@@ -184,3 +186,39 @@ def test_a_node_that_is_removed_says_so_and_ends(three):
     assert "empty its data directory" in again.stderr
     gone.process = None
     until(lambda: len(three.running()[0].nodes()) == 2, "the others go on")
+
+
+def test_a_node_that_was_away_when_it_was_removed_is_told_so(three):
+    """Whoever of the two has the lower id, which is the one that dials."""
+    for gone in three.others(three.leader()):
+        gone.stop()
+        other = three.running()[0]
+        status, _ = other.request("DELETE", f"/v1/nodes/{gone.name}")
+        assert status in (200, 204)
+        again = subprocess.run(gone.command(), capture_output=True, text=True, timeout=40, check=False)
+        assert again.returncode == 3, again.stderr
+        assert "this node was removed from the cluster (node rm)" in again.stderr
+        assert gone.name not in [node["name"] for node in other.nodes()]
+
+
+def test_one_that_was_forced_on_alone_does_not_end_the_others(three):
+    """The majority lives: who was forced by mistake is the stranger, and the others say so."""
+    forced = three.others(three.leader())[0]
+    others = three.others(forced)
+    for member in others:
+        member.process.send_signal(signal.SIGSTOP)
+
+    def may_force():
+        done = subprocess.run([program(), "node", "promote", forced.name, "--force", "--data", str(forced.data)],
+                              capture_output=True, text=True)
+        return done.returncode == 0
+    until(may_force, "it goes on alone")
+    until(lambda: len(forced.nodes()) == 1, "the others are out for it")
+    for member in others:
+        member.process.send_signal(signal.SIGCONT)
+    told = "a node says that this one was removed, but the majority goes on with it"
+    until(lambda: any(told in member.output() for member in others), "the others were told", 30)
+    with others[0].client() as client:
+        client.connect("a", clean=True)
+        client.publish("a", b"x", qos=1, retain=True)
+    assert all(member.is_alive() for member in three.members)
