@@ -127,7 +127,7 @@ void cluster_topics(void *owner, broker_topic_fn *fn, void *fn_owner);
 /* cluster_neighbours.c */
 void cluster_look_for_neighbours(struct node_cluster *cluster);
 void cluster_forget_neighbours(struct node_cluster *cluster);
-/* cluster_removed.c: `node rm` of this node, read in the table or told by another. */
+/* membership/removed.c: `node rm` of this node, read in the table or told by another. */
 void cluster_removed_look(struct node_cluster *cluster);
 void cluster_removed_told(void *owner, uint64_t node_id);
 void cluster_removed_on_timer(void *owner);
