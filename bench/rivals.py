@@ -1,20 +1,23 @@
 """The peers of bench/cluster, in namespaces as ours are: Keepalived with mosquittos, one mosquitto, three NATS servers."""
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from holders import Holders, overlap
-from lab import MQTT_PORT, VIP, Lab, inside, until
+from lab import MQTT_PORT, VIP, Lab, inside, ip, until
+from probe import Probe, link_to
 
-WATCH_S = 6  # for how long two holders are looked for
+PAIR_SPACING_S = 0.005  # of probes: seven pairs are asked at the same time
 
-MOSQUITTO = 'listener {port} {address}\nallow_anonymous true\nuser root\npersistence true\npersistence_location {directory}/\nmax_queued_messages 0\nlog_type error\n'
+MOSQUITTO = 'listener {port} {address}\nallow_anonymous true\nuser root\npersistence true\npersistence_location {directory}/\nlog_type error\n'
 KEEPALIVED = '''global_defs {{
     vrrp_version 3
 }}
@@ -117,15 +120,32 @@ class Nats(Peer):
         self.lab.down()
 
 
+def tree(pid):
+    """A process and all that it started."""
+    found = [pid]
+    for each in found:
+        found += map(int, Path(f'/proc/{each}/task/{each}/children').read_text().split())
+    return found
+
+
+@dataclass
+class PairTrial:
+    gap: float      # the longest between two connects that were answered
+    both: float     # for which both held the address
+    is_reset: bool  # an idle connection was told
+
+
 class Keepalived(Peer):
-    """Two boxes, each with a mosquitto; multicast VRRPv3."""
+    """Two boxes, each with a mosquitto; multicast VRRPv3. Its child does the work: both are meant by `killed` and `frozen`."""
 
     WAYS = {
-        'box dead': lambda pair, box, vrrp: (box.unplug(), vrrp.kill()),
-        'killed': lambda pair, box, vrrp: vrrp.kill(),
-        'frozen': lambda pair, box, vrrp: vrrp.send_signal(signal.SIGSTOP),
-        'is not heard': lambda pair, box, vrrp: box.drop('output ip protocol 112'),
-        'planned stop': lambda pair, box, vrrp: vrrp.terminate(),
+        'box dead': lambda pair, box: (box.unplug(), pair.signal(box, signal.SIGKILL), forget(box)),
+        'cable pulled': lambda pair, box: box.unplug(),
+        'cut off silently': lambda pair, box: box.drop('input', 'output'),
+        'killed': lambda pair, box: pair.signal(box, signal.SIGKILL),
+        'frozen': lambda pair, box: pair.signal(box, signal.SIGSTOP),
+        'is not heard': lambda pair, box: box.drop('output ip protocol 112'),
+        'planned stop': lambda pair, box: pair.vrrp[box.name].terminate(),
     }
 
     def __init__(self, interval):
@@ -141,40 +161,60 @@ class Keepalived(Peer):
     def keep(self, box):
         number = next(self.numbers)
         file = self.directory / f'{box.name}.conf'
-        file.write_text(KEEPALIVED.format(priority=130 - 30 * box.number, interval=self.interval, vip=VIP))
+        file.write_text(KEEPALIVED.format(priority=160 - 30 * box.number, interval=self.interval, vip=VIP))
         self.vrrp[box.name] = self.start(box.namespace, '/usr/sbin/keepalived', '-n', '-l', '-P', '-f', file,
                                          '-p', self.directory / f'{box.name}-{number}.pid', '-r', self.directory / f'{box.name}-{number}.vrrp')
 
-    def trial(self, way, probe_s):
-        """Seconds until the address was answered by the other box, and for which both had it."""
-        holder = until(self.single, 'one holds it', 60)
+    def signal(self, box, number):
+        for pid in tree(self.vrrp[box.name].pid):
+            os.kill(pid, number)
+
+    def trial(self, way, watch_s):
+        """Watched for so long after the harm: what is not over then has no end."""
+        holder, backup = self.lab.boxes
+        until(lambda: holder.holds(VIP) and not backup.holds(VIP), 'the one with the higher priority holds it', 60)
         until(lambda: answers(self.lab.lan, VIP, 1), 'it answers')
-        watch, since = Holders(self.lab, VIP), time.monotonic()
-        vrrp = self.vrrp[holder.name]
-        self.WAYS[way](self, holder, vrrp)
-        gap = None
-        while time.monotonic() - since < WATCH_S:
-            began = time.monotonic()
-            if answers(self.lab.lan, VIP, probe_s) and gap is None and watch.taken_by_another(holder.name, since):
-                gap = time.monotonic() - since
-            time.sleep(max(0, probe_s - (time.monotonic() - began)))
+        watch, probe, idle = Holders(self.lab, VIP), Probe(self.lab, VIP, ('tcp',), PAIR_SPACING_S), link_to(self.lab, VIP, 5)
+        probe.start()
+        until(lambda: probe.answers.times['tcp'], 'it answers the probe')
+        time.sleep(random.uniform(0, self.interval))  # anywhere between two adverts
+        self.WAYS[way](self, holder)
+        with idle:
+            is_reset = is_told(idle, watch_s)
+        answered = probe.stop()
         both = overlap(watch.stop())
-        self.mend(holder, vrrp)
-        return gap if gap is not None else WATCH_S, both
+        self.mend(holder)
+        return PairTrial(answered.longest_gap('tcp'), both, is_reset)
 
-    def single(self):
-        holders = [box for box in self.lab.boxes if box.holds(VIP)]
-        return holders[0] if len(holders) == 1 else None
-
-    def mend(self, box, vrrp):
+    def mend(self, box):
+        """Afresh, and without what its life before has left."""
         box.heal()
-        if vrrp.poll() is None:
-            vrrp.send_signal(signal.SIGCONT)
-            vrrp.terminate()
-        vrrp.wait(20)
-        subprocess.run(['ip', '-n', box.namespace, 'addr', 'del', f'{VIP}/24', 'dev', 'eth0'], capture_output=True, timeout=20)
+        process = self.vrrp[box.name]
+        if process.poll() is None:
+            self.signal(box, signal.SIGKILL)
+        process.wait(20)
+        forget(box)
         self.keep(box)
 
     def __exit__(self, *arguments):
         super().__exit__(*arguments)
         self.lab.down()
+
+
+def forget(box):
+    """What a kernel that went with its box, or was started afresh, has not any more."""
+    ip('-n', box.namespace, 'addr', 'del', f'{VIP}/24', 'dev', 'eth0', check=False)
+
+
+def is_told(link, seconds):
+    """Whether an idle connection ends within; it takes that long in any case."""
+    end = time.monotonic() + seconds
+    link.settimeout(seconds)
+    try:
+        link.recv(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    time.sleep(max(0, end - time.monotonic()))  # for how long it is watched, not a condition
+    return True
