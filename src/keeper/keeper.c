@@ -61,8 +61,8 @@ static int open_lan(void *owner, unsigned at, const struct keeper_address *addre
     return lan_open(&keeper->lans[at], address);
 }
 
-/* The kernel takes some ten milliseconds to close a packet socket: other nodes wait for what is told
- * after an address has gone, so that comes first. */
+/* The kernel takes some ten milliseconds to close a packet socket: other nodes wait for what is
+ * told after an address has gone, so that comes first. */
 static void close_lan(void *owner, unsigned at)
 {
     struct keeper *keeper = owner;
