@@ -6,6 +6,7 @@
 #include <linux/if_addr.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -16,6 +17,7 @@
 #define MARK         0x6d /* IFA_PROTO: who put it there */
 #define ANSWER_BYTES 16384
 #define LEFT_MAX     64
+#define LOCAL_MS_MAX 20
 
 void addresses_init(struct addresses *addresses)
 {
@@ -126,6 +128,39 @@ static int open_tun(struct addresses *addresses)
 
 /* ---- addresses ---- */
 
+static int note_type(const struct nlmsghdr *answer, void *owner)
+{
+    const struct rtmsg *route = mnl_nlmsg_get_payload(answer);
+    bool *is_local = owner;
+
+    *is_local = route->rtm_type == RTN_LOCAL;
+    return MNL_CB_STOP;
+}
+
+static bool is_local(struct addresses *addresses, const struct keeper_address *address)
+{
+    uint8_t buffer[256];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    bool is_local = false;
+
+    request->nlmsg_type = RTM_GETROUTE;
+    request->nlmsg_flags = NLM_F_REQUEST;
+    struct rtmsg *message = mnl_nlmsg_put_extra_header(request, sizeof *message);
+    message->rtm_family = AF_INET6;
+    message->rtm_dst_len = 128;
+    mnl_attr_put(request, RTA_DST, 16, address->bytes);
+    return ask(addresses, request, note_type, &is_local) == 0 && is_local;
+}
+
+/* The kernel enters an IPv6 address as its own a moment after it has taken it (a work queue), and
+ * drops what comes for it until then: clients answer an announcement faster. */
+static void wait_until_local(struct addresses *addresses, const struct keeper_address *address)
+{
+    for (unsigned ms = 0; ms < LOCAL_MS_MAX && !is_local(addresses, address); ms++) {
+        poll(NULL, 0, 1);
+    }
+}
+
 int addresses_put(struct addresses *addresses, const struct keeper_address *address,
                   unsigned lan_index, uint32_t lifetime_s)
 {
@@ -145,7 +180,11 @@ int addresses_put(struct addresses *addresses, const struct keeper_address *addr
     mnl_attr_put_u32(request, IFA_FLAGS,
                      IFA_F_NOPREFIXROUTE | (address->is_ipv6 ? IFA_F_NODAD : 0));
     mnl_attr_put_u8(request, IFA_PROTO, MARK);
-    return ask(addresses, request, NULL, NULL);
+    r = ask(addresses, request, NULL, NULL);
+    if (r == 0 && address->is_ipv6) {
+        wait_until_local(addresses, address);
+    }
+    return r;
 }
 
 int addresses_take(struct addresses *addresses, const struct keeper_address *address,
