@@ -132,8 +132,15 @@ void vip_put(struct api_request *request)
         api_answer_error(request, 409, "vip_not_possible", "%s", problem);
         return;
     }
-    api_audit(request, "vip set", address);
     const char *interface = text_string(text_get(body, "interface"), "");
+    g_autofree char *refusal = cluster && cluster->vip_refusal
+                                   ? cluster->vip_refusal(cluster->owner, address, interface)
+                                   : NULL;
+    if (refusal) {
+        api_answer_error(request, 400, "vip_invalid", "%s", refusal);
+        return;
+    }
+    api_audit(request, "vip set", address);
     api_is_proposed(request, state_propose_vip_set(request->api->options.state, address, interface,
                                                    &completion));
 }

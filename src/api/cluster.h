@@ -42,6 +42,9 @@ struct api_cluster {
     void (*rotate)(void *owner, api_cluster_done *done, void *done_owner);
     /* Why this node cannot hold a virtual IP (no rights); NULL = it can. May be NULL. */
     const char *(*vip_problem)(void *owner);
+    /* Why an address (ADDRESS/PREFIX, interface or "") cannot be a virtual IP; NULL = it can. The
+     * caller frees. May be NULL. */
+    char *(*vip_refusal)(void *owner, const char *address, const char *interface);
     /* A connection has come in. May be NULL. */
     void (*accepted)(void *owner, const struct stream *stream);
 };

@@ -1,4 +1,5 @@
 /* What only the daemon can see of itself, and what to do about it: `microcloud doctor`. */
+#include "api/cluster.h"
 #include "api/cluster_view.h"
 #include "api/routes.h"
 #include "base/clock.h"
@@ -112,6 +113,25 @@ static void check_rights(struct text_value *list, const struct api *api)
                         : "give the data directory to the user that runs the node (chown)");
 }
 
+static void check_vips(struct text_value *list, const struct api *api)
+{
+    const struct api_cluster *cluster = api->options.cluster_calls;
+    const struct state *state = api->options.state;
+
+    for (uint32_t i = 0; cluster && cluster->vip_facts && i < state_vip_count(state); i++) {
+        const struct virtual_address *vip = state_vip_at(state, i);
+        struct api_vip_facts facts = {0};
+        cluster->vip_facts(cluster->owner, vip, &facts);
+        g_autofree char *name = g_strdup_printf("virtual IP %s", vip->address);
+        bool is_well = facts.holder_id != 0 && !facts.problem;
+        add_check(list, name, is_well,
+                  is_well         ? "held"
+                  : facts.problem ? facts.problem
+                                  : "no node holds it",
+                  "see docs/operations.md, or take another address: microcloud vip rm, vip set");
+    }
+}
+
 void doctor_get(struct api_request *request)
 {
     const struct api *api = request->api;
@@ -128,6 +148,7 @@ void doctor_get(struct api_request *request)
     check_ports(list, api);
     check_limits(list, api);
     check_clock(list);
+    check_vips(list, api);
     uint64_t used = state_bytes(api->options.state),
              most = state_settings(api->options.state)->state_bytes_max;
     g_autofree char *text =

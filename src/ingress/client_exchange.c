@@ -4,8 +4,7 @@
 #include "ingress/clients.h"
 #include "ingress/ingress.h"
 #include "ingress/sockets.h"
-#include "state/cluster_tables.h"
-#include <arpa/inet.h>
+#include "loop/loop.h"
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,10 +12,16 @@
 #define FULL_CLIENTS_MAX  6000
 #define ADDED_CLIENTS_MAX 4096 /* then all are told anew */
 
+/* A tickle is lost as any packet: it is sent again, as announcements are. Linux answers only one in
+ * half a second (tcp_invalid_ratelimit). Who has come back meanwhile has another port. */
+static const uint64_t again_after_ms[] = {20, 60, 520, 1000};
+
 struct client_exchange {
     struct client_exchange_options options;
     struct clients *table; /* of all nodes, owned */
+    struct timer *again;
     uint32_t added;
+    unsigned tickled; /* times since an address was taken */
 };
 
 /* ---- telling ---- */
@@ -64,9 +69,11 @@ static void tell_client(void *owner, const struct ingress_client *client)
     }
 }
 
-static void tell_clients_of(void *owner, const uint8_t *address, bool is_ipv6)
+/* Held or not: those who came by an address that has gone on are to be tickled by its next holder,
+ * which may hear of them only now. */
+static void tell_clients_of(void *owner, const struct ingress_status *status)
 {
-    sockets_for_each(address, is_ipv6, tell_client, owner);
+    sockets_for_each(status->address, status->is_ipv6, tell_client, owner);
 }
 
 void client_exchange_tell(struct client_exchange *exchange, uint64_t node_id)
@@ -78,7 +85,7 @@ void client_exchange_tell(struct client_exchange *exchange, uint64_t node_id)
 
     send_frame(&telling, (struct bytes){&forget, sizeof forget});
     begin_frame(&telling);
-    ingress_for_each_held(options->ingress, tell_clients_of, &telling);
+    ingress_for_each(options->ingress, tell_clients_of, &telling);
     flush_frame(&telling);
     exchange->added = 0;
 }
@@ -152,13 +159,30 @@ static void tickle(void *owner, const struct ingress_client *client)
     ingress_tickle(exchange->options.ingress, client);
 }
 
-void client_exchange_held(struct client_exchange *exchange, const struct virtual_address *row)
+static void tickle_those_of(void *owner, const struct ingress_status *status)
 {
-    uint8_t address[16] = {0};
+    struct client_exchange *exchange = owner;
 
-    inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, address);
-    clients_for_each(exchange->table, address, row->is_ipv6, exchange->options.own_id, tickle,
-                     exchange);
+    if (status->is_held) {
+        clients_for_each(exchange->table, status->address, status->is_ipv6,
+                         exchange->options.own_id, tickle, exchange);
+    }
+}
+
+static void tickle_all(void *owner)
+{
+    struct client_exchange *exchange = owner;
+
+    ingress_for_each(exchange->options.ingress, tickle_those_of, exchange);
+    if (exchange->tickled < G_N_ELEMENTS(again_after_ms)) {
+        timer_start(exchange->again, again_after_ms[exchange->tickled++]);
+    }
+}
+
+void client_exchange_held(struct client_exchange *exchange)
+{
+    exchange->tickled = 0;
+    tickle_all(exchange);
     client_exchange_tell(exchange, 0); /* whoever came in before the keeper told us */
 }
 
@@ -170,11 +194,13 @@ struct client_exchange *client_exchange_new(const struct client_exchange_options
 
     exchange->options = *options;
     exchange->table = clients_new();
+    exchange->again = timer_new(options->loop, tickle_all, exchange);
     return exchange;
 }
 
 void client_exchange_free(struct client_exchange *exchange)
 {
+    timer_free(exchange->again);
     clients_free(exchange->table);
     g_free(exchange);
 }

@@ -13,10 +13,11 @@ enum client_exchange_kind { CLIENT_EXCHANGE_CLIENTS = 3, CLIENT_EXCHANGE_FORGET 
 
 struct client_exchange;
 struct ingress;
-struct virtual_address;
+struct loop;
 
 struct client_exchange_options {
-    struct ingress *ingress; /* borrowed */
+    struct loop *loop; /* borrowed, as ingress */
+    struct ingress *ingress;
     uint64_t own_id;
     /* To one node, or to all (0); lost when there is no link. */
     void (*send)(void *owner, uint64_t node_id, struct bytes frame);
@@ -34,5 +35,6 @@ void client_exchange_tell(struct client_exchange *exchange, uint64_t node_id);
 /* What another node says of its own; `body` is what follows the kind. */
 void client_exchange_on_frame(struct client_exchange *exchange, uint64_t node_id, uint8_t kind,
                               struct bytes body);
-/* This node holds the address from now on: those that the others had by it are tickled. */
-void client_exchange_held(struct client_exchange *exchange, const struct virtual_address *row);
+/* This node has taken an address: those that others had by what it holds are tickled, several times
+ * within a second. */
+void client_exchange_held(struct client_exchange *exchange);

@@ -45,7 +45,7 @@ static void on_held(void *owner, const struct virtual_address *vip)
 {
     struct play *play = owner;
 
-    client_exchange_held(play->exchange, vip);
+    client_exchange_held(play->exchange);
 }
 
 static void on_changed(void *owner)
@@ -102,7 +102,7 @@ static int set_up(void **state)
     play->ingress = ingress_new(play->loop, pair[1], &events, play);
     ingress_set(play->ingress, play->fixture.state, false);
     play->exchange = client_exchange_new(&(struct client_exchange_options){
-        .ingress = play->ingress, .own_id = 1, .send = on_send, .owner = play});
+        .loop = play->loop, .ingress = play->ingress, .own_id = 1, .send = on_send, .owner = play});
     connect_client(play);
     *state = play;
     return 0;

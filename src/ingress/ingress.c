@@ -22,7 +22,8 @@
 #define FAILED_WAIT_MS   2000
 #define KEEPER_SILENT_MS 400
 #define GIVE_UP_MS       300
-#define FORGET_MS        30000 /* then it is tried again, or was long ago */
+#define FORGET_MS        30000        /* then it is tried again, or was long ago; */
+#define FORGET_MS_MAX    (30 * 60000) /* later each time, until one could be held */
 
 enum entry_state { ENTRY_IDLE, ENTRY_ASKED, ENTRY_HELD };
 
@@ -46,7 +47,7 @@ struct ingress {
     struct timer *give_up_timer, *forget_timer;
     void (*given_up)(void *owner, bool is_certain);
     void *given_up_owner;
-    uint64_t until_ms;
+    uint64_t until_ms, forget_ms;
     bool is_silent; /* the keeper */
 };
 
@@ -195,6 +196,7 @@ static void on_held(struct ingress *ingress, struct entry *entry)
     entry->state = ENTRY_HELD;
     if (is_new) {
         entry->is_new = entry->has_failed = false;
+        ingress->forget_ms = FORGET_MS;
         set_problem(entry, NULL);
         log_info("virtual IP taken", "address=%s", entry->vip.address);
         ingress->events->on_held(ingress->owner, &entry->vip);
@@ -217,7 +219,7 @@ static void on_lost(struct ingress *ingress, struct entry *entry, const char *pr
         log_warning("virtual IP not held", "address=%s error=\"%s\"", entry->vip.address, problem);
     }
     if (problem) {
-        timer_start(ingress->forget_timer, FORGET_MS);
+        timer_start(ingress->forget_timer, ingress->forget_ms);
     }
     if (was_held || is_news) {
         ingress->events->on_changed(ingress->owner);
@@ -235,7 +237,7 @@ static void on_conflict(struct ingress *ingress, struct entry *entry, const uint
     } else if (set_problem(entry, problem)) {
         log_warning("virtual IP claimed by another host too", "address=%s error=\"%s\"",
                     entry->vip.address, problem);
-        timer_start(ingress->forget_timer, FORGET_MS);
+        timer_start(ingress->forget_timer, ingress->forget_ms);
         ingress->events->on_changed(ingress->owner);
     }
 }
@@ -244,6 +246,7 @@ static void on_forget_timer(void *owner)
 {
     struct ingress *ingress = owner;
 
+    ingress->forget_ms = MIN(ingress->forget_ms * 2, FORGET_MS_MAX);
     for (guint i = 0; i < ingress->entries->len; i++) {
         set_problem(entry_at(ingress, i), NULL);
         entry_at(ingress, i)->has_failed = false;
@@ -359,6 +362,7 @@ struct ingress *ingress_new(struct loop *loop, int keeper_fd, const struct ingre
     ingress->loop = loop;
     ingress->events = events;
     ingress->owner = owner;
+    ingress->forget_ms = FORGET_MS;
     ingress->entries = g_ptr_array_new_with_free_func(entry_free);
     ingress->give_up_timer = timer_new(loop, on_give_up_timer, ingress);
     ingress->forget_timer = timer_new(loop, on_forget_timer, ingress);
@@ -389,14 +393,16 @@ void ingress_ready(struct ingress *ingress)
 
 /* ---- looking ---- */
 
+/* One address that cannot be held, perhaps nowhere, is no reason to move the others. */
 bool ingress_is_able(const struct ingress *ingress)
 {
-    bool has_failed = false;
+    bool has_failed = false, has_other = false;
 
     for (guint i = 0; i < ingress->entries->len; i++) {
         has_failed |= entry_at(ingress, i)->has_failed;
+        has_other |= !entry_at(ingress, i)->has_failed;
     }
-    return ingress->keeper && !ingress->is_silent && !has_failed;
+    return ingress->keeper && !ingress->is_silent && (!has_failed || has_other);
 }
 
 bool ingress_holds_any(const struct ingress *ingress)
@@ -425,15 +431,14 @@ bool ingress_has(const struct ingress *ingress, const uint8_t *address, bool is_
     return entry && entry->state == ENTRY_HELD;
 }
 
-void ingress_for_each_held(const struct ingress *ingress,
-                           void (*fn)(void *owner, const uint8_t *address, bool is_ipv6),
-                           void *owner)
+void ingress_for_each(const struct ingress *ingress,
+                      void (*fn)(void *owner, const struct ingress_status *status), void *owner)
 {
     for (guint i = 0; i < ingress->entries->len; i++) {
         const struct entry *entry = entry_at(ingress, i);
-        if (entry->state == ENTRY_HELD) {
-            fn(owner, entry->address.bytes, entry->address.is_ipv6);
-        }
+        struct ingress_status status = {entry->address.bytes, entry->address.is_ipv6,
+                                        entry->state == ENTRY_HELD, entry->problem};
+        fn(owner, &status);
     }
 }
 

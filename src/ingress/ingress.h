@@ -32,16 +32,20 @@ void ingress_lease(struct ingress *ingress, uint64_t until_ms);
 void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner, bool is_certain),
                      void *owner);
 
-/* The keeper is there and answers, and took what it was asked for. */
+/* The keeper is there and answers, and could take at least one of what it was asked for. */
 bool ingress_is_able(const struct ingress *ingress);
 bool ingress_holds_any(const struct ingress *ingress);
 bool ingress_holds(const struct ingress *ingress, const struct virtual_address *vip);
 /* An address of ours, as bytes: one that is held now. */
 bool ingress_has(const struct ingress *ingress, const uint8_t *address, bool is_ipv6);
-/* Each address that is held now, as bytes (IPv4: the first four). */
-void ingress_for_each_held(const struct ingress *ingress,
-                           void (*fn)(void *owner, const uint8_t *address, bool is_ipv6),
-                           void *owner);
+/* Of each address of the table. */
+struct ingress_status {
+    const uint8_t *address; /* IPv4: the first four bytes */
+    bool is_ipv6, is_held;
+    const char *problem; /* NULL = none; both borrowed during the call */
+};
+void ingress_for_each(const struct ingress *ingress,
+                      void (*fn)(void *owner, const struct ingress_status *status), void *owner);
 /* For people; NULL = none. Borrowed until the next turn. */
 const char *ingress_problem(const struct ingress *ingress, const struct virtual_address *vip);
 

@@ -191,6 +191,25 @@ static void what_this_node_cannot_makes_it_unable(void **state)
                         "this node has no such network interface, or it is down");
 }
 
+static void one_that_cannot_be_held_is_no_reason_to_move_the_others(void **state)
+{
+    struct play *play = *state;
+
+    struct keeper_message good = hold(play);
+    run(&play->fixture, state_propose_vip_set(play->fixture.state, "10.9.9.9/24", "eth8",
+                                              &play->fixture.completion));
+    ingress_set(play->ingress, play->fixture.state, false);
+    ingress_lease(play->ingress, clock_now_ms() + 1000);
+    struct keeper_message asked = next(play);
+    if (asked.address.bytes[1] == good.address.bytes[1]) {
+        asked = next(play);
+    }
+    assert_int_equal(asked.address.bytes[1], 9);
+    answer(play, asked, KEEPER_FAILED, ENODEV);
+    assert_true(ingress_is_able(play->ingress));
+    assert_true(ingress_has(play->ingress, good.address.bytes, false));
+}
+
 static void a_keeper_that_is_silent_makes_it_unable_until_it_speaks(void **state)
 {
     struct play *play = *state;
@@ -273,6 +292,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_host_that_has_it_is_named_and_asked_about_again,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_this_node_cannot_makes_it_unable, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_that_cannot_be_held_is_no_reason_to_move_the_others,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_keeper_that_is_silent_makes_it_unable_until_it_speaks,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(giving_up_is_certain_only_when_the_keeper_said_so, set_up,

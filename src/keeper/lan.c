@@ -43,8 +43,7 @@ static bool is_in_network(const struct ifaddrs *entry, const struct keeper_addre
     return is_any;
 }
 
-/* The one that is named, or the first that is in the network of the address. 0 = none. */
-static unsigned find_interface(const struct keeper_address *address)
+unsigned lan_find_interface(const struct keeper_address *address)
 {
     struct ifaddrs *list;
     unsigned index = 0;
@@ -149,7 +148,7 @@ static int open_socket(struct lan *lan, const struct keeper_address *address)
 
 int lan_open(struct lan *lan, const struct keeper_address *address)
 {
-    *lan = (struct lan){.fd = -1, .index = find_interface(address)};
+    *lan = (struct lan){.fd = -1, .index = lan_find_interface(address)};
     if (lan->index == 0) {
         return -ENODEV;
     }

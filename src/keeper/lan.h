@@ -12,6 +12,9 @@ struct lan {
     uint8_t mac[6];
 };
 
+/* The interface that is named, or the first that is up and in the network of the address; 0 = none.
+ */
+unsigned lan_find_interface(const struct keeper_address *address);
 /* 0, or -ENODEV: no interface of this box is in the network of the address, or not the one that is
  * named; -EPERM: no right to. */
 int lan_open(struct lan *lan, const struct keeper_address *address);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "cluster/roles.h"
 #include "cluster/token.h"
+#include "ingress/candidate.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
 #include "node/cluster_vip.h"
@@ -188,6 +189,13 @@ static const char *vip_problem(void *owner)
     return cluster_vip_problem(cluster->vip);
 }
 
+static char *vip_refusal(void *owner, const char *address, const char *interface)
+{
+    const struct node_cluster *cluster = owner;
+
+    return candidate_refusal(address, interface, cluster->node->state);
+}
+
 static void accepted(void *owner, const struct stream *stream)
 {
     const struct node_cluster *cluster = owner;
@@ -205,5 +213,6 @@ void cluster_api_init(struct node_cluster *cluster)
                                         .force = force,
                                         .rotate = rotate,
                                         .vip_problem = vip_problem,
+                                        .vip_refusal = vip_refusal,
                                         .accepted = accepted};
 }

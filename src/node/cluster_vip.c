@@ -10,7 +10,7 @@
  * term was on a majority, and then whoever is elected has that entry, and has heard of it.
  *
  * Frames on INGRESS: kind (1), then
- *   STATE     able (1), addresses held (17 each: family, address)
+ *   STATE     ingress/peer_states.h
  *   RELEASED  term (8)
  *   others    ingress/client_exchange.h */
 #include "node/cluster_vip.h"
@@ -19,28 +19,20 @@
 #include "cluster/lease.h"
 #include "ingress/client_exchange.h"
 #include "ingress/ingress.h"
+#include "ingress/peer_states.h"
 #include "loop/loop.h"
 #include "node/cluster.h"
 #include "node/node.h"
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define PINGS_PER_ELECTION 6
 #define ALONE_LEASE_MS     10000 /* nobody else could take it: renewed now and then */
 #define ALONE_RENEW_MS     4000
 #define UNABLE_WAIT_MS     2000
 #define BARRED_MS          2000 /* a transfer that failed may come late, but not so late */
-#define HELD_BYTES         17
 
 enum { VIP_STATE = 1, VIP_RELEASED };
-
-struct vip_peer {
-    bool is_able;
-    GByteArray *held; /* HELD_BYTES each, owned */
-};
 
 struct handing {
     uint64_t node_id;
@@ -61,7 +53,7 @@ struct cluster_vip {
     struct client_exchange *clients;
     struct lease lease;
     struct timer *renew_timer;
-    GHashTable *peers; /* node id -> struct vip_peer, owned */
+    struct peer_states *peers;
     struct handing handing;
     struct pending_ping ping;
     uint64_t known_id, known_term; /* the newest leader that was heard of */
@@ -84,19 +76,6 @@ static const struct state *state_of(const struct cluster_vip *vip)
     return vip->cluster->node->state;
 }
 
-static struct vip_peer *peer_of(const struct cluster_vip *vip, uint64_t node_id)
-{
-    return g_hash_table_lookup(vip->peers, &node_id);
-}
-
-static void peer_free(void *memory)
-{
-    struct vip_peer *peer = memory;
-
-    g_byte_array_unref(peer->held);
-    g_free(peer);
-}
-
 /* ---- telling the others ---- */
 
 static void tell_all(const struct cluster_vip *vip, struct bytes frame)
@@ -106,26 +85,13 @@ static void tell_all(const struct cluster_vip *vip, struct bytes frame)
     }
 }
 
-static void add_held(GByteArray *bytes, const struct virtual_address *row)
-{
-    uint8_t held[HELD_BYTES] = {row->is_ipv6 ? 6 : 4};
-
-    inet_pton(row->is_ipv6 ? AF_INET6 : AF_INET, row->address, held + 1);
-    g_byte_array_append(bytes, held, sizeof held);
-}
-
 static GByteArray *describe(const struct cluster_vip *vip)
 {
-    uint8_t head[] = {VIP_STATE, ingress_is_able(vip->ingress)};
+    uint8_t kind = VIP_STATE;
     GByteArray *bytes = g_byte_array_new();
 
-    g_byte_array_append(bytes, head, sizeof head);
-    for (uint32_t i = 0; i < state_vip_count(state_of(vip)); i++) {
-        const struct virtual_address *row = state_vip_at(state_of(vip), i);
-        if (ingress_holds(vip->ingress, row)) {
-            add_held(bytes, row);
-        }
-    }
+    g_byte_array_append(bytes, &kind, 1);
+    peer_states_describe(bytes, vip->ingress);
     return bytes;
 }
 
@@ -200,11 +166,11 @@ static void choose(void *owner, const struct consensus_member *member)
 {
     struct choice *choice = owner;
     const struct cluster_vip *vip = choice->vip;
-    const struct vip_peer *peer = peer_of(vip, member->node_id);
     const struct cluster_node *row = state_find_node(state_of(vip), member->node_id);
 
-    if (member->role == CONSENSUS_VOTER && peer && peer->is_able && row && !row->is_drained &&
-        vip->cluster->links && links_is_up(vip->cluster->links, member->node_id)) {
+    if (member->role == CONSENSUS_VOTER && row && !row->is_drained &&
+        peer_states_is_able(vip->peers, member->node_id) && vip->cluster->links &&
+        links_is_up(vip->cluster->links, member->node_id)) {
         choice->node_id = member->node_id;
     }
 }
@@ -450,7 +416,7 @@ static void on_held(void *owner, const struct virtual_address *row)
 {
     const struct cluster_vip *vip = owner;
 
-    client_exchange_held(vip->clients, row);
+    client_exchange_held(vip->clients);
 }
 
 static void on_changed(void *owner)
@@ -469,24 +435,6 @@ void cluster_vip_accepted(struct cluster_vip *vip, const struct stream *stream)
 
 /* ---- what the others tell ---- */
 
-static void on_peer_state(struct cluster_vip *vip, uint64_t node_id, struct bytes body)
-{
-    struct vip_peer *peer = peer_of(vip, node_id);
-
-    if (body.length < 1) {
-        return;
-    }
-    if (!peer) {
-        peer = g_new0(struct vip_peer, 1);
-        peer->held = g_byte_array_new();
-        g_hash_table_insert(vip->peers, g_memdup2(&node_id, sizeof node_id), peer);
-    }
-    peer->is_able = body.at[0] != 0;
-    g_byte_array_set_size(peer->held, 0);
-    g_byte_array_append(peer->held, body.at + 1,
-                        (guint)((body.length - 1) / HELD_BYTES * HELD_BYTES));
-}
-
 void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct bytes payload)
 {
     uint64_t term;
@@ -497,7 +445,7 @@ void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct byte
     struct bytes body = {payload.at + 1, payload.length - 1};
     switch (payload.at[0]) {
     case VIP_STATE:
-        on_peer_state(vip, node_id, body);
+        peer_states_told(vip->peers, node_id, body);
         break;
     case VIP_RELEASED:
         if (body.length == sizeof term) {
@@ -522,7 +470,7 @@ void cluster_vip_on_up(struct cluster_vip *vip, uint64_t node_id)
 
 void cluster_vip_on_down(struct cluster_vip *vip, uint64_t node_id)
 {
-    g_hash_table_remove(vip->peers, &node_id); /* its clients stay: they are to be tickled */
+    peer_states_forget(vip->peers, node_id); /* its clients stay: they are to be tickled */
 }
 
 void cluster_vip_on_socket(struct cluster_vip *vip, uint32_t number, int fd)
@@ -537,37 +485,20 @@ void cluster_vip_on_socket_done(struct cluster_vip *vip, uint32_t number)
 
 /* ---- for the API ---- */
 
-static bool does_peer_hold(const struct vip_peer *peer, const struct virtual_address *row)
-{
-    g_autoptr(GByteArray) wanted = g_byte_array_new();
-
-    add_held(wanted, row);
-    for (guint at = 0; at < peer->held->len; at += HELD_BYTES) {
-        if (memcmp(peer->held->data + at, wanted->data, HELD_BYTES) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool cluster_vip_is_holder(const struct cluster_vip *vip, uint64_t node_id)
 {
-    const struct vip_peer *peer = peer_of(vip, node_id);
-
-    return node_id == own_id(vip) ? ingress_holds_any(vip->ingress) : peer && peer->held->len > 0;
+    return node_id == own_id(vip) ? ingress_holds_any(vip->ingress)
+                                  : peer_states_is_holder(vip->peers, node_id);
 }
 
 void cluster_vip_facts(struct cluster_vip *vip, const struct virtual_address *row,
                        struct api_vip_facts *facts)
 {
-    GHashTableIter iterator;
-    void *id, *peer;
-
+    facts->holder_id =
+        ingress_holds(vip->ingress, row) ? own_id(vip) : peer_states_holder(vip->peers, row);
     facts->problem = ingress_problem(vip->ingress, row);
-    facts->holder_id = ingress_holds(vip->ingress, row) ? own_id(vip) : 0;
-    g_hash_table_iter_init(&iterator, vip->peers);
-    while (facts->holder_id == 0 && g_hash_table_iter_next(&iterator, &id, &peer)) {
-        facts->holder_id = does_peer_hold(peer, row) ? *(uint64_t *)id : 0;
+    if (!facts->problem) {
+        facts->problem = peer_states_problem(vip->peers, row);
     }
     if (facts->holder_id == 0 && !facts->problem) {
         facts->problem = cluster_vip_problem(vip);
@@ -576,17 +507,10 @@ void cluster_vip_facts(struct cluster_vip *vip, const struct virtual_address *ro
 
 const char *cluster_vip_problem(const struct cluster_vip *vip)
 {
-    GHashTableIter iterator;
-    void *peer;
-    bool is_any_able = ingress_is_able(vip->ingress);
-
-    g_hash_table_iter_init(&iterator, vip->peers);
-    while (!is_any_able && g_hash_table_iter_next(&iterator, NULL, &peer)) {
-        is_any_able = ((const struct vip_peer *)peer)->is_able;
-    }
-    return is_any_able ? NULL
-                       : "no node may hold a virtual IP: start microcloud as root or by its "
-                         "systemd unit, without --no-keeper";
+    return ingress_is_able(vip->ingress) || peer_states_is_any_able(vip->peers)
+               ? NULL
+               : "no node may hold a virtual IP: start microcloud as root or by its systemd unit, "
+                 "without --no-keeper";
 }
 
 /* ---- life ---- */
@@ -596,11 +520,12 @@ struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, int keeper_fd)
     struct cluster_vip *vip = g_new0(struct cluster_vip, 1);
 
     vip->cluster = cluster;
-    vip->peers = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, peer_free);
+    vip->peers = peer_states_new();
     vip->renew_timer = timer_new(cluster->node->loop, on_renew_timer, vip);
     vip->ingress = ingress_new(cluster->node->loop, keeper_fd, &ingress_calls, vip);
     vip->clients =
-        client_exchange_new(&(struct client_exchange_options){.ingress = vip->ingress,
+        client_exchange_new(&(struct client_exchange_options){.loop = cluster->node->loop,
+                                                              .ingress = vip->ingress,
                                                               .own_id = cluster->node->identity.id,
                                                               .send = send_clients,
                                                               .owner = vip});
@@ -614,7 +539,7 @@ void cluster_vip_free(struct cluster_vip *vip)
         timer_free(vip->renew_timer);
         client_exchange_free(vip->clients);
         ingress_free(vip->ingress);
-        g_hash_table_unref(vip->peers);
+        peer_states_free(vip->peers);
         g_free(vip);
     }
 }

@@ -170,7 +170,7 @@ def websocket(lab, address):
 
 @pytest.mark.parametrize("come", [connect, websocket])
 def test_an_idle_client_learns_at_once_that_its_box_has_died(lab, come):
-    for address in (VIP, VIP6):
+    for address in (VIP, VIP6, VIP6):  # the kernel takes its time with IPv6: a tickle is sent again
         holder_of(lab)
         idle = come(lab, address)
         box = holder_of(lab)
@@ -186,7 +186,7 @@ def test_an_idle_client_learns_at_once_that_its_box_has_died(lab, come):
             taken = until(lambda: watch.taken_by_another(box.name, since), "another one takes it", TAKEN_S)
             assert reset > taken - SEEN_S, "it was reset before the address had moved"
             print(f"{address}: reset {1000 * (reset - taken):.1f} ms after the address was there")
-            assert reset - taken < 1
+            assert reset - taken < 0.5
         finally:
             watch.stop()
             idle.close()
@@ -200,19 +200,35 @@ def test_an_address_that_another_host_has_is_not_taken(lab):
     mac = ip("-o", "-n", lab.lan, "link", "show", "br0").split("link/ether ")[1].split()[0]
     leader = lab.leader()
 
-    def problem(address):
-        rows = leader.call("GET", "/v1/vips")[1] or []
-        return next((row["problem"] for row in rows if row["address"].startswith(f"{address}/")), None)
+    def problems(address):
+        """As each node says: also those that do not lead know it."""
+        return {row["problem"] for box in lab.boxes for row in box.call("GET", "/v1/vips")[1] or [] if row["address"].startswith(f"{address}/")}
 
     for address, prefix in ((taken, 24), (taken6, 64)):
         assert leader.command("vip", "set", f"{address}/{prefix}", "--interface", "eth0")[0] == 0
-        until(lambda a=address: problem(a) == f"another host ({mac}) answers for it", "the other host is named")
+        until(lambda a=address: problems(a) == {f"another host ({mac}) answers for it"}, "the other host is named")
+        assert f"another host ({mac}) answers for it" in lab.others(leader)[0].command("doctor")[1]
         assert lab.holder(address) is None
         ip("-n", lab.lan, "addr", "del", f"{address}/{prefix}", "dev", "br0")
         until(lambda a=address: lab.holder(a), "it is taken when it is free")
-        until(lambda a=address: problem(a) is None, "the problem is gone")
+        until(lambda a=address: problems(a) == {None}, "the problem is gone")
         assert leader.command("vip", "rm", address)[0] == 0
         until(lambda a=address: lab.holder(a) is None, "it is given up")
+
+
+@pytest.mark.parametrize("words, why", [
+    ((f"{NET}.255/24",), "this is its broadcast address"),
+    ((f"{NET}.1/24",), "node 'n1' has this address itself"),
+    (("10.99.0.5/24",), "no interface of this node is in its network"),
+    ((f"{NET}.102/24", "--interface", "default"), "this node has no interface 'default'; it has: eth0"),
+])
+def test_what_no_box_can_hold_is_refused_and_moves_nothing(lab, words, why):
+    box = holder_of(lab)
+    code, _, error = box.command("vip", "set", *words)
+    assert code == 1
+    assert why in error
+    assert lab.holder() is box
+    assert words[0] not in box.command("vip", "ls")[1]
 
 
 def test_a_node_without_rights_refuses_and_says_what_is_missing():
