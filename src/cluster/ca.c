@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define DAY_S        86400L
+#define PEM_END      "-----END CERTIFICATE-----\n"
 #define SEAL_NONCE   12
 #define SEAL_TAG     16
 #define SEAL_FORMAT  1
@@ -27,7 +28,7 @@ DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
 struct ca {
     X509 *certificate;
     EVP_PKEY *key;
-    char *pem;
+    char *rest_pem; /* of chains */
 };
 
 static int fail(GError **error, const char *what)
@@ -91,6 +92,15 @@ static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *
     X509_EXTENSION_free(extension);
 }
 
+static void make_ca(X509 *certificate, X509 *issuer, time_t now)
+{
+    ASN1_TIME_adj(X509_getm_notBefore(certificate), now, -CA_BACKDATE_DAYS, 0);
+    ASN1_TIME_adj(X509_getm_notAfter(certificate), now, CA_YEARS * 365, 0);
+    add_extension(certificate, issuer, NID_basic_constraints, "critical,CA:TRUE,pathlen:0");
+    add_extension(certificate, issuer, NID_key_usage, "critical,keyCertSign,cRLSign");
+    add_extension(certificate, issuer, NID_subject_key_identifier, "hash");
+}
+
 static void set_times(X509 *certificate, time_t now, long days)
 {
     ASN1_TIME_adj(X509_getm_notBefore(certificate), now, -CA_BACKDATE_DAYS, 0);
@@ -124,10 +134,7 @@ int ca_found(const char *cluster_id, char **certificate_pem, char **key_pem, GEr
     }
     _cleanup_(X509_freep) X509 *certificate = begin_certificate(key, name);
     X509_set_issuer_name(certificate, X509_get_subject_name(certificate));
-    set_times(certificate, time(NULL), CA_YEARS * 365L);
-    add_extension(certificate, certificate, NID_basic_constraints, "critical,CA:TRUE,pathlen:0");
-    add_extension(certificate, certificate, NID_key_usage, "critical,keyCertSign,cRLSign");
-    add_extension(certificate, certificate, NID_subject_key_identifier, "hash");
+    make_ca(certificate, certificate, time(NULL));
     if (X509_sign(certificate, key, EVP_sha256()) == 0) {
         return fail(error, "certificate of the CA");
     }
@@ -136,7 +143,8 @@ int ca_found(const char *cluster_id, char **certificate_pem, char **key_pem, GEr
     return 0;
 }
 
-struct ca *ca_new(const char *certificate_pem, const char *key_pem, GError **error)
+struct ca *ca_new(const char *certificate_pem, const char *key_pem, const char *previous_pem,
+                  GError **error)
 {
     struct ca *ca = g_new0(struct ca, 1);
 
@@ -148,7 +156,7 @@ struct ca *ca_new(const char *certificate_pem, const char *key_pem, GError **err
         ca_free(ca);
         return NULL;
     }
-    ca->pem = certificate_to_pem(ca->certificate);
+    ca->rest_pem = ca_chain_rest(certificate_pem, previous_pem);
     return ca;
 }
 
@@ -157,7 +165,7 @@ void ca_free(struct ca *ca)
     if (ca) {
         X509_free(ca->certificate);
         EVP_PKEY_free(ca->key);
-        g_free(ca->pem);
+        g_free(ca->rest_pem);
         g_free(ca);
     }
 }
@@ -216,13 +224,58 @@ int ca_sign(const struct ca *ca, const char *request_pem, uint64_t node_id, uint
         return fail(error, "certificate of a node");
     }
     g_autofree char *pem = certificate_to_pem(certificate);
-    *chain_pem = g_strconcat(pem, ca->pem, NULL);
+    *chain_pem = g_strconcat(pem, ca->rest_pem, NULL);
     return 0;
+}
+
+/* ---- rotation ---- */
+
+int ca_previous(const struct ca *previous, const struct ca *fresh, char **pem, GError **error)
+{
+    const X509_NAME *name = X509_get_subject_name(fresh->certificate);
+
+    ERR_clear_error();
+    _cleanup_(X509_freep) X509 *tie = begin_certificate(fresh->key, "");
+    X509_set_subject_name(tie, name);
+    X509_set_issuer_name(tie, X509_get_subject_name(previous->certificate));
+    make_ca(tie, previous->certificate, time(NULL));
+    add_extension(tie, previous->certificate, NID_authority_key_identifier, "keyid");
+    if (X509_sign(tie, previous->key, EVP_sha256()) == 0) {
+        return fail(error, "certificate of the new CA by the previous one");
+    }
+    g_autofree char *own = certificate_to_pem(previous->certificate);
+    g_autofree char *tied = certificate_to_pem(tie);
+    *pem = g_strconcat(own, tied, NULL);
+    return 0;
+}
+
+/* Behind the first certificate of a text. */
+static const char *behind_first(const char *pem)
+{
+    const char *end = pem ? strstr(pem, PEM_END) : NULL;
+
+    return end ? end + strlen(PEM_END) : "";
 }
 
 char *ca_bundle(const char *certificate_pem, const char *previous_pem)
 {
-    return g_strconcat(certificate_pem, previous_pem, NULL);
+    const char *rest = behind_first(previous_pem);
+    g_autofree char *first =
+        previous_pem ? g_strndup(previous_pem, strlen(previous_pem) - strlen(rest)) : NULL;
+
+    return g_strconcat(certificate_pem, first, NULL);
+}
+
+char *ca_chain_rest(const char *certificate_pem, const char *previous_pem)
+{
+    return g_strconcat(behind_first(previous_pem), certificate_pem, NULL);
+}
+
+bool ca_rotation_is_over(const struct ca_certificate *ca, uint64_t now_unix_ms)
+{
+    uint64_t days = CA_BACKDATE_DAYS + CA_ROTATION_DAYS;
+
+    return now_unix_ms >= ca->from_unix_ms + days * DAY_S * 1000;
 }
 
 /* ---- looking ---- */

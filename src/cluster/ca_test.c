@@ -26,7 +26,7 @@ static int set_up(void **state)
         ca_found("0f8fad5b-d9cb-469f-a165-70867728950e", &world->certificate, &world->key, NULL),
         0);
     assert_int_equal(ca_request(&world->node_key, &world->request, NULL), 0);
-    world->ca = ca_new(world->certificate, world->key, NULL);
+    world->ca = ca_new(world->certificate, world->key, NULL, NULL);
     assert_non_null(world->ca);
     *state = world;
     return 0;
@@ -141,7 +141,7 @@ static void a_key_of_another_ca_is_refused(void **state)
     g_autoptr(GError) error = NULL;
 
     ca_found("other", &certificate, &key, NULL);
-    assert_null(ca_new(world->certificate, key, &error));
+    assert_null(ca_new(world->certificate, key, NULL, &error));
     assert_non_null(strstr(error->message, "do not belong together"));
 }
 
@@ -169,6 +169,105 @@ static void the_sealed_key_opens_with_the_cluster_key_alone(void **state)
     assert_null(ca_unseal(cluster_key, shorter, NULL));
 }
 
+/* ---- rotation ---- */
+
+static GPtrArray *certificates_of(const char *pem)
+{
+    GPtrArray *all = g_ptr_array_new_with_free_func((GDestroyNotify)X509_free);
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *certificate;
+
+    while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+        g_ptr_array_add(all, certificate);
+    }
+    BIO_free(bio);
+    return all;
+}
+
+/* As a node does that has this bundle and is shown this chain. */
+static bool trusts(const char *bundle, const char *chain)
+{
+    g_autoptr(GPtrArray) anchors = certificates_of(bundle), shown = certificates_of(chain);
+    STACK_OF(X509) *rest = sk_X509_new_null();
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *context = X509_STORE_CTX_new();
+
+    for (guint i = 0; i < anchors->len; i++) {
+        X509_STORE_add_cert(store, g_ptr_array_index(anchors, i));
+    }
+    for (guint i = 1; i < shown->len; i++) {
+        sk_X509_push(rest, g_ptr_array_index(shown, i));
+    }
+    X509_STORE_CTX_init(context, store, g_ptr_array_index(shown, 0), rest);
+    bool is_trusted = X509_verify_cert(context) == 1;
+    X509_STORE_CTX_free(context);
+    X509_STORE_free(store);
+    sk_X509_free(rest);
+    return is_trusted;
+}
+
+static char *sign(const struct world *world, const struct ca *ca)
+{
+    char *chain = NULL;
+
+    assert_int_equal(ca_sign(ca, world->request, 1, clock_unix_ms(), &chain, NULL), 0);
+    return chain;
+}
+
+static void a_node_that_missed_a_rotation_and_the_others_believe_each_other(void **state)
+{
+    struct world *world = *state;
+    g_autofree char *certificate = NULL, *key = NULL, *previous = NULL;
+
+    ca_found("0f8fad5b-d9cb-469f-a165-70867728950e", &certificate, &key, NULL);
+    struct ca *bare = ca_new(certificate, key, NULL, NULL);
+    assert_int_equal(ca_previous(world->ca, bare, &previous, NULL), 0);
+    struct ca *rotating = ca_new(certificate, key, previous, NULL);
+    g_autofree char *away = sign(world, world->ca), *back = sign(world, rotating),
+                    *after = sign(world, bare);
+    g_autofree char *both = ca_bundle(certificate, previous), *fresh = ca_bundle(certificate, "");
+
+    assert_true(trusts(world->certificate, back)); /* that was away */
+    assert_true(trusts(both, away));
+    assert_true(trusts(both, back));
+    assert_true(trusts(both, after));
+    assert_true(trusts(fresh, back)); /* the rotation is over */
+    assert_true(trusts(fresh, after));
+    assert_false(trusts(fresh, away));
+    assert_false(trusts(world->certificate, after));
+    ca_free(bare);
+    ca_free(rotating);
+}
+
+static void the_key_that_ties_two_authorities_signs_for_nobody_else(void **state)
+{
+    struct world *world = *state;
+    g_autofree char *certificate = NULL, *key = NULL, *previous = NULL, *other = NULL,
+                    *other_key = NULL;
+
+    ca_found("0f8fad5b-d9cb-469f-a165-70867728950e", &certificate, &key, NULL);
+    ca_found("0f8fad5b-d9cb-469f-a165-70867728950e", &other, &other_key, NULL);
+    struct ca *bare = ca_new(certificate, key, NULL, NULL);
+    ca_previous(world->ca, bare, &previous, NULL);
+    struct ca *stranger = ca_new(other, other_key, previous, NULL);
+    g_autofree char *chain = sign(world, stranger);
+
+    assert_false(trusts(world->certificate, chain));
+    assert_false(trusts(certificate, chain));
+    ca_free(bare);
+    ca_free(stranger);
+}
+
+static void a_rotation_waits_thirty_days_for_those_who_are_away(void **state)
+{
+    const struct ca_certificate ca = {.from_unix_ms = 100 * DAY_MS};
+    uint64_t made = ca.from_unix_ms + CA_BACKDATE_DAYS * DAY_MS;
+
+    assert_false(ca_rotation_is_over(&ca, made));
+    assert_false(ca_rotation_is_over(&ca, made + CA_ROTATION_DAYS * DAY_MS - 1));
+    assert_true(ca_rotation_is_over(&ca, made + CA_ROTATION_DAYS * DAY_MS));
+}
+
 #define CA_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -182,6 +281,9 @@ int main(void)
         cmocka_unit_test(only_sixteen_hex_digits_are_a_node_s_id),
         CA_TEST(a_key_of_another_ca_is_refused),
         CA_TEST(the_sealed_key_opens_with_the_cluster_key_alone),
+        CA_TEST(a_node_that_missed_a_rotation_and_the_others_believe_each_other),
+        CA_TEST(the_key_that_ties_two_authorities_signs_for_nobody_else),
+        cmocka_unit_test(a_rotation_waits_thirty_days_for_those_who_are_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,12 +192,14 @@ static void say_goodbye(struct link *link, const char *why)
 
 void link_give_up(struct link *link, const char *why)
 {
+    bool was_dialling = link->connector != NULL;
+
     g_clear_pointer(&link->connector, connector_free);
     if (link->stream) {
         say_goodbye(link, why);
         drop(link, false, why);
-    } else if (link->is_removed) {
-        timer_stop(link->timer);
+    } else if (was_dialling || link->is_removed) {
+        dial_later(link);
     }
 }
 
@@ -390,8 +392,14 @@ static const struct stream_events stream_events = {on_bytes, on_drained, on_end}
 void link_open(struct link *link, struct stream *stream)
 {
     uint8_t body[9] = {LINK_PROTOCOL};
+    struct stream_peer peer;
 
     assert(!link->stream);
+    stream_peer(stream, &peer);
+    memset(link->issuer_sha256, 0, sizeof link->issuer_sha256);
+    if (peer.issuer_sha256) {
+        memcpy(link->issuer_sha256, peer.issuer_sha256, sizeof link->issuer_sha256);
+    }
     g_clear_pointer(&link->connector, connector_free);
     link->stream = stream;
     note_socket(link, stream);

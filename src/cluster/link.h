@@ -51,6 +51,7 @@ struct link {
     uint32_t trips_us[LINK_TRIPS], trip_count, round_trip_us;
     int64_t clock_offset_ms;
     char *error;
+    uint8_t issuer_sha256[32]; /* of the CA that signed the peer's certificate */
 };
 
 struct links {

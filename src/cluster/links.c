@@ -154,6 +154,46 @@ void links_reset(struct links *links, uint64_t node_id)
     }
 }
 
+static bool is_other(const struct link *link, const uint8_t *ca_sha256, uint64_t before_ms)
+{
+    return link->state == LINK_UP && link->since_ms <= before_ms &&
+           memcmp(link->issuer_sha256, ca_sha256, sizeof link->issuer_sha256) != 0;
+}
+
+/* By their ids, since a callback may change the table. `ca_sha256` NULL: all of them. */
+static void begin_anew(struct links *links, const uint8_t *ca_sha256, uint64_t before_ms)
+{
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    GHashTableIter iterator;
+    void *value;
+
+    g_hash_table_iter_init(&iterator, links->table);
+    while (g_hash_table_iter_next(&iterator, NULL, &value)) {
+        const struct link *link = value;
+        if (!ca_sha256 || is_other(link, ca_sha256, before_ms)) {
+            g_array_append_val(ids, link->node_id);
+        }
+    }
+    for (guint i = 0; i < ids->len; i++) {
+        struct link *link = find(links, g_array_index(ids, uint64_t, i));
+        if (link) {
+            link_give_up(link, "certificates have changed");
+        }
+    }
+}
+
+void links_renew(struct links *links)
+{
+    begin_anew(links, NULL, 0);
+}
+
+void links_reset_others(struct links *links, const uint8_t ca_sha256[32], uint64_t since_ms)
+{
+    uint64_t now_ms = loop_now_ms(links->loop);
+
+    begin_anew(links, ca_sha256, now_ms > since_ms ? now_ms - since_ms : 0);
+}
+
 /* ---- sending ---- */
 
 int links_send_pieces(struct links *links, uint64_t node_id, uint8_t channel,
@@ -261,6 +301,7 @@ static void fill(const struct link *link, struct links_status *status)
         .received_bytes = link->received_bytes,
         .pending_bytes = link->stream ? stream_pending_bytes(link->stream) : 0,
         .error = link->error,
+        .issuer_sha256 = link->state == LINK_UP ? link->issuer_sha256 : NULL,
     };
 }
 

@@ -105,6 +105,12 @@ void links_nudge(struct links *links, uint64_t node_id);
 /* Ends the connection to this node with a goodbye and begins anew. */
 void links_reset(struct links *links, uint64_t node_id);
 
+/* This node has another certificate: all connections begin anew, with it. */
+void links_renew(struct links *links);
+/* What was signed by any other CA than this one (SHA-256 of its certificate) and has been up for
+ * `since_ms` or longer begins anew. */
+void links_reset_others(struct links *links, const uint8_t ca_sha256[32], uint64_t since_ms);
+
 /* 0; -EAGAIN: on_writable will come; -ENOTCONN: not up; -EMSGSIZE. Nothing is sent in part. */
 int links_send(struct links *links, uint64_t node_id, uint8_t channel, struct bytes payload);
 /* To all whose link is up. */
@@ -132,7 +138,8 @@ struct links_status {
     uint32_t round_trip_us, round_trip_us_max; /* smoothed, and the most of the last 64; 0 = none */
     int64_t clock_offset_ms; /* its calendar clock minus ours, within half a trip */
     uint64_t sent_bytes, received_bytes, pending_bytes;
-    const char *error; /* why it is down; NULL */
+    const char *error;            /* why it is down; NULL */
+    const uint8_t *issuer_sha256; /* of the CA that signed the peer's certificate; NULL = not up */
 };
 /* False when it is no peer. */
 bool links_status(const struct links *links, uint64_t node_id, struct links_status *status);

@@ -114,6 +114,16 @@ struct peer_listener *peer_listener_new(const struct peer_listener_options *opti
     return listener;
 }
 
+void peer_listener_renew(struct peer_listener *listener)
+{
+    for (guint i = 0; i < listener->greetings->len; i++) {
+        struct greeting *greeting = g_ptr_array_index(listener->greetings, i);
+        stream_reset(greeting->stream);
+        g_free(greeting);
+    }
+    g_ptr_array_set_size(listener->greetings, 0);
+}
+
 void peer_listener_free(struct peer_listener *listener)
 {
     if (!listener) {
@@ -122,11 +132,7 @@ void peer_listener_free(struct peer_listener *listener)
     if (listener->listener) {
         listener_free(listener->listener);
     }
-    for (guint i = 0; i < listener->greetings->len; i++) {
-        struct greeting *greeting = g_ptr_array_index(listener->greetings, i);
-        stream_reset(greeting->stream);
-        g_free(greeting);
-    }
+    peer_listener_renew(listener);
     g_ptr_array_unref(listener->greetings);
     g_free(listener);
 }

@@ -41,6 +41,8 @@ struct peer_listener_options {
 struct peer_listener *peer_listener_new(const struct peer_listener_options *options,
                                         GError **error);
 void peer_listener_free(struct peer_listener *listener);
+/* The certificate is another: handshakes under way, which show the old one, end. */
+void peer_listener_renew(struct peer_listener *listener);
 uint16_t peer_listener_port(const struct peer_listener *listener);
 
 /* The contexts of a node, from its files: tls/node.pem (chain), tls/node.key, tls/ca.pem (one or

@@ -10,6 +10,7 @@
 #include "net/stream.h"
 #include "net/stream_pair.h"
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS 2000
@@ -212,6 +213,18 @@ void raft_transport_drop(struct raft_transport *transport, uint64_t node_id)
     for (guint i = transport->pipes->len; i > 0; i--) {
         struct pipe *pipe = g_ptr_array_index(transport->pipes, i - 1);
         if (pipe->node_id == node_id) {
+            end_pipe(pipe);
+        }
+    }
+}
+
+void raft_transport_drop_others(struct raft_transport *transport, const uint8_t ca_sha256[32])
+{
+    for (guint i = transport->pipes->len; i > 0; i--) {
+        struct pipe *pipe = g_ptr_array_index(transport->pipes, i - 1);
+        struct stream_peer peer;
+        stream_peer(pipe->outer, &peer);
+        if (!peer.issuer_sha256 || memcmp(peer.issuer_sha256, ca_sha256, 32) != 0) {
             end_pipe(pipe);
         }
     }

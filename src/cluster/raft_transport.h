@@ -40,4 +40,6 @@ void raft_transport_accept(struct raft_transport *transport, uint64_t node_id,
                            struct stream *stream);
 /* The node was removed: its connections end. */
 void raft_transport_drop(struct raft_transport *transport, uint64_t node_id);
+/* Those whose other side's certificate was signed by any other CA than this one end. */
+void raft_transport_drop_others(struct raft_transport *transport, const uint8_t ca_sha256[32]);
 unsigned raft_transport_count(const struct raft_transport *transport);

@@ -40,6 +40,8 @@ struct tls_side {
     void (*on_handshake)(void *owner, const char *error);
     void *owner;
     char *common_name, *alpn;
+    uint8_t issuer_sha256[EVP_MAX_MD_SIZE];
+    bool has_issuer;
     bool wants_write; /* to go on reading */
     bool wants_read;  /* to go on writing */
     bool is_through;
@@ -408,6 +410,16 @@ static void find_common_name(struct tls_side *tls)
     }
 }
 
+static void find_issuer(struct tls_side *tls)
+{
+    STACK_OF(X509) *chain = SSL_get0_verified_chain(tls->ssl);
+    unsigned length;
+
+    tls->has_issuer =
+        SSL_get_verify_result(tls->ssl) == X509_V_OK && sk_X509_num(chain) > 1 &&
+        X509_digest(sk_X509_value(chain, 1), EVP_sha256(), tls->issuer_sha256, &length) == 1;
+}
+
 static void find_alpn(struct tls_side *tls)
 {
     const unsigned char *name;
@@ -425,6 +437,7 @@ static void peer(const struct stream *stream, struct stream_peer *out)
 
     if (socket->tls && !socket->tls->common_name) {
         find_common_name(socket->tls);
+        find_issuer(socket->tls);
     }
     if (socket->tls && !socket->tls->alpn) {
         find_alpn(socket->tls);
@@ -437,6 +450,7 @@ static void peer(const struct stream *stream, struct stream_peer *out)
         .address = socket->address,
         .port = socket->port,
         .certificate_cn = socket->tls ? socket->tls->common_name : NULL,
+        .issuer_sha256 = socket->tls && socket->tls->has_issuer ? socket->tls->issuer_sha256 : NULL,
         .alpn = socket->tls ? socket->tls->alpn : NULL,
     };
 }

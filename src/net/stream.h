@@ -44,7 +44,8 @@ struct stream_peer {
     const char *address;        /* "192.0.2.1", "2001:db8::1", "unix"; after PROXY: the client's */
     uint16_t port;              /* 0 for Unix */
     const char *certificate_cn; /* of a verified certificate, else NULL */
-    const char *alpn;           /* what both sides agreed on to speak, else NULL */
+    const uint8_t *issuer_sha256; /* 32 bytes, of the certificate that signed it; else NULL */
+    const char *alpn;             /* what both sides agreed on to speak, else NULL */
 };
 
 /* Gives the stream its owner; reading starts at the next turn of the loop. */

@@ -88,6 +88,7 @@ static void on_up(void *owner, uint64_t node_id)
     }
     cluster_vip_on_up(cluster->vip, node_id);
     cluster_roles_look(cluster);
+    cluster_rotation_look(cluster);
 }
 
 static void on_down(void *owner, uint64_t node_id, bool is_end)

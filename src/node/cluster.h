@@ -73,7 +73,7 @@ struct node_cluster {
     uint64_t removed_by; /* who said so */
     bool is_member;      /* its row has been seen in the table */
     bool is_ready;       /* the state has been loaded, and the broker is there */
-    bool is_founding, is_updating_row;
+    bool is_founding, is_updating_row, is_ending_rotation;
 };
 
 struct node_cluster *node_cluster_new(struct node *node);
@@ -127,6 +127,9 @@ void cluster_topics(void *owner, broker_topic_fn *fn, void *fn_owner);
 /* cluster_neighbours.c */
 void cluster_look_for_neighbours(struct node_cluster *cluster);
 void cluster_forget_neighbours(struct node_cluster *cluster);
+/* membership/rotation.c: this node has other authorities to trust; whether a rotation is over. */
+void cluster_rotation_apply(struct node_cluster *cluster);
+void cluster_rotation_look(struct node_cluster *cluster);
 /* membership/removed.c: `node rm` of this node, read in the table or told by another. */
 void cluster_removed_look(struct node_cluster *cluster);
 void cluster_removed_told(void *owner, uint64_t node_id);

@@ -1,5 +1,9 @@
 """Three nodes: joining by a token, clients at any of them, and nothing acknowledged is lost when one dies."""
+import json
+import shutil
 import signal
+import socket
+import ssl
 import subprocess
 
 import pytest
@@ -222,3 +226,87 @@ def test_one_that_was_forced_on_alone_does_not_end_the_others(three):
         client.connect("a", clean=True)
         client.publish("a", b"x", qos=1, retain=True)
     assert all(member.is_alive() for member in three.members)
+
+
+def microcloud(member, *words):
+    done = subprocess.run([program(), *words, "--data", str(member.data)], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def authority(member):
+    return json.loads(microcloud(member, "ca", "show", "--json"))
+
+
+def is_rotated(member, before):
+    now = authority(member)
+    return now["certificate"] != before["certificate"] and now["previous_certificate"] is None
+
+
+def shakes_hands(member, files):
+    """Whether its port for nodes takes this certificate: nonsense is then answered in words."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["join"])
+    context.load_cert_chain(files / "node.pem", files / "node.key")
+    with socket.create_connection(("127.0.0.1", member.peer_port), 5) as plain, context.wrap_socket(plain) as link:
+        try:
+            link.sendall(b"\xff" * 8)
+            return b"does not speak as a node does" in link.recv(1000)
+        except OSError:
+            return False
+
+
+def test_the_authority_is_replaced_while_messages_go_on(three, tmp_path):
+    leader, before = three.leader(), authority(three.members[0])
+    away = three.others(leader)[0]
+    shutil.copytree(away.data / "tls", tmp_path / "tls")
+    terms = leader.output().count("info leader node=")
+    with three.others(leader)[0].client() as publisher, three.others(leader)[1].client() as subscriber:
+        subscriber.connect("sub", clean=True, properties=[("session_expiry", 3600)])
+        subscriber.subscribe(("jobs/#", 1))
+        publisher.connect("pub", clean=True)
+        sent = 0
+
+        def is_over():
+            nonlocal sent
+            publisher.publish("jobs/a", b"%d" % sent, qos=1)
+            sent += 1
+            return all(is_rotated(member, before) for member in three.members)
+        publisher.publish("jobs/a", b"first", qos=1)
+        microcloud(leader, "ca", "rotate")
+        until(is_over, "the previous authority is gone")
+        subscriber.expect_publish("jobs/a", b"first")
+        for number in range(sent):
+            subscriber.expect_publish("jobs/a", b"%d" % number)
+    three.settle()
+    assert leader.output().count("info leader node=") == terms, "an election was caused"
+    fresh = authority(leader)["certificate"]
+    for member in three.members:
+        assert fresh in (member.data / "tls" / "node.pem").read_text()
+        until(lambda m=member: (m.data / "tls" / "ca.pem").read_text() == fresh, "it trusts the new one alone")
+    target = three.others(away)[0]
+    assert not shakes_hands(target, tmp_path / "tls"), "a certificate of the old authority is taken"
+    assert shakes_hands(target, away.data / "tls")
+
+
+def test_a_node_that_was_away_while_the_authority_was_replaced_comes_back(three):
+    away, before = three.others(three.leader())[0], authority(three.members[0])
+    away.stop()
+    microcloud(three.leader(), "ca", "rotate")
+    for member in three.running():
+        until(lambda m=member: authority(m)["certificate"] != before["certificate"], "there is a new one")
+        assert authority(member)["previous_certificate"], "it is trusted until all have changed over"
+    away.start()
+    three.settle()
+    for member in three.members:
+        until(lambda m=member: is_rotated(m, before), "all have changed over")
+
+
+def test_a_rotation_ends_when_the_node_that_is_away_is_removed(three):
+    away, before = three.others(three.leader())[0], authority(three.members[0])
+    away.stop()
+    microcloud(three.leader(), "ca", "rotate")
+    microcloud(three.leader(), "node", "rm", away.name)
+    for member in three.running():
+        until(lambda m=member: is_rotated(m, before), "all that are left have changed over")

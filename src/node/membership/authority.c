@@ -22,7 +22,8 @@
 #include <openssl/rand.h>
 #include <string.h>
 
-#define RENEW_LOOK_MS ((uint64_t)6 * 3600 * 1000)
+#define RENEW_LOOK_MS ((uint64_t)30 * 1000) /* links are pinged anyway */
+#define ALONE_LOOK_MS ((uint64_t)6 * 3600 * 1000)
 #define RETRY_MS      2000
 
 char *cluster_own_address(const struct node_cluster *cluster)
@@ -71,7 +72,8 @@ struct ca *cluster_authority(struct node_cluster *cluster, GError **error)
     g_autoptr(GBytes) sealed = g_bytes_new(row->key.at, row->key.length);
     g_autofree char *key_pem = ca_unseal(key, sealed, error);
     explicit_bzero(key, sizeof key);
-    cluster->ca = key_pem ? ca_new(row->certificate, key_pem, error) : NULL;
+    cluster->ca =
+        key_pem ? ca_new(row->certificate, key_pem, row->previous_certificate, error) : NULL;
     if (key_pem) {
         explicit_bzero(key_pem, strlen(key_pem));
     }
@@ -117,24 +119,36 @@ static char *read_file(const struct node_cluster *cluster, const char *name)
 /* Of the newest authority, and not near its end. */
 static bool is_good(const struct node_cluster *cluster, const char *chain)
 {
-    const char *ca_pem = state_ca(cluster->node->state)->certificate;
+    const struct cluster_ca *row = state_ca(cluster->node->state);
+    g_autofree char *rest = ca_chain_rest(row->certificate, row->previous_certificate);
     struct ca_certificate own;
 
     return chain && ca_look(chain, &own, NULL) == 0 && !ca_is_due(&own, clock_unix_ms()) &&
-           strstr(chain, ca_pem);
+           g_str_has_suffix(chain, rest);
+}
+
+/* All nodes were switched off for a year, and the clock is not behind. */
+static bool has_ended(const struct node_cluster *cluster)
+{
+    g_autofree char *chain = read_file(cluster, "node.pem");
+    struct ca_certificate own;
+
+    return state_ca(cluster->node->state)->generation > 0 && chain &&
+           ca_look(chain, &own, NULL) == 0 && clock_unix_ms() >= own.until_unix_ms;
 }
 
 static void renew(struct node_cluster *cluster)
 {
     const struct cluster_ca *row = state_ca(cluster->node->state);
-    g_autofree char *bundle = ca_bundle(
-        row->certificate, row->previous_certificate[0] != '\0' ? row->previous_certificate : NULL);
+    g_autofree char *bundle = ca_bundle(row->certificate, row->previous_certificate);
     g_autofree char *chain = read_file(cluster, "node.pem");
     g_autofree char *trusted = read_file(cluster, "ca.pem");
     g_autoptr(GError) error = NULL;
     uint8_t key[CA_KEY_BYTES];
 
-    if (is_good(cluster, chain) && g_strcmp0(trusted, bundle) == 0) {
+    bool is_other_ca = g_strcmp0(trusted, bundle) != 0;
+
+    if (is_good(cluster, chain) && !is_other_ca) {
         return;
     }
     const struct ca *ca = cluster_authority(cluster, &error);
@@ -144,6 +158,9 @@ static void renew(struct node_cluster *cluster)
     } else {
         log_info("the certificate of this node is new", "generation=%" G_GUINT64_FORMAT,
                  row->generation);
+        if (is_other_ca) {
+            cluster_rotation_apply(cluster);
+        }
     }
     explicit_bzero(key, sizeof key);
 }
@@ -244,29 +261,30 @@ static void propose_own_row(struct node_cluster *cluster)
     cluster->is_founding = state_propose_node_join(node->state, &join, &completion) == 0;
 }
 
-/* An authority of which nobody has the key is as good as none. */
+/* The first, or one that follows the one that is there. */
 static int make_authority(struct node_cluster *cluster, const uint8_t *key, GError **error)
 {
     struct node *node = cluster->node;
     const struct cluster_ca *old = state_ca(node->state);
     struct state_completion completion = {on_founded, cluster, 0, 0};
-    g_autofree char *certificate = NULL, *ca_key = NULL, *bundle = NULL;
+    g_autofree char *certificate = NULL, *ca_key = NULL, *previous = NULL;
 
     if (ca_found(node->identity.cluster, &certificate, &ca_key, error) < 0) {
         return -EIO;
     }
-    const char *previous = old->generation > 0 ? old->certificate : NULL;
-    struct ca *ca = ca_new(certificate, ca_key, error);
-    bundle = ca_bundle(certificate, previous);
+    struct ca *ca = ca_new(certificate, ca_key, NULL, error);
     int r = ca ? 0 : -EIO;
     if (r == 0 && old->generation == 0) {
-        r = sign_own(cluster, ca, bundle, key, error);
+        r = sign_own(cluster, ca, certificate, key, error);
+    } else if (r == 0) {
+        const struct ca *own = cluster_authority(cluster, error);
+        r = own ? ca_previous(own, ca, &previous, error) : -EIO;
     }
     g_autoptr(GBytes) sealed = ca_seal(key, ca_key);
     gsize length;
     const uint8_t *at = g_bytes_get_data(sealed, &length);
     struct cluster_ca row = {.certificate = certificate,
-                             .previous_certificate = (char *)(previous ? previous : ""),
+                             .previous_certificate = previous ? previous : (char *)"",
                              .key = {at, length},
                              .generation = old->generation};
     if (r == 0) {
@@ -312,10 +330,13 @@ void cluster_look_after(struct node_cluster *cluster)
     const struct cluster_node *row = state_find_node(state, cluster->node->identity.id);
     g_autoptr(GError) error = NULL;
 
+    if (!cluster->is_ready && cluster->links && !cluster->node->is_stopping && has_ended(cluster)) {
+        renew(cluster); /* nobody would let it in with the old one */
+    }
     if (!cluster->is_ready || cluster->is_founding || cluster->node->is_stopping) {
         return;
     }
-    timer_start(cluster->renew_timer, RENEW_LOOK_MS);
+    timer_start(cluster->renew_timer, state_node_count(state) > 1 ? RENEW_LOOK_MS : ALONE_LOOK_MS);
     if (state_ca(state)->generation == 0) {
         found(cluster);
     } else if (!cluster->links && cluster_open(cluster, &error) < 0) {
@@ -325,6 +346,7 @@ void cluster_look_after(struct node_cluster *cluster)
     } else if (row) {
         renew(cluster);
         update_row(cluster, row);
+        cluster_rotation_look(cluster);
     }
 }
 

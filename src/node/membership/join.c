@@ -85,8 +85,7 @@ static void let_in(struct node_cluster *cluster, struct joining *joining)
 {
     const struct state *state = cluster->node->state;
     const struct cluster_ca *row = state_ca(state);
-    const char *previous = row->previous_certificate;
-    g_autofree char *bundle = ca_bundle(row->certificate, previous[0] != '\0' ? previous : NULL);
+    g_autofree char *bundle = ca_bundle(row->certificate, row->previous_certificate);
     g_autoptr(GArray) nodes = list_nodes(state);
     struct join_answer answer = {
         .ca_pem = bundle, .nodes = (const struct join_node *)nodes->data, .node_count = nodes->len};
