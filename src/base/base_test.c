@@ -90,6 +90,19 @@ static void utf8_is_what_mqtt_allows(void **state)
     assert_false(is_valid("1234567\0", 8));
 }
 
+static void a_tail_is_a_word_of_its_bytes_alone(void **state)
+{
+    static const uint8_t bytes[] = {1, 2, 3, 4, 5, 6, 7, 8};
+
+    for (size_t length = 0; length < 8; length++) {
+        uint64_t expected = 0;
+        for (size_t i = 0; i < length; i++) {
+            expected |= (uint64_t)bytes[i] << 8 * i;
+        }
+        assert_true(bytes_tail(bytes, length) == expected);
+    }
+}
+
 static void hashes_hang_on_the_key_and_every_byte(void **state)
 {
     struct hash_key key = {1, 2}, other = {1, 3};
@@ -150,6 +163,7 @@ int main(void)
         cmocka_unit_test(lists_keep_order_and_bear_removal_while_walked),
         cmocka_unit_test(views_are_equal_by_content),
         cmocka_unit_test(utf8_is_what_mqtt_allows),
+        cmocka_unit_test(a_tail_is_a_word_of_its_bytes_alone),
         cmocka_unit_test(hashes_hang_on_the_key_and_every_byte),
         cmocka_unit_test(cleanup_frees_what_was_not_taken),
         cmocka_unit_test(clocks_agree_and_go_forward),

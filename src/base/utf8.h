@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 
 #define UTF8_HIGH_BITS_ 0x8080808080808080u
+#define UTF8_PADDING_   0x6161616161616161u
 
 /* True when the eight bytes are ASCII and none is NUL: adding 0x7f carries into the high bit of
  * every other byte. */
@@ -61,6 +62,18 @@ static inline size_t utf8_character_bytes_(const uint8_t *at, size_t left)
     return count == 1 || utf8_is_second_(at[0], at[1]) ? count : 0;
 }
 
+/* The next up to eight bytes, padded with plain ones. */
+static inline uint64_t utf8_word_(const uint8_t *at, size_t left)
+{
+    uint64_t word;
+
+    if (left < 8) {
+        return bytes_tail(at, left) | UTF8_PADDING_ << 8 * left;
+    }
+    memcpy(&word, at, 8);
+    return word;
+}
+
 /* Well-formed UTF-8 without U+0000 (MQTT 5, 1.5.4). Empty text is. */
 static inline bool utf8_is_valid(struct bytes text)
 {
@@ -68,14 +81,11 @@ static inline bool utf8_is_valid(struct bytes text)
     size_t left = text.length;
 
     while (left > 0) {
-        uint64_t word;
-        if (left >= 8) {
-            memcpy(&word, at, 8);
-            if (utf8_is_plain_(word)) {
-                at += 8;
-                left -= 8;
-                continue;
-            }
+        if (utf8_is_plain_(utf8_word_(at, left))) {
+            size_t step = left < 8 ? left : 8;
+            at += step;
+            left -= step;
+            continue;
         }
         size_t count = utf8_character_bytes_(at, left);
         if (count == 0) {

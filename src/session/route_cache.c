@@ -1,6 +1,7 @@
 /* See route_cache.h. A hit costs one hash and one comparison of the topic; a miss validates the
  * name and walks both trees. */
 #include "session/route_cache.h"
+#include "base/hash.h"
 #include "session/store_private.h"
 #include "topic/name.h"
 #include <glib.h>
@@ -30,31 +31,12 @@ void route_cache_deinit(struct route_cache *cache)
     route_cache_drop(cache);
 }
 
-/* Multiplies eight bytes at a time. Only places depend on it, never results: it needs no key. */
-static uint32_t hash_of(struct bytes topic)
-{
-    uint64_t hash = topic.length * 0x9e3779b97f4a7c15u;
-    const uint8_t *at = topic.at;
-    size_t left = topic.length;
-
-    for (; left >= 8; at += 8, left -= 8) {
-        uint64_t word;
-        memcpy(&word, at, 8);
-        hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-        hash ^= hash >> 32;
-    }
-    uint64_t tail = 0;
-    memcpy(&tail, at, left);
-    hash = (hash ^ tail) * 0xc4ceb9fe1a85ec53u;
-    return (uint32_t)(hash >> 32);
-}
-
 struct routes *route_cache_find(struct route_cache *cache, struct bytes topic, unsigned levels_max)
 {
     if (!cache->slots) {
         cache->slots = g_new0(struct routes, ROUTE_CACHE_SLOTS);
     }
-    uint32_t hash = hash_of(topic);
+    uint32_t hash = hash_for_cache(topic);
     struct routes *routes = &cache->slots[hash % ROUTE_CACHE_SLOTS];
 
     if (!routes->is_used) {

@@ -1,5 +1,6 @@
 /* See interest.h. A tree of filters, and a direct-mapped cache of topics in front of it. */
 #include "mqtt/remote/interest.h"
+#include "base/hash.h"
 #include "topic/name.h"
 #include "topic/tree.h"
 
@@ -193,11 +194,8 @@ static void resolve(struct interest *interest, struct interest_route *route, str
 
 const struct interest_route *interest_find(struct interest *interest, struct bytes topic)
 {
-    uint32_t hash = 2166136261u; /* only places depend on it */
+    uint32_t hash = hash_for_cache(topic);
 
-    for (size_t i = 0; i < topic.length; i++) {
-        hash = (hash ^ topic.at[i]) * 16777619u;
-    }
     if (!interest->cache) {
         interest->cache = g_new0(struct interest_route, INTEREST_CACHE_SLOTS);
     }
