@@ -103,15 +103,21 @@ bool flow_is_congested(struct connection *subscriber)
     return true;
 }
 
-void flow_hold(struct connection *publisher, struct connection *subscriber)
+void flow_hold_in(struct list *holding, struct connection *publisher)
 {
-    if (publisher == subscriber || flow_is_held(publisher) ||
-        publisher->state == CONNECTION_ENDED) {
-        return; /* one that publishes to itself would wait for ever */
+    if (flow_is_held(publisher) || publisher->state == CONNECTION_ENDED) {
+        return;
     }
-    list_append(&flow_of(subscriber)->holding, &flow_of(publisher)->held_link);
+    list_append(holding, &flow_of(publisher)->held_link);
     publisher->broker->counters.publishers_held++;
     connection_update_reading(publisher);
+}
+
+void flow_hold(struct connection *publisher, struct connection *subscriber)
+{
+    if (publisher != subscriber) { /* one that publishes to itself would wait for ever */
+        flow_hold_in(&flow_of(subscriber)->holding, publisher);
+    }
 }
 
 bool flow_hold_other(struct flow *flow, void (*on_released)(struct flow *flow),
@@ -126,10 +132,10 @@ bool flow_hold_other(struct flow *flow, void (*on_released)(struct flow *flow),
     return true;
 }
 
-static void release_all(struct connection *subscriber)
+void flow_release(struct list *holding)
 {
-    while (!list_is_empty(&subscriber->flow->holding)) {
-        struct flow *held = list_entry(subscriber->flow->holding.next, struct flow, held_link);
+    while (!list_is_empty(holding)) {
+        struct flow *held = list_entry(holding->next, struct flow, held_link);
         list_remove(&held->held_link);
         if (held->on_released) {
             held->on_released(held);
@@ -152,7 +158,7 @@ void flow_update(struct connection *subscriber)
     if (has_drained) {
         list_remove(&subscriber->flow->congested_link);
         subscriber->is_dropping = false;
-        release_all(subscriber);
+        flow_release(&subscriber->flow->holding);
         connection_update_reading(subscriber);
     }
 }
@@ -162,7 +168,7 @@ void flow_forget(struct connection *connection)
     if (connection->flow) {
         list_remove(&connection->flow->congested_link);
         list_remove(&connection->flow->held_link);
-        release_all(connection);
+        flow_release(&connection->flow->holding);
         g_clear_pointer(&connection->flow, g_free);
     }
 }
@@ -171,7 +177,7 @@ void flow_forget(struct connection *connection)
 static void start_dropping(struct connection *subscriber)
 {
     subscriber->is_dropping = true;
-    release_all(subscriber);
+    flow_release(&subscriber->flow->holding);
 }
 
 static void disconnect_slow(struct connection *subscriber)

@@ -15,9 +15,8 @@
 /* Made when a connection is first congested, held, or holds others; lives as long as it does. */
 struct flow {
     struct connection *connection;
-    struct list congested_link; /* in broker.congested */
-    struct list
-        held_link; /* in the `holding` list of the subscriber that holds this publisher back */
+    struct list congested_link;  /* in broker.congested */
+    struct list held_link;       /* in the `holding` list of who holds this publisher back */
     struct list holding;         /* publishers that wait for this subscriber: of flow.held_link */
     uint64_t congested_since_ms; /* loop time */
     void (*on_released)(
@@ -31,8 +30,12 @@ bool flow_is_held(const struct connection *publisher);
 bool flow_is_congested(struct connection *subscriber);
 /* Stops reading from `publisher` until `subscriber` has drained. */
 void flow_hold(struct connection *publisher, struct connection *subscriber);
-/* The same for a publisher on another node, whose `flow` is the caller's until `on_released`, which
- * is called once. False when the subscriber is about to go: then it is not. */
+/* Stops reading from `publisher` until flow_release of the list, if nobody else holds it. */
+void flow_hold_in(struct list *holding, struct connection *publisher);
+/* Lets all in it go on. */
+void flow_release(struct list *holding);
+/* The same as flow_hold for a publisher on another node, whose `flow` is the caller's until
+ * `on_released`, which is called once. False when the subscriber is about to go: then it is not. */
 bool flow_hold_other(struct flow *flow, void (*on_released)(struct flow *flow),
                      struct connection *subscriber);
 /* Something drained: lets publishers go on when the subscriber has recovered. */

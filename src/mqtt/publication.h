@@ -19,6 +19,7 @@ struct publication {
     uint64_t expires_unix_ms;
     struct message *message;      /* owned reference; NULL until needed */
     struct connection *congested; /* a subscriber that holds its publishers back now */
+    uint64_t full_links; /* those on its way that are full now, by slot: they hold its publisher */
     uint32_t matched;
     uint8_t qos;
     bool retain;

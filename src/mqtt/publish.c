@@ -280,6 +280,16 @@ static void deliver_at_once(struct connection *connection, const struct packet_p
     }
 }
 
+static void hold_back(struct connection *connection, const struct publication *publication)
+{
+    if (publication->congested) {
+        flow_hold(connection, publication->congested);
+    }
+    if (publication->full_links != 0) {
+        remote_hold_here(connection->broker->remote, connection, publication->full_links);
+    }
+}
+
 static void route(struct connection *connection, const struct packet_publish *publish,
                   struct publication *publication, struct routes *routes)
 {
@@ -309,9 +319,7 @@ static void route(struct connection *connection, const struct packet_publish *pu
     if (publish->retain) {
         ingest_add_retained(connection, publication);
     }
-    if (publication->congested) {
-        flow_hold(connection, publication->congested);
-    }
+    hold_back(connection, publication);
 }
 
 void publish_receive(struct connection *connection, const struct packet_frame *frame)

@@ -26,6 +26,27 @@ static void check_publish(const struct remote_publish *publish)
     g_byte_array_unref(frame);
 }
 
+static void check_run(const struct remote_publish *run)
+{
+    GByteArray *frame = g_byte_array_new();
+    struct remote_publish publish = *run;
+    struct remote_record again;
+    size_t at = 0, end = 0;
+
+    for (size_t last = 0; remote_run_next(run, &at, &publish) == 1; last = at) {
+        assert(publish.packet.at == run->packet.at + last && at <= run->packet.length);
+        publish.number = run->number;
+        assert(frame->len > 0 ? remote_extend_run(frame, 1, &publish)
+                              : remote_put_run(frame, &publish));
+    }
+    if (frame->len > 0) {
+        assert(remote_record_next((struct bytes){frame->data, frame->len}, &end, &again) == 1);
+        assert(bytes_equal(again.publish.packet, (struct bytes){run->packet.at, at}));
+        assert(bytes_equal(again.publish.publisher, run->publisher));
+    }
+    g_byte_array_unref(frame);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
     struct bytes frame = {input, size};
@@ -36,6 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         assert(at <= size);
         if (record.kind == REMOTE_PUBLISH) {
             check_publish(&record.publish);
+        } else if (record.kind == REMOTE_RUN) {
+            check_run(&record.publish);
         }
     }
     return 0;

@@ -9,9 +9,11 @@
 #include "base/log.h"
 #include "mqtt/deliver.h"
 #include "mqtt/remote/remote_private.h"
+#include "packet/packet.h"
 #include "session/route_cache.h"
 #include "state/state.h"
 #include "topic/name.h"
+#include <errno.h>
 
 #define WAITING_BYTES_MAX ((uint64_t)16 * 1024 * 1024) /* above it QoS 0 does not wait */
 
@@ -134,6 +136,27 @@ static void write_kept(struct remote_peer *peer, const struct remote_kept *kept)
     }
 }
 
+/* As it came, which costs less than making a record of it. False when it must be made. */
+static bool write_run(struct remote_peer *peer, const struct remote_publish *record)
+{
+    size_t bytes = record->publisher.length + record->packet.length + 128;
+
+    if (record->packet.length == 0 || record->left_ms != 0 || record->shares.length > 0) {
+        return false;
+    }
+    bool has_room = peer->run_at != 0 && peer->frame->len + bytes <= REMOTE_FLUSH_BYTES;
+    if (!has_room || !remote_extend_run(peer->frame, peer->run_at, record)) {
+        GByteArray *frame = peer_frame(peer, bytes);
+        size_t at = MAX(frame->len, 1);
+        if (!remote_put_run(frame, record)) {
+            return false;
+        }
+        peer->run_at = at;
+    }
+    peer->last_sent = record->number;
+    return true;
+}
+
 void forward_pump(struct remote_peer *peer)
 {
     while (peer->is_ready && peer->unsent && !peer->is_blocked) {
@@ -146,9 +169,13 @@ void forward_pump(struct remote_peer *peer)
     }
 }
 
-static bool is_sending(const struct remote_peer *peer)
+/* A link that is full takes a little more until its publishers have stopped. */
+static bool is_sending(const struct remote_peer *peer, uint8_t qos)
 {
-    return peer->is_ready && !peer->is_blocked && !peer->unsent;
+    bool has_room = !peer->is_blocked || (peer->queued_bytes < REMOTE_QUEUED_BYTES_MAX &&
+                                          (qos > 0 || !peer->is_dropping));
+
+    return peer->is_ready && has_room && !peer->unsent;
 }
 
 /* It cannot wait for ever for a peer that is not there: then nothing more is kept until it comes.
@@ -185,11 +212,15 @@ static void keep(struct remote_peer *peer, struct publication *publication,
 static bool send(struct remote_peer *peer, struct publication *publication,
                  struct remote_publish *record)
 {
-    bool is_sent = is_sending(peer);
+    bool is_sent = is_sending(peer, publication->qos);
 
-    if (is_sent) {
+    if (is_sent && publication->qos == 0 && peer->is_blocked) {
+        publication->full_links |= INTEREST_BIT(peer->slot);
+    }
+    if (is_sent && !write_run(peer, record)) {
         write_record(peer, record);
-    } else if (publication->qos == 0) {
+    }
+    if (!is_sent && publication->qos == 0) {
         peer->remote->broker->counters.publish_dropped++;
         return false;
     }
@@ -255,6 +286,7 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
     if (mask == 0) {
         return 0;
     }
+    bool is_5 = publication->encoded[1].length > 0;
     struct remote_publish record = {
         .number = ++remote->number,
         .after_index = state_applied_index(remote->broker->state),
@@ -262,6 +294,8 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
         .topic = publication->topic,
         .properties = publication->properties,
         .payload = publication->payload,
+        .packet = publication->encoded[is_5], /* of QoS 0, as it came; else there is none */
+        .version = is_5 ? PACKET_MQTT_5 : PACKET_MQTT_3_1_1,
         .qos = publication->qos,
         .retain = publication->retain,
     };
@@ -283,10 +317,10 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
 
 /* ---- in ---- */
 
-static void deliver(struct remote_peer *peer, const struct remote_publish *publish)
+static void deliver(struct remote_peer *peer, const struct remote_publish *publish,
+                    const struct routes *routes)
 {
     struct broker *broker = peer->remote->broker;
-    struct routes *routes = route_cache_find(&broker->routes, publish->topic, TOPIC_BYTES_MAX);
     _cleanup_(share_choices_clear) struct share_choices choices = {0};
     struct publication publication = {
         .topic = publish->topic,
@@ -299,7 +333,7 @@ static void deliver(struct remote_peer *peer, const struct remote_publish *publi
     };
 
     if (publish->qos == 0 && !publish->retain) {
-        publication.encoded[1] = publish->packet;
+        publication.encoded[publish->version == PACKET_MQTT_5] = publish->packet;
     }
     if (publish->shares.length > 0) {
         deliver_choose_named(broker, publish->shares, publish->qos, &choices);
@@ -309,7 +343,39 @@ static void deliver(struct remote_peer *peer, const struct remote_publish *publi
         remote_hold(peer->remote, publish->publisher, publication.congested, peer->slot);
     }
     publication_deinit(&publication);
+}
+
+/* False when a packet of it is none that may be in a run: the rest is not looked at. */
+static bool deliver_run(struct remote_peer *peer, const struct remote_publish *run)
+{
+    struct remote_publish publish = *run;
+    size_t at = 0;
+    int r;
+
+    while ((r = remote_run_next(run, &at, &publish)) == 1) {
+        const struct routes *routes =
+            route_cache_find(&peer->remote->broker->routes, publish.topic, TOPIC_BYTES_MAX);
+        if (!routes) {
+            return false;
+        }
+        deliver(peer, &publish, routes);
+    }
+    return r == 0;
+}
+
+static bool deliver_record(struct remote_peer *peer, const struct remote_record *record)
+{
+    const struct remote_publish *publish = &record->publish;
+    bool is_understood = true;
+
+    if (record->kind == REMOTE_RUN) {
+        is_understood = deliver_run(peer, publish);
+    } else {
+        deliver(peer, publish,
+                route_cache_find(&peer->remote->broker->routes, publish->topic, TOPIC_BYTES_MAX));
+    }
     peer->delivered = MAX(peer->delivered, publish->number);
+    return is_understood;
 }
 
 static bool is_due(const struct remote_peer *peer, const struct remote_publish *publish)
@@ -317,26 +383,28 @@ static bool is_due(const struct remote_peer *peer, const struct remote_publish *
     return publish->after_index <= state_applied_index(peer->remote->broker->state);
 }
 
-void forward_receive(struct remote_peer *peer, struct bytes frame, size_t at,
-                     const struct remote_publish *publish, size_t end)
+int forward_receive(struct remote_peer *peer, const struct remote_record *record,
+                    struct bytes bytes)
 {
+    const struct remote_publish *publish = &record->publish;
+
     if (publish->number <= peer->seen) { /* sent again though it had come */
-        return;
+        return 0;
     }
     peer->seen = publish->number;
     if (g_queue_is_empty(&peer->waiting) && is_due(peer, publish)) {
-        deliver(peer, publish);
-        return;
+        return deliver_record(peer, record) ? 0 : -EBADMSG;
     }
     if (publish->qos == 0 && peer->waiting_bytes > WAITING_BYTES_MAX) {
         peer->remote->broker->counters.publish_dropped++;
-        return;
+        return 0;
     }
-    uint8_t *copy = g_malloc(1 + end - at); /* a frame of its own */
+    uint8_t *copy = g_malloc(1 + bytes.length); /* a frame of its own */
     copy[0] = REMOTE_VERSION;
-    memcpy(copy + 1, frame.at + at, end - at);
-    g_queue_push_tail(&peer->waiting, g_bytes_new_take(copy, 1 + end - at));
-    peer->waiting_bytes += end - at;
+    memcpy(copy + 1, bytes.at, bytes.length);
+    g_queue_push_tail(&peer->waiting, g_bytes_new_take(copy, 1 + bytes.length));
+    peer->waiting_bytes += bytes.length;
+    return 0;
 }
 
 void forward_deliver_waiting(struct remote_peer *peer)
@@ -353,7 +421,10 @@ void forward_deliver_waiting(struct remote_peer *peer)
         }
         g_queue_pop_head(&peer->waiting);
         peer->waiting_bytes -= g_bytes_get_size(first) - 1;
-        deliver(peer, &record.publish);
+        if (!deliver_record(peer, &record)) {
+            log_warning("publish of a peer not understood", "node=%llx",
+                        (unsigned long long)peer->node_id);
+        }
         g_bytes_unref(first);
     }
 }

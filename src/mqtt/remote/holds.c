@@ -1,7 +1,9 @@
 /* A slow subscriber here holds publishers of other nodes back as it does those of this one
  * (mqtt/flow.h): the node of the publisher is told to stop reading it, and told again when it may
  * go on. A publisher whose message came through the log may be anywhere: then every node is told.
- */
+ *
+ * A link that is full holds publishers of QoS 0 here, for a moment: a burst is not lost, and a node
+ * that takes nothing slows nobody down for longer. */
 #include "mqtt/connection.h"
 #include "mqtt/flow.h"
 #include "mqtt/remote/remote_private.h"
@@ -81,4 +83,32 @@ void holds_forget(struct remote_peer *peer)
             connection_update_reading(connection);
         }
     }
+}
+
+/* ---- links that are full ---- */
+
+void remote_hold_here(struct remote *remote, struct connection *publisher, uint64_t links)
+{
+    for (; links != 0; links &= links - 1) {
+        struct remote_peer *peer = remote->peers[__builtin_ctzll(links)];
+        if (!timer_is_active(peer->hold_timer)) {
+            timer_start(peer->hold_timer, REMOTE_HOLD_MS);
+        }
+        flow_hold_in(&peer->holding, publisher);
+    }
+}
+
+void holds_on_timer(void *owner)
+{
+    struct remote_peer *peer = owner;
+
+    peer->is_dropping = true;
+    flow_release(&peer->holding);
+}
+
+void holds_release(struct remote_peer *peer)
+{
+    peer->is_dropping = false;
+    timer_stop(peer->hold_timer);
+    flow_release(&peer->holding);
 }

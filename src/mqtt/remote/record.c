@@ -3,6 +3,10 @@
 #include "packet/packet.h"
 #include "topic/name.h"
 #include <errno.h>
+#include <string.h>
+
+#define HEAD_BYTES     5  /* kind, length */
+#define RUN_HEAD_BYTES 19 /* number, after_index, version, length of the publisher */
 
 /* ---- reading ---- */
 
@@ -88,27 +92,42 @@ static bool are_shares(struct bytes shares)
     return at == shares.length;
 }
 
-/* The packet must be whole, and hold only what a broker passes on. */
-static bool open_packet(struct remote_publish *publish)
+/* The packet must be whole, and hold only what a broker passes on. Returns its length; 0 when it is
+ * not so. */
+static size_t open_packet(struct bytes bytes, struct remote_publish *publish)
 {
     struct packet_frame frame;
     struct packet_publish decoded;
 
-    if (packet_frame_find(publish->packet, UINT32_MAX, &frame) != 1 ||
-        frame.total_bytes != publish->packet.length || frame.type != PACKET_PUBLISH ||
-        packet_publish_decode(&frame, PACKET_MQTT_5, &decoded) != 0) {
-        return false;
+    if (packet_frame_find(bytes, UINT32_MAX, &frame) != 1 || frame.type != PACKET_PUBLISH ||
+        packet_publish_decode(&frame, publish->version, &decoded) != 0) {
+        return 0;
     }
     if ((decoded.properties.has != 0 && !properties_are_forwarded_only(&decoded.properties)) ||
-        decoded.dup || !topic_name_is_valid(decoded.topic, TOPIC_BYTES_MAX)) {
-        return false;
+        decoded.dup) {
+        return 0;
     }
+    publish->packet = (struct bytes){bytes.at, frame.total_bytes};
     publish->topic = decoded.topic;
     publish->properties = decoded.properties.raw;
     publish->payload = decoded.payload;
     publish->qos = decoded.qos;
     publish->retain = decoded.retain;
-    return true;
+    return frame.total_bytes;
+}
+
+int remote_run_next(const struct remote_publish *run, size_t *at, struct remote_publish *publish)
+{
+    if (*at == run->packet.length) {
+        return 0;
+    }
+    struct bytes rest = {run->packet.at + *at, run->packet.length - *at};
+    size_t length = open_packet(rest, publish);
+    if (length == 0 || publish->qos != 0 || publish->retain) {
+        return -EBADMSG;
+    }
+    *at += length;
+    return 1;
 }
 
 static bool read_publish(struct cursor *cursor, struct remote_publish *publish)
@@ -119,9 +138,25 @@ static bool read_publish(struct cursor *cursor, struct remote_publish *publish)
     publish->publisher = take_bytes(cursor, (size_t)take_number(cursor, 2));
     publish->shares = take_bytes(cursor, (size_t)take_number(cursor, 4));
     publish->packet = take_rest(cursor);
+    publish->version = PACKET_MQTT_5;
     return !cursor->is_bad && publish->number != 0 &&
            (publish->publisher.length == 0 || is_client_id(publish->publisher)) &&
-           are_shares(publish->shares) && open_packet(publish);
+           are_shares(publish->shares) &&
+           open_packet(publish->packet, publish) == publish->packet.length &&
+           topic_name_is_valid(publish->topic, TOPIC_BYTES_MAX);
+}
+
+/* Its packets are read one by one when it is delivered. */
+static bool read_run(struct cursor *cursor, struct remote_publish *run)
+{
+    run->number = take_number(cursor, 8);
+    run->after_index = take_number(cursor, 8);
+    run->version = (uint8_t)take_number(cursor, 1);
+    run->publisher = take_bytes(cursor, (size_t)take_number(cursor, 2));
+    run->packet = take_rest(cursor);
+    bool is_known = run->version == PACKET_MQTT_3_1_1 || run->version == PACKET_MQTT_5;
+    return !cursor->is_bad && is_known && run->number != 0 && run->packet.length > 0 &&
+           (run->publisher.length == 0 || is_client_id(run->publisher));
 }
 
 static void read_hello(struct cursor *cursor, struct remote_hello *hello)
@@ -144,6 +179,8 @@ static bool read_body(struct cursor *cursor, struct remote_record *record)
         return is_filter(record->text);
     case REMOTE_PUBLISH:
         return read_publish(cursor, &record->publish);
+    case REMOTE_RUN:
+        return read_run(cursor, &record->publish);
     case REMOTE_ACK:
     case REMOTE_SYNCED:
         record->number = take_number(cursor, 8);
@@ -295,6 +332,54 @@ bool remote_put_publish(GByteArray *frame, const struct remote_publish *publish)
     g_byte_array_set_size(frame, at + packet_bytes - head.payload_bytes);
     packet_publish_encode(&head, frame->data + at);
     put_bytes(frame, publish->payload);
+    return true;
+}
+
+bool remote_put_run(GByteArray *frame, const struct remote_publish *run)
+{
+    size_t length = RUN_HEAD_BYTES + run->publisher.length + run->packet.length;
+
+    if (length > REMOTE_RECORD_BYTES_MAX) {
+        return false;
+    }
+    put_head(frame, REMOTE_RUN, length);
+    put_number(frame, run->number, 8);
+    put_number(frame, run->after_index, 8);
+    put_number(frame, run->version, 1);
+    put_number(frame, run->publisher.length, 2);
+    put_bytes(frame, run->publisher);
+    put_bytes(frame, run->packet);
+    return true;
+}
+
+static uint64_t get_number(const uint8_t *at)
+{
+    uint64_t number;
+
+    memcpy(&number, at, sizeof number);
+    return GUINT64_FROM_BE(number);
+}
+
+/* Of the same publisher, and after the same entry of the log. */
+static bool is_same_run(const uint8_t *body, const struct remote_publish *run)
+{
+    size_t publisher_bytes = (size_t)body[17] << 8 | body[18];
+
+    return get_number(body + 8) == run->after_index && body[16] == run->version &&
+           bytes_equal((struct bytes){body + RUN_HEAD_BYTES, publisher_bytes}, run->publisher);
+}
+
+bool remote_extend_run(GByteArray *frame, size_t at, const struct remote_publish *run)
+{
+    uint64_t number = GUINT64_TO_BE(run->number);
+    uint32_t length = GUINT32_TO_BE((uint32_t)(frame->len + run->packet.length - at - HEAD_BYTES));
+
+    if (!is_same_run(frame->data + at + HEAD_BYTES, run)) {
+        return false;
+    }
+    memcpy(frame->data + at + 1, &length, sizeof length);
+    memcpy(frame->data + at + HEAD_BYTES, &number, sizeof number);
+    g_byte_array_append(frame, run->packet.at, (guint)run->packet.length);
     return true;
 }
 

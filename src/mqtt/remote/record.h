@@ -3,7 +3,8 @@
  * Everything that comes is checked as if a stranger had sent it. Pure.
  *
  * Numbers are big endian; a message travels as the MQTT 5 PUBLISH packet that it would be for a
- * client. */
+ * client. What came with QoS 0 travels as it came, in runs: packets of one publisher back to back,
+ * so that a message costs little more than its own bytes. */
 #pragma once
 
 #include "base/bytes.h"
@@ -26,8 +27,9 @@ enum remote_kind {
     REMOTE_SYNC = 7,  /* say SYNCED when all before this and the log up to `index` is done, and what
                          you had begun yourself */
     REMOTE_SYNCED = 8,
-    REMOTE_HOLD = 9,    /* this publisher is too fast for one of my subscribers */
-    REMOTE_RELEASE = 10 /* no longer */
+    REMOTE_HOLD = 9,     /* this publisher is too fast for one of my subscribers */
+    REMOTE_RELEASE = 10, /* no longer */
+    REMOTE_RUN = 11      /* QoS 0 of one publisher, one after the other, see remote_run_next */
 };
 
 struct remote_hello {
@@ -38,14 +40,15 @@ struct remote_hello {
 };
 
 struct remote_publish {
-    uint64_t number;      /* grows; what was had already is passed over */
+    uint64_t number;      /* grows; what was had already is passed over; RUN: of its last one */
     uint64_t after_index; /* to be delivered when the log is applied as far */
     uint64_t left_ms;     /* until it expires; 0 = never */
     struct bytes publisher;
     struct bytes shares; /* share groups of which the receiver chooses a member, see
                             remote_share_next */
-    struct bytes packet; /* encoded, MQTT 5 */
+    struct bytes packet; /* encoded, MQTT 5; RUN: all of them, of `version` */
     struct bytes topic, properties, payload; /* views into `packet` */
+    uint8_t version;                         /* of `packet` */
     uint8_t qos;
     bool retain;
 };
@@ -62,6 +65,9 @@ struct remote_record {
 /* Reads the record at `*at` of a frame, which starts at 0. Returns 1, 0 at the end, -EBADMSG for
  * what nobody may send, -ENOTSUP for a version that is not ours. Views are into `frame`. */
 int remote_record_next(struct bytes frame, size_t *at, struct remote_record *record);
+/* The next of a run, `*at` starts at 0: 1, 0 at the end, -EBADMSG. Whether its topic is a topic
+ * name is not looked at: finding its route does that, once for each topic. */
+int remote_run_next(const struct remote_publish *run, size_t *at, struct remote_publish *publish);
 /* The next of `publish.shares`; `*at` starts at 0. */
 bool remote_share_next(struct bytes shares, size_t *at, struct bytes *filter);
 
@@ -78,4 +84,10 @@ void remote_put_client(GByteArray *frame, uint8_t kind, struct bytes client_id);
 /* `shares` as made by remote_share_append. `packet` need not be set: it is made. False when it is
  * longer than REMOTE_RECORD_BYTES_MAX: then nothing is appended. */
 bool remote_put_publish(GByteArray *frame, const struct remote_publish *publish);
+/* A run of one: number, after_index, publisher, version, and `packet`, which has QoS 0, is not
+ * retained and has only properties that are passed on. False as above. */
+bool remote_put_run(GByteArray *frame, const struct remote_publish *run);
+/* Puts the packet to the run that begins at `at` and ends the frame. False when it is another run.
+ */
+bool remote_extend_run(GByteArray *frame, size_t at, const struct remote_publish *run);
 void remote_share_append(GByteArray *shares, struct bytes filter);

@@ -93,6 +93,100 @@ static void a_publish_keeps_all_that_it_has(void **state)
     assert_false(remote_share_next(record.publish.shares, &share, &filter));
 }
 
+static const uint8_t first_packet[] = {0x30, 6, 0, 1, 'a', 'o', 'n', 'e'};
+static const uint8_t second_packet[] = {0x30, 6, 0, 1, 'b', 't', 'w', 'o'};
+
+static struct remote_publish run_of(uint64_t number, const char *publisher, const uint8_t *packet,
+                                    size_t length)
+{
+    return (struct remote_publish){.number = number,
+                                   .after_index = 5,
+                                   .publisher = text(publisher),
+                                   .packet = {packet, length},
+                                   .version = 4};
+}
+
+static void a_run_keeps_its_packets_in_order(void **state)
+{
+    g_autoptr(GByteArray) frame = g_byte_array_new();
+    struct remote_publish run = run_of(7, "me", first_packet, sizeof first_packet);
+    struct remote_publish more = run_of(9, "me", second_packet, sizeof second_packet);
+    struct remote_record record;
+    size_t at = 0, packet = 0;
+
+    assert_true(remote_put_run(frame, &run));
+    assert_true(remote_extend_run(frame, 1, &more));
+    assert_int_equal(remote_record_next(view(frame), &at, &record), 1);
+    assert_int_equal(record.kind, REMOTE_RUN);
+    assert_int_equal(record.publish.number, 9);
+    assert_int_equal(record.publish.after_index, 5);
+    struct remote_publish publish = record.publish;
+    assert_int_equal(remote_run_next(&record.publish, &packet, &publish), 1);
+    assert_text(publish.publisher, "me");
+    assert_text(publish.topic, "a");
+    assert_text(publish.payload, "one");
+    assert_memory_equal(publish.packet.at, first_packet, sizeof first_packet);
+    assert_int_equal(publish.packet.length, sizeof first_packet);
+    assert_int_equal(remote_run_next(&record.publish, &packet, &publish), 1);
+    assert_text(publish.topic, "b");
+    assert_text(publish.payload, "two");
+    assert_int_equal(remote_run_next(&record.publish, &packet, &publish), 0);
+    assert_int_equal(remote_record_next(view(frame), &at, &record), 0);
+}
+
+static void another_run_is_not_gone_on_with(void **state)
+{
+    g_autoptr(GByteArray) frame = g_byte_array_new();
+    struct remote_publish run = run_of(7, "me", first_packet, sizeof first_packet);
+
+    remote_put_run(frame, &run);
+    guint length = frame->len;
+    struct remote_publish of_other = run_of(8, "we", first_packet, sizeof first_packet);
+    assert_false(remote_extend_run(frame, 1, &of_other));
+    of_other.publisher = text("me2");
+    assert_false(remote_extend_run(frame, 1, &of_other));
+    struct remote_publish later = run;
+    later.after_index++;
+    assert_false(remote_extend_run(frame, 1, &later));
+    struct remote_publish newer = run;
+    newer.version = 5;
+    assert_false(remote_extend_run(frame, 1, &newer));
+    assert_int_equal(frame->len, length);
+}
+
+static int read_run(const uint8_t *packet, size_t length)
+{
+    g_autoptr(GByteArray) frame = g_byte_array_new();
+    struct remote_publish run = run_of(7, "me", packet, length);
+    struct remote_record record;
+    size_t at = 0;
+
+    remote_put_run(frame, &run);
+    assert_int_equal(remote_record_next(view(frame), &at, &record), 1);
+    struct remote_publish publish = record.publish;
+    at = 0;
+    return remote_run_next(&record.publish, &at, &publish);
+}
+
+static void a_run_holds_only_what_came_with_qos_0(void **state)
+{
+    static const uint8_t retained[] = {0x31, 3, 0, 1, 'a'}, pingreq[] = {0xc0, 0};
+    static const uint8_t qos_1[] = {0x32, 5, 0, 1, 'a', 0, 1};
+    g_autoptr(GByteArray) frame = g_byte_array_new();
+    struct remote_publish unknown = run_of(7, "me", first_packet, sizeof first_packet);
+    struct remote_record record;
+    size_t at = 0;
+
+    assert_int_equal(read_run(first_packet, sizeof first_packet), 1);
+    assert_int_equal(read_run(first_packet, sizeof first_packet - 1), -EBADMSG);
+    assert_int_equal(read_run(retained, sizeof retained), -EBADMSG);
+    assert_int_equal(read_run(qos_1, sizeof qos_1), -EBADMSG);
+    assert_int_equal(read_run(pingreq, sizeof pingreq), -EBADMSG);
+    unknown.version = 6;
+    remote_put_run(frame, &unknown);
+    assert_int_equal(remote_record_next(view(frame), &at, &record), -EBADMSG);
+}
+
 static int read_one(GByteArray *frame)
 {
     struct remote_record record;
@@ -162,6 +256,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_record_is_read_as_it_was_written),
         cmocka_unit_test(a_publish_keeps_all_that_it_has),
+        cmocka_unit_test(a_run_keeps_its_packets_in_order),
+        cmocka_unit_test(another_run_is_not_gone_on_with),
+        cmocka_unit_test(a_run_holds_only_what_came_with_qos_0),
         cmocka_unit_test(what_nobody_may_send_is_refused),
         cmocka_unit_test(a_kind_that_is_not_known_is_passed_over),
     };

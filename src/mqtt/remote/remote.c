@@ -58,6 +58,7 @@ void peer_flush(struct remote_peer *peer)
 {
     const struct broker_links *links = peer->remote->broker->options.links;
 
+    peer->run_at = 0;
     while (peer->is_up && !peer->is_blocked) {
         GByteArray *frame = g_queue_peek_head(&peer->frames);
         frame = frame ? frame : peer->frame;
@@ -71,6 +72,7 @@ void peer_flush(struct remote_peer *peer)
                    peer->frame) { /* on any other error the link's end is on its way here */
             g_byte_array_set_size(frame, 0);
         } else {
+            peer->queued_bytes -= frame->len;
             g_byte_array_unref(g_queue_pop_head(&peer->frames));
         }
     }
@@ -79,6 +81,7 @@ void peer_flush(struct remote_peer *peer)
 static void drop_frames(struct remote_peer *peer)
 {
     g_byte_array_set_size(peer->frame, 0);
+    peer->run_at = peer->queued_bytes = 0;
     while (!g_queue_is_empty(&peer->frames)) {
         g_byte_array_unref(g_queue_pop_head(&peer->frames));
     }
@@ -88,12 +91,14 @@ GByteArray *peer_frame(struct remote_peer *peer, size_t bytes)
 {
     size_t length = peer->frame->len + bytes;
 
+    peer->run_at = 0;
     if (length > REMOTE_FLUSH_BYTES && peer->frame->len > 0) {
         peer_flush(peer);
     }
     if (length > REMOTE_FLUSH_BYTES && peer->frame->len > 0) { /* the link is full */
+        peer->queued_bytes += peer->frame->len;
         g_queue_push_tail(&peer->frames, peer->frame);
-        peer->frame = g_byte_array_new();
+        peer->frame = g_byte_array_sized_new((guint)REMOTE_FLUSH_BYTES);
     }
     remote_touch(peer->remote);
     return peer->frame;
@@ -261,10 +266,12 @@ int broker_peer_frame(struct broker *broker, uint64_t node_id, struct bytes fram
             r = -EBADMSG;
             break;
         }
-        if (record.kind == REMOTE_PUBLISH) {
-            forward_receive(peer, frame, MAX(from, 1), &record.publish, at);
-        } else {
+        from = MAX(from, 1);
+        if (record.kind != REMOTE_PUBLISH && record.kind != REMOTE_RUN) {
             on_record(peer, &record);
+        } else if ((r = forward_receive(peer, &record,
+                                        (struct bytes){frame.at + from, at - from})) < 0) {
+            break;
         }
         from = at;
     }
@@ -292,8 +299,10 @@ static struct remote_peer *peer_new(struct remote *remote, uint64_t node_id)
     peer->remote = remote;
     peer->node_id = node_id;
     peer->slot = slot;
-    peer->frame = g_byte_array_new();
+    peer->frame = g_byte_array_sized_new((guint)REMOTE_FLUSH_BYTES);
     peer->syncs = g_array_new(FALSE, FALSE, sizeof(struct remote_sync_asked));
+    peer->hold_timer = timer_new(remote->broker->loop, holds_on_timer, peer);
+    list_init(&peer->holding);
     g_queue_init(&peer->kept);
     g_queue_init(&peer->frames);
     g_queue_init(&peer->waiting);
@@ -305,6 +314,8 @@ static void peer_free(struct remote_peer *peer)
     forward_drop_kept(peer);
     forward_drop_waiting(peer);
     drop_frames(peer);
+    holds_release(peer);
+    timer_free(peer->hold_timer);
     g_byte_array_unref(peer->frame);
     g_array_unref(peer->syncs);
     peer->remote->peers[peer->slot] = NULL;
@@ -346,6 +357,7 @@ void broker_peer_down(struct broker *broker, uint64_t node_id)
     peer->unsent = NULL;
     drop_frames(peer);
     g_array_set_size(peer->syncs, 0);
+    holds_release(peer);
     holds_forget(peer);
     sync_look(remote);
     remote->has_progress = true;
@@ -373,6 +385,9 @@ void broker_peer_writable(struct broker *broker, uint64_t node_id)
     if (peer && peer->is_blocked) {
         peer->is_blocked = false;
         peer_flush(peer);
+        if (!peer->is_blocked) {
+            holds_release(peer);
+        }
         forward_pump(peer);
         remote_touch(broker->remote);
     }

@@ -70,3 +70,7 @@ bool remote_sync(struct remote *remote, void (*fn)(void *owner), void *owner);
 #define REMOTE_EVERY_SLOT UINT32_MAX
 void remote_hold(struct remote *remote, struct bytes publisher, struct connection *subscriber,
                  uint32_t slot);
+/* A publisher here waits for links that are full, for REMOTE_HOLD_MS at most: then what it sends
+ * with QoS 0 is dropped until they are not. */
+#define REMOTE_HOLD_MS 50
+void remote_hold_here(struct remote *remote, struct connection *publisher, uint64_t links);

@@ -8,8 +8,11 @@
 #include "mqtt/remote/record.h"
 #include "mqtt/remote/remote.h"
 
-#define REMOTE_FLUSH_BYTES    ((size_t)256 * 1024) /* a frame is sent when it is so long */
+/* A frame is sent when it is so long: the link's turn is then to read, while it is in the cache. */
+#define REMOTE_FLUSH_BYTES    ((size_t)16 * 1024)
 #define REMOTE_KEPT_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
+/* More does not wait for a link that is full: QoS 0 is dropped, QoS > 0 sent later. */
+#define REMOTE_QUEUED_BYTES_MAX ((size_t)1024 * 1024)
 
 /* A publish with QoS > 0 that a peer has not acknowledged. */
 struct remote_kept {
@@ -29,10 +32,15 @@ struct remote_peer {
     bool is_syncing;   /* its interest is not complete: it gets everything */
     bool is_silent;    /* it did not answer in time: nobody waits for it before it says something */
     bool is_blocked;   /* the link is full: wait for broker_peer_writable */
+    bool is_dropping;  /* and has been for too long */
     GByteArray *frame; /* what goes out at the end of the turn */
+    size_t run_at;     /* where the run begins that ends the frame; 0 = none does */
     GQueue frames;     /* of GByteArray, owned: what stands before it while the link is full */
-    GQueue kept;       /* of remote_kept, owned, oldest first */
-    GList *unsent;     /* the first of `kept` that was not sent over this link; NULL = all were */
+    size_t queued_bytes; /* of `frames` */
+    struct list holding; /* publishers here that wait for the link, of flow.held_link */
+    struct timer *hold_timer;
+    GQueue kept;   /* of remote_kept, owned, oldest first */
+    GList *unsent; /* the first of `kept` that was not sent over this link; NULL = all were */
     uint64_t kept_bytes;
     uint64_t last_sent;    /* number of the last publish sent over this link */
     uint64_t acknowledged; /* all up to this number were delivered there */
@@ -87,8 +95,9 @@ GByteArray *peer_frame(struct remote_peer *peer, size_t bytes);
 void remote_touch(struct remote *remote);
 
 /* forward.c */
-void forward_receive(struct remote_peer *peer, struct bytes frame, size_t at,
-                     const struct remote_publish *publish, size_t end);
+/* A PUBLISH or RUN, and the bytes of the record. 0, or -EBADMSG for what nobody may send. */
+int forward_receive(struct remote_peer *peer, const struct remote_record *record,
+                    struct bytes bytes);
 void forward_deliver_waiting(struct remote_peer *peer);
 void forward_acknowledged(struct remote_peer *peer, uint64_t number);
 void forward_pump(struct remote_peer *peer);
@@ -112,3 +121,6 @@ void sync_drop(struct remote *remote);
 void holds_receive(struct remote_peer *peer, struct bytes client_id, bool is_held);
 /* The link is gone: nobody holds for it, or is held for it. */
 void holds_forget(struct remote_peer *peer);
+/* The link is not full any more, or has ended. */
+void holds_release(struct remote_peer *peer);
+void holds_on_timer(void *owner /* remote_peer */);
