@@ -64,7 +64,7 @@ static int become(const struct child_user *user)
     return r < 0 || setgid(user->gid) < 0 || setuid(user->uid) < 0 ? -errno : 0;
 }
 
-static int drop_rights(const struct child_user *user)
+int child_drop_rights(const struct child_user *user)
 {
     static const struct __user_cap_data_struct none[WORDS];
 
@@ -90,7 +90,7 @@ static void begin(const struct child_user *user, pid_t keeper, int fd)
     close_range(PAIR_FD + 1, ~0u, 0);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    int r = drop_rights(user);
+    int r = child_drop_rights(user);
     if (r < 0) {
         fprintf(stderr, "microcloud: run: cannot give up the rights of root: %s\n", strerror(-r));
         _exit(EXIT_FAILURE);

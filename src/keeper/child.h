@@ -15,6 +15,8 @@ struct child_user {
 bool child_may_keep(void);
 /* Keeps what the keeper needs and gives up the rest. 0, or a negative errno. */
 int child_keep_needed_rights(void);
+/* This process becomes that user and has no right any more, for good. 0, or a negative errno. */
+int child_drop_rights(const struct child_user *user);
 /* Forks. In the keeper: the child's pid, `*fd` is this end of the pair. In the daemon: 0, `*fd` is
  * its end, every other descriptor above 2 is closed, no right is left, and it dies with the keeper.
  * Or a negative errno. */

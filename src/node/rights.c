@@ -107,20 +107,33 @@ void node_keep_split(int keeper_fd)
     }
 }
 
+/* Without a keeper (a witness needs none) nobody needs the rights of root. */
+static int drop_rights(const struct child_user *user, GError **error)
+{
+    int r = child_drop_rights(user);
+
+    if (r < 0) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                    "cannot give up the rights of root: %s", g_strerror(-r));
+        return 1;
+    }
+    return 0;
+}
+
 int node_split_rights(const struct node_config *config, int *keeper_fd, GError **error)
 {
+    bool has_keeper = !config->no_keeper && config->peer_port != 0 && !config->witness;
     struct child_user user;
 
     *keeper_fd = take_inherited();
-    bool is_wanted = !config->no_keeper && config->peer_port != 0 && !config->witness;
-    if (*keeper_fd >= 0 || !is_wanted || !child_may_keep()) {
-        return config->user && *keeper_fd < 0 && geteuid() == 0
-                   ? fail(error, config->user, "goes with a keeper: leave out --no-keeper")
-                   : 0;
+    if (*keeper_fd >= 0) {
+        return 0;
     }
     int r = find_user(config, &user, error);
-    if (r == 0) {
+    if (r == 0 && has_keeper && child_may_keep()) {
         *keeper_fd = keeper_run(&user);
+    } else if (r == 0 && geteuid() == 0) {
+        r = drop_rights(&user, error);
     }
     return r;
 }

@@ -1,5 +1,5 @@
-/* With which rights the daemon runs: as root starts it, this process becomes the keeper and the
- * daemon its child without any (keeper/). */
+/* With which rights the daemon runs: none. As root starts it, this process becomes the keeper and
+ * the daemon its child (keeper/); where no keeper is wanted it gives its rights up. */
 #pragma once
 
 #include "node/config.h"
