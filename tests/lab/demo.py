@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """A home on this machine: three boxes, Sonoff plugs and a thermometer that know one address. demo.py PROGRAM [--script]
 
-Kills the box that leads in front of you, and shows how long nobody answered and what was lost. Keys: k kill the leader,
-c cut it off, h heal, q quit. --script runs it alone and ends with 1 when anything was lost.
+Kills the box that leads in front of you, shows how long nobody answered and what was lost, and brings it back. Keys: k kill the
+leader, c cut it off, h heal, q quit. --script runs it without a terminal and ends with 1 when anything was lost.
 """
 import contextlib
 import json
@@ -27,6 +27,7 @@ import socket  # noqa: E402
 PLUGS = ("kitchen", "attic", "garden")
 PER_S = 10
 PROBE_S = 0.01
+FIRST_KILL_S, FIRST_HEAL_S = 8, 18  # what happens by itself until a key is pressed
 BOLD, DIM, RED, GREEN, YELLOW, CYAN, PLAIN = "\033[1m", "\033[2m", "\033[31m", "\033[32m", "\033[33m", "\033[36m", "\033[0m"
 
 
@@ -162,12 +163,19 @@ class Demo:
                   f"two boxes at once for {1000 * both:.0f} ms", GREEN)
         return holder
 
+    def is_whole(self):
+        """A second one must not go while one is away: two of three are the majority."""
+        away = self.dead or self.cut
+        if away:
+            self.tell(f"{away.name} is still away: h brings it back", YELLOW)
+        return not away
+
     def kill(self):
-        if self.dead is None and self.cut is None:
+        if self.is_whole():
             self.dead = self.fell_silent(lambda box: box.kill("both"), "was killed")
 
     def cut_off(self):
-        if self.dead is None and self.cut is None:
+        if self.is_whole():
             self.cut = self.fell_silent(lambda box: box.unplug(), "lost its cable")
 
     def heal(self):
@@ -180,6 +188,8 @@ class Demo:
         if self.dead or self.cut:
             self.lab.settle()
             self.tell("all three are there", GREEN)
+        else:
+            self.tell("all three are there: nothing to heal", YELLOW)
         self.dead = self.cut = None
 
     def count_up(self):
@@ -219,7 +229,8 @@ class Demo:
         keys = {"k": self.kill, "c": self.cut_off, "h": self.heal}
         before = termios.tcgetattr(sys.stdin)
         self.start()
-        begun, has_killed, doing = time.monotonic(), False, None
+        begun, doing = time.monotonic(), None
+        by_itself = [(FIRST_KILL_S, "k"), (FIRST_HEAL_S, "h")]
         try:
             tty.setcbreak(sys.stdin)
             sys.stdout.write("\033[2J\033[?25l")
@@ -227,12 +238,13 @@ class Demo:
                 self.draw()
                 is_busy = doing is not None and doing.is_alive()
                 key = sys.stdin.read(1) if select.select([sys.stdin], [], [], 0.2)[0] else ""
-                if not has_killed and not key and time.monotonic() - begun > 8:
-                    key = "k"
+                if key:
+                    by_itself.clear()
+                elif by_itself and not is_busy and time.monotonic() - begun > by_itself[0][0]:
+                    key = by_itself.pop(0)[1]
                 if key == "q":
                     return self.count_up()
                 if key in keys and not is_busy:
-                    has_killed = True
                     doing = threading.Thread(target=keys[key], daemon=True)
                     doing.start()
         finally:
@@ -243,6 +255,9 @@ class Demo:
 
 
 def main():
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return 0
     program = pathlib.Path(sys.argv[1]).resolve()
     is_scripted = "--script" in sys.argv[2:] or not sys.stdin.isatty()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored, as in the background of a shell
