@@ -36,7 +36,7 @@ def do(tree):
     stand_in("id", "echo 1000\n")
     stand_in("apt-cache", "echo 0.22.1\n")
     stand_in("ninja", f'mkdir -p build; printf "#!/bin/sh\\necho program \\"\\$@\\"\\n" >build/microcloud; '
-                      f'chmod +x build/microcloud; touch build/build.ninja; echo ninja >>{calls}\n')
+                      f'/bin/chmod +x build/microcloud; touch build/build.ninja; echo ninja >>{calls}\n')
     stand_in("meson", f"mkdir build; touch build/build.ninja; echo meson >>{calls}\n")
 
     def run(*words, installed=None):
