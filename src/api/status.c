@@ -48,8 +48,7 @@ static struct text_value *describe_mqtt(const struct api *api)
     text_set_integer(value, "publish_dropped", (int64_t)counters.publish_dropped);
     text_set_integer(value, "slow_disconnects", (int64_t)counters.slow_disconnects);
     text_set_integer(value, "logins_failed", (int64_t)counters.logins_failed);
-    text_set_integer(value, "uptime_s",
-                     (int64_t)((clock_unix_ms() - counters.started_unix_ms) / 1000));
+    text_set_integer(value, "uptime_s", (int64_t)((clock_now_ms() - counters.started_ms) / 1000));
     return value;
 }
 

@@ -236,7 +236,8 @@ static bool has_wrong_version(struct joining *joining)
 
 static bool has_wrong_clock(struct joining *joining)
 {
-    int64_t off_ms = (int64_t)joining->request.unix_ms - (int64_t)clock_unix_ms();
+    int64_t off_ms =
+        (int64_t)(joining->request.unix_ms - loop_unix_ms(joining->server->options.loop));
 
     if (off_ms >= -JOIN_CLOCK_MS_MAX && off_ms <= JOIN_CLOCK_MS_MAX) {
         return false;

@@ -249,6 +249,9 @@ static void on_pong(struct link *link, const uint8_t *body)
                               ? (uint32_t)trip_us
                               : (uint32_t)(((uint64_t)link->round_trip_us * 7 + trip_us) / 8);
     link->clock_offset_ms = (int64_t)(get_u64(body + 8) - clock_unix_ms() + trip_us / 2000);
+    if (link->links->events->on_pong) {
+        link->links->events->on_pong(link->links->owner, link->node_id);
+    }
 }
 
 static void on_echo(struct link *link, const uint8_t *body)

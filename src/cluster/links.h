@@ -62,6 +62,8 @@ struct links_events {
     void (*on_ping)(void *owner, uint64_t node_id, uint64_t sent_ms);
     /* One of ours was echoed. May be NULL. */
     void (*on_echo)(void *owner, uint64_t node_id, const struct links_echo *echo);
+    /* A ping was answered: round trip and clock are new. May be NULL. */
+    void (*on_pong)(void *owner, uint64_t node_id);
     /* A member says that this node was removed from the cluster. May be NULL. */
     void (*on_removed)(void *owner, uint64_t node_id);
     /* A link's socket, from its beginning until we let go of it ourselves: somebody may hold a

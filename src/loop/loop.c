@@ -3,6 +3,7 @@
  * no loop alive and cost no wake-up. */
 #include "loop/loop.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "loop/deferred.h"
 #include "loop/loop_private.h"
 #include <assert.h>
@@ -138,6 +139,16 @@ void loop_stop(struct loop *loop)
 uint64_t loop_now_ms(const struct loop *loop)
 {
     return uv_now(&loop->uv);
+}
+
+uint64_t loop_unix_ms(const struct loop *loop)
+{
+    return loop->unix_begun_ms == 0 ? clock_unix_ms() : loop->unix_begun_ms + clock_now_ms();
+}
+
+void loop_set_unix_ms(struct loop *loop, uint64_t now_unix_ms)
+{
+    loop->unix_begun_ms = now_unix_ms == 0 ? 0 : now_unix_ms - clock_now_ms();
 }
 
 uint8_t *loop_read_buffer(struct loop *loop, size_t *length)

@@ -20,6 +20,12 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Monotonic milliseconds, as of the start of this turn of the loop: costs no system call. */
 uint64_t loop_now_ms(const struct loop *loop);
+/* Calendar time, milliseconds since 1970-01-01 UTC: the machine's, until somebody who knows better
+ * has set it. From then on it is counted from what was set, and does not jump with the machine's.
+ */
+uint64_t loop_unix_ms(const struct loop *loop);
+/* 0 = the machine's counts again. */
+void loop_set_unix_ms(struct loop *loop, uint64_t now_unix_ms);
 /* One large buffer for whoever reads next: its content lasts until the reader returns to the loop.
  */
 uint8_t *loop_read_buffer(struct loop *loop, size_t *length);

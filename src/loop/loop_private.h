@@ -19,6 +19,7 @@ struct loop {
     struct list deferred;           /* of deferred.link */
     void *blocks[LOOP_BLOCKS_KEPT]; /* free ones */
     unsigned block_count;
-    unsigned work_count; /* on pool threads, or done and not told yet */
+    uint64_t unix_begun_ms; /* calendar time at 0 of clock_now_ms; 0 = the machine says it */
+    unsigned work_count;    /* on pool threads, or done and not told yet */
     bool is_stopped;
 };

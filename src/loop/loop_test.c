@@ -62,6 +62,18 @@ static void on_second(void *owner)
     g_string_append_c(world->order, '2');
 }
 
+static void calendar_time_is_counted_from_what_was_set(void **state)
+{
+    const struct world *world = *state;
+    uint64_t now_ms = clock_unix_ms();
+
+    assert_in_range(loop_unix_ms(world->loop), now_ms, now_ms + 1000);
+    loop_set_unix_ms(world->loop, 5000000);
+    assert_in_range(loop_unix_ms(world->loop), 5000000, 5001000);
+    loop_set_unix_ms(world->loop, 0);
+    assert_in_range(loop_unix_ms(world->loop), now_ms, now_ms + 2000);
+}
+
 static void deferred_work_runs_once_in_order_at_the_end_of_the_turn(void **state)
 {
     struct world *world = *state;
@@ -293,6 +305,7 @@ static void all_readers_share_one_buffer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        LOOP_TEST(calendar_time_is_counted_from_what_was_set),
         LOOP_TEST(deferred_work_runs_once_in_order_at_the_end_of_the_turn),
         LOOP_TEST(deferred_work_that_was_taken_back_does_not_run),
         LOOP_TEST(deferred_work_that_asks_again_goes_on_and_others_too),

@@ -1,8 +1,8 @@
 /* What the API sees of sessions, connected or not, what it does to them, and publishing in the name
  * of nobody; see broker.h. */
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
+#include "loop/loop.h"
 #include "mqtt/address.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/connection.h"
@@ -214,8 +214,9 @@ int broker_publish(struct broker *broker, const struct broker_publication *publi
         .payload = publication->payload,
         .qos = publication->qos,
         .retain = publication->retain,
-        .expires_unix_ms =
-            publication->expiry_s != 0 ? clock_unix_ms() + publication->expiry_s * 1000ull : 0,
+        .expires_unix_ms = publication->expiry_s != 0
+                               ? loop_unix_ms(broker->loop) + publication->expiry_s * 1000ull
+                               : 0,
     };
 
     if (!routes || publication->topic.at[0] == '$' || publication->qos > 2) {

@@ -360,7 +360,7 @@ struct broker *broker_new(const struct broker_options *options)
     broker->per_address = g_hash_table_new(g_str_hash, g_str_equal);
     wheel_init(&broker->deadlines, broker->loop, on_due);
     route_cache_init(&broker->routes, broker->live, broker->persistent);
-    broker->counters.started_unix_ms = clock_unix_ms();
+    broker->counters.started_ms = clock_now_ms();
     broker->scratch = g_byte_array_new();
     broker->forwarded = g_byte_array_new();
     broker->sys = sys_topics_new(broker);

@@ -78,7 +78,7 @@ struct broker_counters {
     uint32_t clients_connected, clients_total, clients_maximum, connections;
     uint32_t subscriptions, shared_subscriptions, retained_messages;
     uint64_t retained_bytes, queued_messages;
-    uint64_t started_unix_ms;
+    uint64_t started_ms; /* of clock_now_ms */
 };
 void broker_counters(const struct broker *broker, struct broker_counters *counters);
 

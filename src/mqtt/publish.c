@@ -10,8 +10,8 @@
  * is persistent. */
 #include "mqtt/publish.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
+#include "loop/loop.h"
 #include "mqtt/aliases.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/deliver.h"
@@ -218,7 +218,8 @@ static void take_properties(struct connection *connection, const struct packet_p
         publication->properties = (struct bytes){forwarded->data, forwarded->len};
     }
     if (properties_has(properties, PROPERTY_MESSAGE_EXPIRY)) {
-        publication->expires_unix_ms = clock_unix_ms() + properties->message_expiry_s * 1000ull;
+        publication->expires_unix_ms =
+            loop_unix_ms(connection->broker->loop) + properties->message_expiry_s * 1000ull;
     }
 }
 

@@ -111,7 +111,7 @@ static void for_each(struct sys_topics *sys,
     g_snprintf(value, sizeof value, "microcloud version %s", sys->broker->options.version);
     fn(owner, "$SYS/broker/version", value);
     g_snprintf(value, sizeof value, "%" G_GUINT64_FORMAT " seconds",
-               (clock_unix_ms() - counters.started_unix_ms) / 1000);
+               (clock_now_ms() - counters.started_ms) / 1000);
     fn(owner, "$SYS/broker/uptime", value);
     g_snprintf(value, sizeof value, "%u",
                counters.clients_total - MIN(counters.clients_total, counters.clients_connected));

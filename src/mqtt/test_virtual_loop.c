@@ -46,6 +46,11 @@ uint64_t loop_now_ms(const struct loop *loop)
     return loop->now_ms;
 }
 
+uint64_t loop_unix_ms(const struct loop *loop)
+{
+    return loop->unix_ms + loop->now_ms;
+}
+
 struct loop *virtual_loop_new(uint64_t unix_ms)
 {
     struct loop *loop = g_new0(struct loop, 1);

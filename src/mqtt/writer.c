@@ -2,7 +2,7 @@
  * before (often the very one that came in) is copied; a small one is encoded in place in the
  * output; a large one has its head encoded and its payload sent by reference. */
 #include "mqtt/writer.h"
-#include "base/clock.h"
+#include "loop/loop.h"
 #include "mqtt/aliases.h"
 #include "mqtt/broker_private.h"
 #include "mqtt/trace.h"
@@ -93,13 +93,13 @@ static void write_shared_encoding(struct connection *to, const struct packet_pub
     stream_write(to->stream, encoded->at, encoded->length);
 }
 
-static bool set_expiry(struct packet_publish_head *head, const struct publication *publication,
-                       bool is_begun)
+static bool set_expiry(const struct connection *to, struct packet_publish_head *head,
+                       const struct publication *publication, bool is_begun)
 {
     if (publication->expires_unix_ms == 0) {
         return true;
     }
-    uint64_t now = clock_unix_ms();
+    uint64_t now = loop_unix_ms(to->broker->loop);
     bool is_expired = publication->expires_unix_ms <= now;
     if (is_expired && !is_begun) {
         return false;
@@ -169,7 +169,7 @@ bool writer_publish(struct connection *to, struct publication *publication,
         .retain = flags.retain,
         .dup = flags.dup,
     };
-    if (!set_expiry(&head, publication, flags.is_begun)) {
+    if (!set_expiry(to, &head, publication, flags.is_begun)) {
         to->broker->counters.expired_messages++;
         return false;
     }

@@ -153,6 +153,11 @@ static void on_writable(void *owner, uint64_t node_id)
     }
 }
 
+static void on_pong(void *owner, uint64_t node_id)
+{
+    cluster_clock_look(owner);
+}
+
 static void on_ping(void *owner, uint64_t node_id, uint64_t sent_ms)
 {
     const struct node_cluster *cluster = owner;
@@ -186,6 +191,7 @@ static const struct links_events links_calls = {.on_up = on_up,
                                                 .on_frame = on_frame,
                                                 .on_writable = on_writable,
                                                 .on_ping = on_ping,
+                                                .on_pong = on_pong,
                                                 .on_echo = on_echo,
                                                 .on_removed = cluster_removed_told,
                                                 .on_socket = on_socket,
@@ -329,6 +335,7 @@ static void on_nodes(void *owner)
         log_warning("peers.json not written", "error=\"%s\"", error->message);
     }
     set_peers(cluster);
+    cluster_clock_look(cluster);
     cluster_roles_look(cluster);
 }
 
@@ -490,6 +497,7 @@ struct node_cluster *node_cluster_new(struct node *node)
     cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
     cluster->leave_timer = timer_new(node->loop, cluster_leave_on_timer, cluster);
     cluster->removed_timer = timer_new(node->loop, cluster_removed_on_timer, cluster);
+    cluster->clock_timer = timer_new(node->loop, cluster_clock_on_timer, cluster);
     cluster->renew_timer = timer_new(node->loop, cluster_on_renew_timer, cluster);
     cluster->service = (struct service){
         .name = node->identity.name,
@@ -540,6 +548,7 @@ void node_cluster_free(struct node_cluster *cluster)
     timer_free(cluster->renew_timer);
     timer_free(cluster->removed_timer);
     timer_free(cluster->leave_timer);
+    timer_free(cluster->clock_timer);
     g_hash_table_unref(cluster->addresses);
     g_hash_table_unref(cluster->down);
     g_array_unref(cluster->failing);

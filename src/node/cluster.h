@@ -51,6 +51,11 @@ struct node_cluster {
 
     struct timer *renew_timer, *removed_timer;
 
+    /* The time of the cluster. */
+    struct timer *clock_timer;    /* while somebody waits for it */
+    void (*on_clock)(void *node); /* who waits */
+    bool is_clock_known, is_clock_off;
+
     /* Leading. */
     struct timer *roles_timer, *leave_timer;
     void (*on_left)(void *node);
@@ -113,6 +118,16 @@ GHashTable *cluster_peers_load(const char *data);
 int cluster_peers_save(const char *data, GHashTable *addresses, GError **error);
 /* membership/join.c */
 struct join_server *cluster_join_server(struct node_cluster *cluster);
+/* cluster_clock.c */
+/* Something may be new: members, a link, an answered ping. */
+void cluster_clock_look(struct node_cluster *cluster);
+/* For a group of the log; 0 = not known yet, then it has no word in it. */
+uint64_t cluster_clock_unix_ms(struct node_cluster *cluster);
+/* This machine's clock before that of the cluster. */
+int64_t cluster_clock_off_ms(const struct node_cluster *cluster);
+/* Calls `fn` when the time of the cluster is known, or could not be learnt in a while. */
+void cluster_clock_wait(struct node_cluster *cluster, void (*fn)(void *node));
+void cluster_clock_on_timer(void *owner);
 /* cluster_roles.c */
 /* Of all members and rows, struct roles_member; caller unrefs. The view borrows them. */
 GArray *cluster_members(const struct node_cluster *cluster);

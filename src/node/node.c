@@ -306,6 +306,13 @@ static void on_fatal(void *owner, const char *message)
     _exit(1);
 }
 
+static uint64_t on_group_time(void *owner)
+{
+    const struct node *node = owner;
+
+    return node->cluster ? cluster_clock_unix_ms(node->cluster) : loop_unix_ms(node->loop);
+}
+
 static int start_log(struct node *node, GError **error)
 {
     g_autofree char *raft = g_build_filename(node->config.data, "raft", NULL);
@@ -318,7 +325,7 @@ static int start_log(struct node *node, GError **error)
                       .found = node->identity.epoch == 1 && !node->identity.is_joining,
                       .join = node->identity.is_joining,
                       .rescue = node->config.rescue},
-        .events = {on_state, on_leader, on_members, on_fatal, node},
+        .events = {on_state, on_leader, on_members, on_fatal, on_group_time, node},
     };
 
     if (node->config.peer_port != 0) {

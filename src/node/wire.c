@@ -8,7 +8,6 @@
 #include "access/access.h"
 #include "api/api.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "bridge/bridge.h"
 #include "loop/loop.h"
@@ -34,14 +33,14 @@
  * bridges, files of the log. */
 #define DESCRIPTORS_OF_OTHERS 704
 #define CONNECTIONS_LEAST     64
-#define TICK_MS_MOST          (24 * 3600 * 1000)
+#define TICK_MS_MOST          60000 /* the clock may be set meanwhile */
 
-/* ---- time: the leader's clock counts for all ---- */
+/* ---- time: the leader looks when something is due ---- */
 
 static void schedule_tick(struct node *node)
 {
     uint64_t due = state_next_due_unix_ms(node->state);
-    uint64_t now = clock_unix_ms();
+    uint64_t now = loop_unix_ms(node->loop);
 
     if (due == 0 || !node->is_leading) {
         timer_stop(node->tick);
@@ -66,9 +65,9 @@ static void on_tick(void *owner)
     uint64_t due = state_next_due_unix_ms(node->state);
     struct state_completion completion = {on_ticked, node, 0};
 
-    if (due == 0 || due > clock_unix_ms()) {
+    if (due == 0 || due > loop_unix_ms(node->loop)) {
         schedule_tick(node);
-    } else if (state_propose_tick(node->state, clock_unix_ms(), &completion) < 0) {
+    } else if (state_propose_tick(node->state, loop_unix_ms(node->loop), &completion) < 0) {
         timer_start(node->tick, 1000);
     }
 }
@@ -302,7 +301,7 @@ static void serve(void *owner, const char *error)
     }
 }
 
-static void recover(struct node *node);
+static void recover(void *owner);
 
 static void on_recovered(void *owner, uint64_t token, const struct state_result *result)
 {
@@ -319,8 +318,9 @@ static void on_recovered(void *owner, uint64_t token, const struct state_result 
     first_user_ensure(node, serve);
 }
 
-static void recover(struct node *node)
+static void recover(void *owner)
 {
+    struct node *node = owner;
     struct state_completion completion = {on_recovered, node, 0, 0};
 
     if (state_propose_recover(node->state, &completion) < 0) {
@@ -363,8 +363,10 @@ void node_wire(struct node *node)
     state_add_watch(node->state, &node->watch);
     if (node->cluster) {
         node_cluster_serve(node->cluster);
+        cluster_clock_wait(node->cluster, recover);
+    } else {
+        recover(node);
     }
-    recover(node);
 }
 
 /* ---- down ---- */

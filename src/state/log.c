@@ -44,7 +44,9 @@ static void on_apply(void *owner, uint64_t index, struct bytes entry)
 static void on_group_begin(void *owner, uint8_t header[CONSENSUS_GROUP_HEADER_BYTES])
 {
     struct state_log_link *link = owner;
-    state_group_begin(link->state, clock_unix_ms(), header);
+    const struct state_log_events *events = &link->events;
+    state_group_begin(link->state,
+                      events->unix_ms ? events->unix_ms(events->owner) : clock_unix_ms(), header);
 }
 
 static void on_group_failed(void *owner, const uint8_t header[CONSENSUS_GROUP_HEADER_BYTES],

@@ -15,6 +15,9 @@ struct state_log_events {
     void (*on_members)(void *owner);
     /* The disk failed, or an entry cannot be read: the process should end. */
     void (*on_fatal)(void *owner, const char *message);
+    /* Calendar time for a new group; 0 = not known: then it is as late as the one before. NULL =
+     * the machine's. */
+    uint64_t (*unix_ms)(void *owner);
     void *owner;
 };
 

@@ -14,7 +14,9 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +29,7 @@ LAN_HOST = 254
 MQTT_PORT = 1883
 CLONE_NEWNET = 0x40000000
 WAIT_S = 30
+HERE = pathlib.Path(__file__).resolve().parent
 
 libc = ctypes.CDLL(None, use_errno=True)
 numbers = itertools.count(1)
@@ -88,6 +91,7 @@ class Box:
         self.address = f"{NET}.{number}"
         self.data = lab.directory / self.name
         self.log = lab.directory / f"{self.name}.log"
+        self.clock = lab.directory / f"{self.name}.clock"
         self.process = None
         self.is_member = False
 
@@ -97,8 +101,20 @@ class Box:
                    "--address", self.address, "--mqtts-port", "0", "--https-port", "0",
                    *([] if self.lab.is_discoverable else ["--no-discovery"]), *join, *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.environment())
         return self
+
+    def environment(self):
+        if not self.lab.clocks:
+            return None
+        if not self.clock.exists():
+            self.step_clock(0)
+        return {**os.environ, "LD_PRELOAD": str(self.lab.clocks), "LAB_CLOCK": str(self.clock)}
+
+    def step_clock(self, seconds):
+        """Its calendar clock, from now on, before what it should be."""
+        with self.clock.open("r+b" if self.clock.exists() else "wb", buffering=0) as file:
+            file.write(struct.pack("=q", seconds))  # one write: nobody sees half of it
 
     def output(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -194,11 +210,16 @@ class Box:
 
 
 class Lab:
-    def __init__(self, count, program, options=(), disk_mb=0, is_discoverable=False):
-        self.program, self.disk_mb = str(program), disk_mb
+    def __init__(self, count, program, options=(), disk_mb=0, is_discoverable=False, line=None, has_clocks=False):
+        """`line`: (ms, bit/s) of the line from each box to the others' meeting point; None = a cable.
+        `has_clocks`: each box's calendar clock may be set.
+        """
+        self.program, self.disk_mb, self.line = str(program), disk_mb, line
+        self.relays = []
         self.prefix = f"mc{os.getpid()}-{next(numbers)}"
         self.lan = f"{self.prefix}-lan"
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mc-lab-"))
+        self.clocks = self.make_clocks() if has_clocks else None
         self.is_discoverable = is_discoverable
         self.boxes = []
         self.guests = []  # namespaces on the LAN in which no node of ours runs
@@ -212,11 +233,17 @@ class Lab:
         for _ in range(count):
             self.add(options)
 
+    def make_clocks(self):
+        library = self.directory / "clock_step.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "clock_step.c", "-ldl"], check=True, timeout=60)
+        self.directory.chmod(0o755)  # a daemon with a user of its own reads it, too
+        return library
+
     def add(self, options=()):
         box = Box(self, len(self.boxes) + len(self.guests) + 1, options)
         self.boxes.append(box)
         ip("netns", "add", box.namespace)
-        ip("link", "add", "eth0", "netns", box.namespace, "type", "veth", "peer", "name", f"p{box.number}", "netns", self.lan)
+        self.connect(box)
         ip("-n", self.lan, "link", "set", f"p{box.number}", "master", "br0", "up")
         ip("-n", box.namespace, "link", "set", "lo", "up")
         ip("-n", box.namespace, "addr", "add", f"{box.address}/24", "dev", "eth0")
@@ -226,6 +253,20 @@ class Lab:
             box.data.mkdir()
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.disk_mb}m,mode=0700", "lab", box.data], check=True, timeout=20)
         return box
+
+    def connect(self, box):
+        """From its eth0 to the port of the LAN's bridge: a cable, or a relay that is slow."""
+        port = f"p{box.number}"
+        if not self.line:
+            ip("link", "add", "eth0", "netns", box.namespace, "type", "veth", "peer", "name", port, "netns", self.lan)
+            return
+        ends = [box.namespace, "eth0", self.lan, port]
+        for namespace, device in (ends[:2], ends[2:]):
+            ip("-n", namespace, "tuntap", "add", "dev", device, "mode", "tap")
+        relay = subprocess.Popen([sys.executable, HERE / "relay.py", *ends, *map(str, self.line)], stdout=subprocess.PIPE, text=True)
+        self.relays.append(relay)
+        if relay.stdout.readline() != "ready\n":
+            raise LabError(f"{box.name}: no line")
 
     def form(self):
         """Starts all of them; they are one cluster and vote."""
@@ -299,7 +340,11 @@ class Lab:
                 ip("netns", "del", box.namespace, check=False)
                 if self.disk_mb:
                     subprocess.run(["umount", "-l", box.data], capture_output=True, timeout=20)
+            for relay in self.relays:
+                relay.kill()
+                relay.wait(WAIT_S)
+                relay.stdout.close()
             ip("netns", "del", self.lan, check=False)
-            self.boxes, self.guests = [], []
+            self.boxes, self.guests, self.relays = [], [], []
             shutil.rmtree(self.directory, ignore_errors=True)
             atexit.unregister(self.down)

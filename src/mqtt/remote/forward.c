@@ -5,8 +5,8 @@
  * when the link is full or not there. In: what was had already is passed over; what stands behind
  * entries of the log that are not applied here yet waits for them, so that a publisher's messages
  * keep their order whichever way each takes. */
-#include "base/clock.h"
 #include "base/log.h"
+#include "loop/loop.h"
 #include "mqtt/deliver.h"
 #include "mqtt/remote/remote_private.h"
 #include "packet/packet.h"
@@ -95,9 +95,10 @@ static struct bytes view(GBytes *bytes)
 }
 
 /* False when it has expired. */
-static bool set_left(struct remote_publish *record, uint64_t expires_unix_ms)
+static bool set_left(const struct remote *remote, struct remote_publish *record,
+                     uint64_t expires_unix_ms)
 {
-    uint64_t now = expires_unix_ms != 0 ? clock_unix_ms() : 0;
+    uint64_t now = expires_unix_ms != 0 ? loop_unix_ms(remote->broker->loop) : 0;
 
     record->left_ms = expires_unix_ms > now ? expires_unix_ms - now : 0;
     return expires_unix_ms == 0 || expires_unix_ms > now;
@@ -131,7 +132,7 @@ static void write_kept(struct remote_peer *peer, const struct remote_kept *kept)
         .retain = message->retain,
     };
 
-    if (set_left(&record, message->expires_unix_ms)) {
+    if (set_left(peer->remote, &record, message->expires_unix_ms)) {
         write_record(peer, &record);
     }
 }
@@ -299,7 +300,7 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
         .qos = publication->qos,
         .retain = publication->retain,
     };
-    if (!set_left(&record, publication->expires_unix_ms)) {
+    if (!set_left(remote, &record, publication->expires_unix_ms)) {
         return 0;
     }
     g_autoptr(GByteArray) shares = choices->remote_count > 0 ? g_byte_array_new() : NULL;
@@ -327,7 +328,8 @@ static void deliver(struct remote_peer *peer, const struct remote_publish *publi
         .properties = publish->properties,
         .payload = publish->payload,
         .publisher = publish->publisher,
-        .expires_unix_ms = publish->left_ms != 0 ? clock_unix_ms() + publish->left_ms : 0,
+        .expires_unix_ms =
+            publish->left_ms != 0 ? loop_unix_ms(broker->loop) + publish->left_ms : 0,
         .qos = publish->qos,
         .retain = publish->retain,
     };

@@ -1,7 +1,7 @@
 /* Letting others in: what the state says of a token and a name, and the proposal (join.h). */
 #include "cluster/join.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
+#include "loop/loop.h"
 #include "node/cluster.h"
 #include "node/node.h"
 #include "state/propose_cluster.h"
@@ -18,7 +18,7 @@ static int refuse(GError **error, enum join_error code, const char *message)
 }
 
 static int check_token(const struct state *state, const struct join_request *request,
-                       GError **error)
+                       uint64_t now_unix_ms, GError **error)
 {
     const struct join_token *token = state_find_token(state, request->token_id);
     uint8_t hash[TOKEN_HASH_BYTES];
@@ -32,7 +32,7 @@ static int check_token(const struct state *state, const struct join_request *req
         return refuse(error, JOIN_ERROR_TOKEN_USED,
                       "token: it has been used: make another with `microcloud token`");
     }
-    if (token->expires_unix_ms <= clock_unix_ms()) {
+    if (token->expires_unix_ms <= now_unix_ms) {
         return refuse(error, JOIN_ERROR_TOKEN_OLD,
                       "token: it has ended: make another with `microcloud token`");
     }
@@ -51,7 +51,7 @@ static int on_check(void *owner, const struct join_request *request, GError **er
                       "the cluster takes no changes now, too few of its nodes are up: try again "
                       "when they are");
     }
-    if (check_token(state, request, error) < 0) {
+    if (check_token(state, request, loop_unix_ms(cluster->node->loop), error) < 0) {
         return -EPERM;
     }
     if (state_find_node_by_name(state, request->name)) {
