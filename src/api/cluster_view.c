@@ -73,10 +73,10 @@ const char *api_leader_name(const struct api *api)
     return id == api->options.node_id ? api->options.node_name : NULL;
 }
 
-static struct api_node_facts facts_of(const struct api *api, uint64_t node_id)
+struct api_node_facts api_node_facts(const struct api *api, uint64_t node_id)
 {
     const struct api_cluster *cluster = api->options.cluster_calls;
-    struct api_node_facts facts = {.round_trip_us = -1};
+    struct api_node_facts facts = {.round_trip_us = -1, .round_trip_us_max = -1};
 
     if (cluster && cluster->node_facts) {
         cluster->node_facts(cluster->owner, node_id, &facts);
@@ -98,7 +98,7 @@ static struct text_value *describe_labels(const struct cluster_node *node)
 struct text_value *api_describe_node(const struct api *api, const struct cluster_node *node)
 {
     struct text_value *value = text_new_object();
-    struct api_node_facts facts = facts_of(api, node->id);
+    struct api_node_facts facts = api_node_facts(api, node->id);
     g_autofree char *id = api_id_to_string(node->id);
 
     text_set_string(value, "id", id);

@@ -2,6 +2,7 @@
  * cluster know of each, together. Inside of api/. */
 #pragma once
 
+#include "api/cluster.h"
 #include "api/request.h"
 #include "consensus/consensus.h"
 #include "state/cluster_tables.h"
@@ -10,6 +11,9 @@
 bool api_takes_writes(const struct api *api, struct consensus_status *status);
 /* Is what is read here perhaps not what the others have? */
 bool api_is_stale(const struct api *api);
+
+/* What is true now of a node and stands in no table. */
+struct api_node_facts api_node_facts(const struct api *api, uint64_t node_id);
 
 /* Lists; the caller frees. A node that is in no table yet (it stands alone) is listed, too. */
 struct text_value *api_describe_nodes(const struct api *api);

@@ -1,4 +1,5 @@
 /* What only the daemon can see of itself, and what to do about it: `microcloud doctor`. */
+#include "api/doctor.h"
 #include "api/cluster.h"
 #include "api/cluster_view.h"
 #include "api/routes.h"
@@ -15,12 +16,12 @@
 
 #define CONNECTIONS_USUAL 1000
 
-static void add_check(struct text_value *list, const char *name, bool is_well, const char *found,
-                      const char *advice)
+void doctor_add(struct text_value *list, const char *check, bool is_well, const char *found,
+                const char *advice)
 {
     struct text_value *value = text_new_object();
 
-    text_set_string(value, "check", name);
+    text_set_string(value, "check", check);
     text_set_boolean(value, "ok", is_well);
     text_set_string(value, "found", found);
     text_set_string(value, "advice", is_well ? NULL : advice);
@@ -34,8 +35,8 @@ static void check_disk(struct text_value *list, const struct api *api)
     if (statvfs(api->options.data, &disk) == 0) {
         uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
         g_autofree char *text = text_format_size_bytes(free_bytes);
-        add_check(list, "disk space", free_bytes > 256 * 1024 * 1024, text,
-                  "free at least 256 MiB on the disk of the data directory");
+        doctor_add(list, "disk space", free_bytes > 256 * 1024 * 1024, text,
+                   "free at least 256 MiB on the disk of the data directory");
     }
 }
 
@@ -52,9 +53,9 @@ static void check_limits(struct text_value *list, const struct api *api)
     g_autofree char *text =
         g_strdup_printf("%llu: room for %u MQTT connections, mqtt.connections_max is %u",
                         (unsigned long long)limit.rlim_cur, possible, wanted);
-    add_check(list, "descriptors",
-              possible >= wanted || (is_default && possible >= CONNECTIONS_USUAL), text,
-              "raise LimitNOFILE= of the service (ulimit -n), or lower mqtt.connections_max");
+    doctor_add(list, "descriptors",
+               possible >= wanted || (is_default && possible >= CONNECTIONS_USUAL), text,
+               "raise LimitNOFILE= of the service (ulimit -n), or lower mqtt.connections_max");
 }
 
 static void check_clock(struct text_value *list)
@@ -62,8 +63,8 @@ static void check_clock(struct text_value *list)
     uint64_t built_unix_ms = 1735689600000; /* 2025: a clock before that was never set */
     bool is_set = clock_unix_ms() > built_unix_ms;
 
-    add_check(list, "clock", is_set, is_set ? "set" : "before 2025",
-              "set the clock (chrony, systemd-timesyncd): expiry and certificates need it");
+    doctor_add(list, "clock", is_set, is_set ? "set" : "before 2025",
+               "set the clock (chrony, systemd-timesyncd): expiry and certificates need it");
 }
 
 /* They are open: the node ends at its start when it cannot have one. */
@@ -80,7 +81,7 @@ static void check_ports(struct text_value *list, const struct api *api)
     for (unsigned i = 0; i < G_N_ELEMENTS(ports); i++) {
         if (ports[i].port != 0) {
             g_autofree char *name = g_strdup_printf("port %u (%s)", ports[i].port, ports[i].what);
-            add_check(list, name, true, "serves", NULL);
+            doctor_add(list, name, true, "serves", NULL);
         }
     }
 }
@@ -105,12 +106,12 @@ static void check_rights(struct text_value *list, const struct api *api)
         }
     }
     bool may_write = access(api->options.data, W_OK | X_OK) == 0;
-    add_check(list, "rights", may_write && open->len == 0,
-              !may_write      ? "the data directory may not be written"
-              : open->len > 0 ? open->str
-                              : "the data directory is the node's own",
-              may_write ? "chmod -R go-rwx what is named here in the data directory"
-                        : "give the data directory to the user that runs the node (chown)");
+    doctor_add(list, "rights", may_write && open->len == 0,
+               !may_write      ? "the data directory may not be written"
+               : open->len > 0 ? open->str
+                               : "the data directory is the node's own",
+               may_write ? "chmod -R go-rwx what is named here in the data directory"
+                         : "give the data directory to the user that runs the node (chown)");
 }
 
 static void check_vips(struct text_value *list, const struct api *api)
@@ -124,11 +125,11 @@ static void check_vips(struct text_value *list, const struct api *api)
         cluster->vip_facts(cluster->owner, vip, &facts);
         g_autofree char *name = g_strdup_printf("virtual IP %s", vip->address);
         bool is_well = facts.holder_id != 0 && !facts.problem;
-        add_check(list, name, is_well,
-                  is_well         ? "held"
-                  : facts.problem ? facts.problem
-                                  : "no node holds it",
-                  "see docs/operations.md, or take another address: microcloud vip rm, vip set");
+        doctor_add(list, name, is_well,
+                   is_well         ? "held"
+                   : facts.problem ? facts.problem
+                                   : "no node holds it",
+                   "see docs/operations.md, or take another address: microcloud vip rm, vip set");
     }
 }
 
@@ -140,20 +141,21 @@ void doctor_get(struct api_request *request)
 
     bool serves = api_takes_writes(api, &log);
 
-    add_check(list, "log", serves, consensus_state_to_string(log.state),
-              "see the node's log; is the disk full?");
-    add_check(list, "engine", true, log.engine, NULL);
+    doctor_add(list, "log", serves, consensus_state_to_string(log.state),
+               "see the node's log; is the disk full?");
+    doctor_add(list, "engine", true, log.engine, NULL);
     check_disk(list, api);
     check_rights(list, api);
     check_ports(list, api);
     check_limits(list, api);
     check_clock(list);
     check_vips(list, api);
+    doctor_check_nodes(list, api);
     uint64_t used = state_bytes(api->options.state),
              most = state_settings(api->options.state)->state_bytes_max;
     g_autofree char *text =
         g_strdup_printf("%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " bytes", used, most);
-    add_check(list, "state", used < most - most / 10, text,
-              "remove retained messages and old sessions, or raise state.bytes_max");
+    doctor_add(list, "state", used < most - most / 10, text,
+               "remove retained messages and old sessions, or raise state.bytes_max");
     api_answer(request, 200, list);
 }

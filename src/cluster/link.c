@@ -452,7 +452,7 @@ static void dial(struct link *link)
     }
     timer_stop(link->timer);
     link->connector = connector_new(link->links->loop, host, port, link->links->client,
-                                    LINK_DIAL_MS, on_dialled, link);
+                                    link->links->give_up_ms, on_dialled, link);
 }
 
 void link_dial(struct link *link)

@@ -11,7 +11,6 @@
 #define LINK_BACKOFF_MS   50
 #define LINK_BACKOFF_MAX  2000
 #define LINK_KNOCK_MS     4000 /* after this the other one dials too */
-#define LINK_DIAL_MS      3000
 #define LINK_REASON_CHARS 120
 #define LINK_ECHO_BYTES   24
 

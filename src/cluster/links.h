@@ -77,8 +77,8 @@ struct links_options {
     uint64_t node_id, epoch;    /* ours; the epoch grows with each start */
     struct tls_context *client; /* ALPN "link", the node's certificate; borrowed, may be reloaded */
     uint64_t ping_ms;           /* 0 = 1000 */
-    uint64_t give_up_ms;        /* nothing heard for so long: down; 0 = 3000. More than an
-                                   election timeout */
+    uint64_t give_up_ms;        /* nothing heard for so long: down; dialling, too; 0 = 3000. More
+                                   than an election timeout */
     const struct links_events *events;
     void *owner;
 };

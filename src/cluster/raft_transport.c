@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TIMEOUT_MS 2000
 #define SILENCE_MS 3000
 #define LINGER_MS  500
 #define PORT       7474
@@ -166,7 +165,7 @@ void raft_transport_connect(struct raft_transport *transport, uint64_t node_id, 
         host = g_strdup(address);
     }
     dial->connector = connector_new(transport->options.loop, host, port, transport->options.client,
-                                    transport->options.timeout_ms, on_dialled, dial);
+                                    transport->options.silence_ms * 2 / 3, on_dialled, dial);
 }
 
 void raft_transport_cancel(struct raft_transport *transport, uint64_t token)
@@ -201,11 +200,15 @@ struct raft_transport *raft_transport_new(const struct raft_transport_options *o
     struct raft_transport *transport = g_new0(struct raft_transport, 1);
 
     transport->options = *options;
-    transport->options.timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
     transport->options.silence_ms = options->silence_ms ? options->silence_ms : SILENCE_MS;
     transport->pipes = g_ptr_array_new();
     transport->dials = g_ptr_array_new();
     return transport;
+}
+
+void raft_transport_set_silence(struct raft_transport *transport, unsigned silence_ms)
+{
+    transport->options.silence_ms = silence_ms;
 }
 
 void raft_transport_drop(struct raft_transport *transport, uint64_t node_id)

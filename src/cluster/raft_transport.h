@@ -20,7 +20,6 @@ struct raft_transport_events {
 struct raft_transport_options {
     struct loop *loop;
     struct tls_context *client; /* ALPN "raft", the node's certificate; borrowed */
-    uint64_t timeout_ms;        /* for dialling; 0 = 2000 */
     unsigned silence_ms;        /* TCP_USER_TIMEOUT; 0 = 3000 */
     const struct raft_transport_events *events;
     void *owner;
@@ -29,6 +28,9 @@ struct raft_transport_options {
 struct raft_transport *raft_transport_new(const struct raft_transport_options *options);
 /* Closes all; no event comes any more. */
 void raft_transport_free(struct raft_transport *transport);
+
+/* Of connections that are made from now on; dialling has two thirds of it. */
+void raft_transport_set_silence(struct raft_transport *transport, unsigned silence_ms);
 
 /* Dials `address` ("host:port") and checks that the node there is the one meant: on_connected comes
  * later, once, unless it is cancelled. */

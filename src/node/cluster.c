@@ -22,12 +22,17 @@
 #include <string.h>
 
 #define TERM_BYTES        8
-#define GIVE_UP_MS        3000
+#define GIVE_UP_MS        3000u
 #define GIVE_UP_ELECTIONS 4
 
 struct consensus *cluster_consensus(const struct node_cluster *cluster)
 {
     return state_log_link_consensus(cluster->node->link);
+}
+
+uint32_t cluster_election_ms(const struct node_cluster *cluster)
+{
+    return state_settings(cluster->node->state)->election_timeout_ms;
 }
 
 /* ---- what consensus asks for ---- */
@@ -344,12 +349,13 @@ static void on_settings(void *owner)
     struct node_cluster *cluster = owner;
     const struct settings *settings = state_settings(cluster->node->state);
 
+    unsigned give_up_ms = MAX(GIVE_UP_MS, GIVE_UP_ELECTIONS * settings->election_timeout_ms);
+
     consensus_set_timeouts(cluster_consensus(cluster), settings->election_timeout_ms,
                            settings->write_wait_ms);
     if (cluster->links) {
-        links_set_give_up(
-            cluster->links,
-            MAX(GIVE_UP_MS, GIVE_UP_ELECTIONS * (uint64_t)settings->election_timeout_ms));
+        links_set_give_up(cluster->links, give_up_ms);
+        raft_transport_set_silence(cluster->transport, give_up_ms);
     }
     cluster_vip_on_settings(cluster->vip);
 }

@@ -93,11 +93,14 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
 /* This node leads and has applied all that came before. */
 void node_cluster_on_leading(struct node_cluster *cluster, bool is_leading);
 void node_cluster_on_members(struct node_cluster *cluster);
-/* Hands leadership over, then calls `fn` with the node, on the loop, within half a second. */
+/* Hands leadership over, then calls `fn` with the node, on the loop, within half a second, or half
+ * an election timeout when that is longer. */
 void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node));
 
 /* ---- between its files ---- */
 struct consensus *cluster_consensus(const struct node_cluster *cluster);
+/* The setting: what the patience of the nodes with each other is counted in. */
+uint32_t cluster_election_ms(const struct node_cluster *cluster);
 int cluster_open(struct node_cluster *cluster, GError **error);
 /* membership/authority.c: looks after authority, this node's certificate, its row in the table. */
 void cluster_look_after(struct node_cluster *cluster);

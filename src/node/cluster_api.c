@@ -64,18 +64,23 @@ static void node_facts(void *owner, uint64_t node_id, struct api_node_facts *fac
     const struct node_cluster *cluster = owner;
     struct links_status status;
 
-    facts->round_trip_us = -1;
+    facts->round_trip_us = facts->round_trip_us_max = -1;
     facts->is_holder = cluster_vip_is_holder(cluster->vip, node_id);
     if (node_id == cluster->node->identity.id) {
         facts->is_online = true;
         facts->seen_unix_ms = clock_unix_ms();
+        facts->clock_off_ms = cluster_clock_off_ms(cluster);
         return;
     }
     if (!cluster->links || !links_status(cluster->links, node_id, &status)) {
         return;
     }
     facts->is_online = status.is_up;
-    facts->round_trip_us = status.round_trip_us > 0 ? (int64_t)status.round_trip_us : -1;
+    if (status.round_trip_us > 0) {
+        facts->round_trip_us = status.round_trip_us;
+        facts->round_trip_us_max = status.round_trip_us_max;
+        facts->clock_off_ms = status.clock_offset_ms + cluster_clock_off_ms(cluster);
+    }
     if (status.heard_ms > 0) {
         facts->seen_unix_ms =
             clock_unix_ms() - (loop_now_ms(cluster->node->loop) - status.heard_ms);
@@ -132,7 +137,7 @@ static void make_token(void *owner, enum node_role role, uint64_t ttl_ms, api_cl
     struct node *node = cluster->node;
     struct answer *answer = answer_new(cluster, done, done_owner);
     struct state_completion completion = {on_token_put, answer, 0, 0};
-    struct join_token row = {.role = role, .expires_unix_ms = clock_unix_ms() + ttl_ms};
+    struct join_token row = {.role = role, .expires_unix_ms = loop_unix_ms(node->loop) + ttl_ms};
     g_autoptr(GPtrArray) addresses = g_ptr_array_new();
     struct ca_certificate ca;
     struct token token;

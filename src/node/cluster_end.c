@@ -3,7 +3,8 @@
  * nobody is left who could answer the old leader, and the one with the most of the log stands for
  * election at once, the next ones each a little later.
  *
- *   link ended --> ENDED to all --> a majority of them here --> rank 0: elect, rank n: n * 50 ms
+ *   link ended --> ENDED to all --> a majority of them here --> rank 0: elect, rank n: n steps
+ * later
  */
 #include "base/log.h"
 #include "cluster/roles.h"
@@ -15,7 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define STEP_MS     50
+#define STEPS       6 /* in an election timeout: longer than the way of a vote */
 #define AGAIN_MS    5 /* it has not on disk yet what it has heard */
 #define TRIES       20
 #define CALL_ENDED  1
@@ -86,7 +87,7 @@ static void look(struct node_cluster *cluster)
         bool is_current = find(cluster, end->node_id) == end;
         rank += is_current && end != own && is_before(cluster, end, own);
     }
-    timer_start(cluster->end_timer, (uint64_t)rank * STEP_MS);
+    timer_start(cluster->end_timer, rank * (cluster_election_ms(cluster) / STEPS));
 }
 
 void cluster_end_on_timer(void *owner)

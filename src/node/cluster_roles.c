@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define LOOK_MS  500
-#define LEAVE_MS 500
+#define LEAVE_MS 500u /* at least */
 
 _Static_assert((int)ROLES_WISH_WITNESS == (int)NODE_ROLE_WITNESS, "the same words");
 
@@ -229,7 +229,7 @@ static void on_handed_over(void *owner, int error)
 void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node))
 {
     cluster->on_left = fn;
-    timer_start(cluster->leave_timer, LEAVE_MS);
+    timer_start(cluster->leave_timer, MAX(LEAVE_MS, cluster_election_ms(cluster) / 2));
     if (!is_leading(cluster) ||
         cluster_vip_hand_over(cluster->vip, 0, on_handed_over, cluster) < 0) {
         timer_start(cluster->leave_timer, 0);

@@ -30,7 +30,7 @@
 #define ALONE_LEASE_MS     10000 /* nobody else could take it: renewed now and then */
 #define ALONE_RENEW_MS     4000
 #define UNABLE_WAIT_MS     2000
-#define BARRED_MS          2000 /* a transfer that failed may come late, but not so late */
+#define BARRED_MS          2000u /* a transfer that failed may come late, but not so late */
 
 enum { VIP_STATE = 1, VIP_RELEASED };
 
@@ -117,8 +117,10 @@ static void keep(struct cluster_vip *vip);
 
 static bool is_barred(const struct cluster_vip *vip, uint64_t now_ms)
 {
+    uint32_t barred_ms = MAX(BARRED_MS, 2 * cluster_election_ms(vip->cluster));
+
     return vip->cluster->node->is_stopping ||
-           (vip->barred_term == vip->lease.term && now_ms < vip->barred_ms + BARRED_MS);
+           (vip->barred_term == vip->lease.term && now_ms < vip->barred_ms + barred_ms);
 }
 
 static uint64_t lease_now(const struct cluster_vip *vip, uint64_t now_ms)
