@@ -1,7 +1,8 @@
 /* A stream on a file descriptor. Reads go into one large buffer that the loop lends; what was left
  * over of the last read is put in front of it, so that an owner sees whole packets and nothing is
  * copied twice. Writes are one sendmsg a turn. TLS goes the same two ways through SSL_read and
- * SSL_write.
+ * SSL_write; it reads ahead, so a small record costs one recv, and whether there is more is asked
+ * of OpenSSL, not of the kernel: what is still there makes poll return again.
  *
  * Polling is changed lazily: a stream that is paused and resumed within a turn costs no system
  * call; one that is paused when input comes stops polling.
@@ -248,7 +249,8 @@ static ssize_t read_once(struct socket_stream *socket, bool *is_full)
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) {
         stream_input_end(stream, (int)n);
     }
-    *is_full = n > 0 && ((size_t)n == wanted || socket->tls);
+    *is_full =
+        n > 0 && (socket->tls ? SSL_has_pending(socket->tls->ssl) == 1 : (size_t)n == wanted);
     return n;
 }
 
@@ -260,7 +262,7 @@ static void on_readable(struct socket_stream *socket)
     while (is_full && reads-- > 0 && socket->is_reading) {
         read_once(socket, &is_full);
     }
-    if (socket->tls && socket->is_reading && SSL_pending(socket->tls->ssl) > 0) {
+    if (socket->tls && socket->is_reading && is_full) {
         socket->stream.wants_presenting = true; /* OpenSSL holds bytes that poll does not see */
         deferred_schedule(socket->stream.loop, &socket->stream.turn);
     }
@@ -387,7 +389,7 @@ static void set_reading(struct stream *stream, bool is_reading)
         read_to_end(socket);
     } else if (is_reading || stream->has_ended) {
         update_events(socket);
-        if (is_reading && socket->tls && SSL_pending(socket->tls->ssl) > 0) {
+        if (is_reading && socket->tls && SSL_has_pending(socket->tls->ssl) == 1) {
             on_readable(socket);
         }
     }

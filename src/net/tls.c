@@ -197,6 +197,7 @@ static SSL_CTX *make(const struct tls_context *context, GError **error)
                               SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_read_ahead(ctx, 1); /* header and content of a record with one recv */
     SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"microcloud", 10);
     set_verification(context, ctx);
     if (set_choices(context, ctx, error) < 0 || load_files(context, ctx, error) < 0) {
