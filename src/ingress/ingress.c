@@ -3,7 +3,8 @@
  *   IDLE --lease--> ASKED --HELD--> HELD --RELEASED--> IDLE
  *                     +--CONFLICT, FAILED--> IDLE, asked again after a moment
  *
- * A keeper that has not confirmed for longer than KEEPER_SILENT_MS is frozen: this node cannot hold
+ * What is held is renewed without an answer: that the keeper has read it is answer enough. One that
+ * has not answered, or read, for longer than KEEPER_SILENT_MS is frozen: this node cannot hold
  * anything, and its owner lets another one lead. */
 #include "ingress/ingress.h"
 #include "base/clock.h"
@@ -150,6 +151,19 @@ static void look_whether_it_answers(struct ingress *ingress, uint64_t now_ms)
     }
 }
 
+/* Nobody answers what renews; so this is looked at before the next one is sent. */
+static void note_what_was_read(struct ingress *ingress)
+{
+    bool is_read = ingress_holds_any(ingress) && keeper_client_is_read(ingress->keeper);
+
+    for (guint i = 0; is_read && i < ingress->entries->len; i++) {
+        struct entry *entry = entry_at(ingress, i);
+        if (entry->state == ENTRY_HELD) {
+            entry->asked_ms = 0;
+        }
+    }
+}
+
 void ingress_lease(struct ingress *ingress, uint64_t until_ms)
 {
     uint64_t now_ms = clock_now_ms();
@@ -158,13 +172,15 @@ void ingress_lease(struct ingress *ingress, uint64_t until_ms)
     if (!ingress->keeper) {
         return;
     }
+    note_what_was_read(ingress);
     for (guint i = 0; i < ingress->entries->len; i++) {
         struct entry *entry = entry_at(ingress, i);
         if (until_ms == 0) {
             release(ingress, entry);
         } else if (now_ms >= entry->retry_ms) {
+            bool is_held = entry->state == ENTRY_HELD;
             entry->state = MAX(entry->state, ENTRY_ASKED);
-            ask(ingress, entry, KEEPER_HOLD, now_ms);
+            ask(ingress, entry, is_held ? KEEPER_RENEW : KEEPER_HOLD, now_ms);
         }
     }
     look_whether_it_answers(ingress, now_ms);

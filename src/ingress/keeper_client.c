@@ -3,7 +3,9 @@
 #include "loop/watch.h"
 #include <errno.h>
 #include <glib.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -94,6 +96,14 @@ void keeper_client_send(struct keeper_client *client, const struct keeper_messag
         g_queue_push_tail(&client->waiting, g_memdup2(message, sizeof *message));
         update_watch(client);
     }
+}
+
+bool keeper_client_is_read(const struct keeper_client *client)
+{
+    int bytes = 0;
+
+    return client->waiting.length == 0 && ioctl(client->watch.fd, SIOCOUTQ, &bytes) == 0 &&
+           bytes == 0;
 }
 
 bool keeper_client_send_descriptor(struct keeper_client *client,

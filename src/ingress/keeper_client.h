@@ -17,6 +17,8 @@ struct keeper_client *keeper_client_new(struct loop *loop, int fd,
                                         void *owner);
 void keeper_client_free(struct keeper_client *client);
 void keeper_client_send(struct keeper_client *client, const struct keeper_message *message);
+/* The keeper has taken all that was sent: it is not frozen. */
+bool keeper_client_is_read(const struct keeper_client *client);
 /* With a duplicate of a descriptor; not sent, and false, when others wait or it does not fit. */
 bool keeper_client_send_descriptor(struct keeper_client *client,
                                    const struct keeper_message *message, int fd);

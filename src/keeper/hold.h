@@ -40,7 +40,7 @@ struct holds {
     void *owner;
 };
 
-/* A HOLD or RELEASE of the daemon's. */
+/* A HOLD, RENEW or RELEASE of the daemon's. */
 void holds_ask(struct holds *holds, const struct keeper_message *message, uint64_t now_ms);
 /* Somebody else has, or wants, the address of this entry. */
 void holds_conflict(struct holds *holds, unsigned at, const uint8_t *mac, uint64_t now_ms);

@@ -177,6 +177,7 @@ static void handle(struct keeper *keeper, const struct keeper_message *message, 
         keeper->is_ready = true;
         break;
     case KEEPER_HOLD:
+    case KEEPER_RENEW:
     case KEEPER_RELEASE:
         holds_ask(&keeper->holds, message, clock_now_ms());
         break;
@@ -364,7 +365,9 @@ static bool turn(struct keeper *keeper)
     if (poll(polls, POLL_COUNT, -1) < 0) {
         return false;
     }
-    (void)!read(keeper->timer_fd, &expirations, sizeof expirations);
+    if (polls[POLL_TIMER].revents) {
+        (void)!read(keeper->timer_fd, &expirations, sizeof expirations);
+    }
     holds_tick(&keeper->holds, clock_now_ms()); /* first: what is over is not defended */
     look_at_lans(keeper, polls + POLL_LAN);
     if (polls[POLL_PAIR].revents && !receive(keeper)) {

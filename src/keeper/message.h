@@ -3,10 +3,10 @@
  *
  *   daemon                                keeper
  *   READY                                 restarts it from now on when it crashes
- *   HOLD address until probe   ------>    looks whether the address is free, takes it; again:
- * renews
+ *   HOLD address until probe   ------>    looks whether the address is free, takes it
  *                              <------    HELD until | CONFLICT mac | FAILED errno
- *   RELEASE address            ------>    takes it away
+ *   RENEW                      ------>    as HOLD, but not answered when all is as it was: that it
+ * was read says that the keeper lives RELEASE address            ------>    takes it away
  *                              <------    RELEASED, also when the lease ended
  *   GUARD id + descriptor                 keeps the link open until the addresses are gone
  *   UNGUARD id
@@ -32,6 +32,7 @@ enum keeper_message_type {
     KEEPER_RELEASED,
     KEEPER_FAILED,
     KEEPER_CONFLICT,
+    KEEPER_RENEW,
 };
 
 struct keeper_address {
@@ -42,9 +43,9 @@ struct keeper_address {
 
 struct keeper_message {
     uint32_t type;
-    uint32_t number;   /* GUARD, UNGUARD: which; FAILED: errno; HOLD: how long to look whether
-                          somebody   has the address, in ms */
-    uint64_t until_ms; /* HOLD, HELD: CLOCK_BOOTTIME */
+    uint32_t number; /* GUARD, UNGUARD: which; FAILED: errno; HOLD, RENEW: how long to look whether
+                        somebody has the address, in ms */
+    uint64_t until_ms; /* HOLD, RENEW, HELD: CLOCK_BOOTTIME */
     struct keeper_address address;
     uint8_t peer[16]; /* TICKLE: the client; CONFLICT: the first six bytes are who has it */
     uint16_t port, peer_port;
