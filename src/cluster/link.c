@@ -109,13 +109,20 @@ static bool is_dialler(const struct link *link)
     return link->links->node_id < link->node_id;
 }
 
+/* A multiple of the time between pings, so that all links are due at once; half of it to one and a
+ * half after the last one. */
+static uint64_t next_ping_ms(const struct link *link)
+{
+    uint64_t ping_ms = link->links->ping_ms;
+
+    return (link->pinged_ms + ping_ms / 2 + ping_ms - 1) / ping_ms * ping_ms;
+}
+
 static void set_timer(struct link *link)
 {
     const struct links *links = link->links;
-    uint64_t now_ms = loop_now_ms(links->loop);
-    uint64_t ping_ms = link->pinged_ms + links->ping_ms,
-             end_ms = link->heard_ms + links->give_up_ms;
-    uint64_t next_ms = link->state == LINK_UP ? MIN(ping_ms, end_ms) : end_ms;
+    uint64_t now_ms = loop_now_ms(links->loop), end_ms = link->heard_ms + links->give_up_ms;
+    uint64_t next_ms = link->state == LINK_UP ? MIN(next_ping_ms(link), end_ms) : end_ms;
 
     timer_start(link->timer, next_ms > now_ms ? next_ms - now_ms : 1);
 }
@@ -222,11 +229,15 @@ static void send_ping(struct link *link)
 {
     uint8_t body[8];
 
-    put_u64(body, clock_now_us());
-    write_message(link, LINKS_HEARTBEAT, LINK_PING, (struct bytes){body, sizeof body});
+    link->pinged_us = clock_now_us();
+    link->pinged_bytes = link->sent_bytes;
     link->pinged_ms = loop_now_ms(link->links->loop);
+    put_u64(body, link->pinged_us);
+    write_message(link, LINKS_HEARTBEAT, LINK_PING, (struct bytes){body, sizeof body});
+    set_timer(link);
 }
 
+/* Ours goes with the answer when it is nearly due: one wake-up less on both sides. */
 static void answer_ping(struct link *link, const uint8_t *sent)
 {
     uint8_t body[16];
@@ -234,6 +245,9 @@ static void answer_ping(struct link *link, const uint8_t *sent)
     memcpy(body, sent, 8);
     put_u64(body + 8, clock_unix_ms());
     write_message(link, LINKS_HEARTBEAT, LINK_PONG, (struct bytes){body, sizeof body});
+    if (loop_now_ms(link->links->loop) >= link->pinged_ms + link->links->ping_ms / 2) {
+        send_ping(link);
+    }
 }
 
 static void on_pong(struct link *link, const uint8_t *body)
@@ -243,6 +257,9 @@ static void on_pong(struct link *link, const uint8_t *body)
 
     if (trip_us > UINT32_MAX) { /* nothing that we sent */
         return;
+    }
+    if (sent_us == link->pinged_us) {
+        link->arrived_bytes = link->pinged_bytes;
     }
     link->trips_us[link->trip_count++ % LINK_TRIPS] = (uint32_t)trip_us;
     link->round_trip_us = link->round_trip_us == 0
@@ -277,6 +294,8 @@ static bool on_heartbeat(struct link *link, uint8_t type, struct bytes body)
         events->on_ping(link->links->owner, link->node_id, get_u64(body.at));
     } else if (type == LINK_ECHO && body.length == LINK_ECHO_BYTES) {
         on_echo(link, body.at);
+    } else if (type == LINK_BEAT && events->on_beat) {
+        events->on_beat(link->links->owner, link->node_id, body);
     }
     return true; /* of a newer version: not for us */
 }
@@ -292,13 +311,14 @@ static bool on_hello(struct link *link, struct bytes body)
         link_give_up(link, "it does not speak as a node does");
         return false;
     }
+    link->peer_protocol = body.at[0];
     link->peer_epoch = get_u64(body.at + 1);
+    link->arrived_bytes = link->sent_bytes;
     link->state = LINK_UP;
     link->since_ms = loop_now_ms(links->loop);
     link->backoff_ms = LINK_BACKOFF_MS;
     set_error(link, NULL);
     send_ping(link);
-    set_timer(link);
     log_info("link up", "node=%016" G_GINT64_MODIFIER "x address=%s", link->node_id, link->address);
     links->events->on_up(links->owner, link->node_id);
     return true;
@@ -483,10 +503,11 @@ static void on_timer(void *owner)
         link_give_up(link, "nothing heard for too long");
         return;
     }
-    if (link->state == LINK_UP && now_ms >= link->pinged_ms + links->ping_ms) {
+    if (link->state == LINK_UP && now_ms >= next_ping_ms(link)) {
         send_ping(link);
+    } else {
+        set_timer(link);
     }
-    set_timer(link);
 }
 
 /* ---- strangers ---- */

@@ -5,7 +5,7 @@
 #include "cluster/links.h"
 
 #define LINK_HEAD_BYTES   8
-#define LINK_PROTOCOL     1
+#define LINK_PROTOCOL     2 /* 2: LINK_BEAT */
 #define LINK_TRIPS        64
 #define LINK_GOODBYE_MS   2000 /* for the goodbye to go out */
 #define LINK_BACKOFF_MS   50
@@ -23,6 +23,7 @@ enum link_message {
     LINK_LEASE = 5,   /* a ping for the lease: sent, boottime in ms (8) */
     LINK_REMOVED = 7, /* a goodbye for good: the node was removed from the cluster */
     LINK_ECHO = 6,    /* the same (8), term (8), age in ms (4), other in ms (4) */
+    LINK_BEAT = 8,    /* what is the log's business */
 };
 
 /*   LINK_DOWN --dialled/accepted (link_open)--> LINK_GREETING --hello (on_hello)--> LINK_UP
@@ -47,6 +48,9 @@ struct link {
     uint64_t backoff_ms, since_ms, heard_ms, pinged_ms;
     uint32_t socket_number; /* of on_socket; 0 = none */
     uint64_t peer_epoch, sent_bytes, received_bytes;
+    uint64_t pinged_us, pinged_bytes; /* the newest ping, and what was sent before it */
+    uint64_t arrived_bytes;           /* of sent_bytes, that the other is known to have got */
+    uint8_t peer_protocol;
     uint32_t trips_us[LINK_TRIPS], trip_count, round_trip_us;
     int64_t clock_offset_ms;
     char *error;

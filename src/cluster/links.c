@@ -278,6 +278,25 @@ int links_echo(struct links *links, uint64_t node_id, const struct links_echo *e
     return 0;
 }
 
+/* ---- heartbeats of the log ---- */
+
+int links_beat(struct links *links, uint64_t node_id, struct bytes beat)
+{
+    struct link *link = find(links, node_id);
+    uint8_t body[1 + LINKS_BEAT_BYTES_MAX] = {LINK_BEAT};
+
+    assert(beat.length <= LINKS_BEAT_BYTES_MAX);
+    if (!link || link->state != LINK_UP || link->peer_protocol < 2) {
+        return -ENOTCONN;
+    }
+    if (link->sent_bytes - link->arrived_bytes > LINKS_BEAT_BEHIND_BYTES) {
+        return -EAGAIN;
+    }
+    memcpy(body + 1, beat.at, beat.length);
+    link_write_heartbeat(link, (struct bytes){body, 1 + beat.length});
+    return 0;
+}
+
 /* ---- status ---- */
 
 static void fill(const struct link *link, struct links_status *status)

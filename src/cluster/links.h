@@ -14,9 +14,11 @@
  *
  * Heartbeats: each link is pinged every `ping_ms` while it is up (a node may ask for more: the
  * leader for its lease); every ping is answered at once with the clock, which gives round trip and
- * clock offset. A ping for the lease (links_ping) is echoed by the owner, with the term in which he
- * follows its sender and how long ago he heard libraft's word of it: the echo is a promise not to
- * elect another for a full timeout from then on.
+ * clock offset. All links are pinged in the same turn of the loop: a node wakes up once for that.
+ * The log's heartbeats (links_beat) may go with them, as long as nothing large is before them. A
+ * ping for the lease (links_ping) is echoed by the owner, with the term in which he follows its
+ * sender and how long ago he heard libraft's word of it: the echo is a promise not to elect another
+ * for a full timeout from then on.
  */
 #pragma once
 
@@ -31,9 +33,11 @@ struct loop;
 struct stream;
 struct tls_context;
 
-#define LINKS_FRAME_BYTES_MAX (4u * 1024 * 1024) /* payload */
-#define LINKS_QUEUE_BYTES     (256u * 1024)
-#define LINKS_PEERS_MAX       128
+#define LINKS_FRAME_BYTES_MAX   (4u * 1024 * 1024) /* payload */
+#define LINKS_QUEUE_BYTES       (256u * 1024)
+#define LINKS_PEERS_MAX         128
+#define LINKS_BEAT_BYTES_MAX    64
+#define LINKS_BEAT_BEHIND_BYTES 8192
 
 enum links_channel {
     LINKS_CONTROL = 0, /* hello, goodbye */
@@ -64,6 +68,8 @@ struct links_events {
     void (*on_echo)(void *owner, uint64_t node_id, const struct links_echo *echo);
     /* A ping was answered: round trip and clock are new. May be NULL. */
     void (*on_pong)(void *owner, uint64_t node_id);
+    /* What another has sent by links_beat, valid during the call. May be NULL. */
+    void (*on_beat)(void *owner, uint64_t node_id, struct bytes beat);
     /* A member says that this node was removed from the cluster. May be NULL. */
     void (*on_removed)(void *owner, uint64_t node_id);
     /* A link's socket, from its beginning until we let go of it ourselves: somebody may hold a
@@ -129,6 +135,11 @@ bool links_is_writable(const struct links *links, uint64_t node_id);
 int links_ping(struct links *links, uint64_t node_id);
 /* Answers one; -ENOTCONN when not up. */
 int links_echo(struct links *links, uint64_t node_id, const struct links_echo *echo);
+
+/* A heartbeat of the log. -ENOTCONN when not up, or the other one is too old to know them; -EAGAIN
+ * when it might be late: more than LINKS_BEAT_BEHIND_BYTES were sent since what the other is known
+ * to have got. */
+int links_beat(struct links *links, uint64_t node_id, struct bytes beat);
 
 struct links_status {
     uint64_t node_id;

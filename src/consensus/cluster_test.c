@@ -265,7 +265,8 @@ static const struct consensus_events events = {
 static void box_start(struct box *box)
 {
     g_autoptr(GError) error = NULL;
-    box->network = (struct consensus_network){on_connect, on_forward, box};
+    box->network =
+        (struct consensus_network){.connect = on_connect, .forward = on_forward, .owner = box};
     struct consensus_options options = {
         .loop = box->lab->loop,
         .directory = box->directory,

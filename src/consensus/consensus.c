@@ -116,6 +116,7 @@ static void destroy(struct consensus *self)
     if (self->lock_fd >= 0) {
         close(self->lock_fd);
     }
+    g_array_unref(self->spared);
     g_clear_error(&self->restore_error);
     g_free(self->fatal_message);
     g_free(self->directory);
@@ -235,6 +236,7 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     self->stop_limit = timer_new(self->loop, on_stop_limit, self);
     g_queue_init(&self->own);
     g_queue_init(&self->foreign);
+    self->spared = g_array_new(false, false, sizeof(uint64_t));
     leadership_init(self, options);
     deferred_init(&self->turn, on_turn, self);
     return self;
@@ -273,6 +275,7 @@ static int engine_init(struct consensus *self, GError **error)
     raft_uv_set_tracer(&self->io, &self->tracer);
     raft_uv_set_auto_recovery(&self->io, false);
     raft_uv_set_disk_retry(&self->io, DISK_RETRY_MS);
+    beats_init(self);
     snapshot_init(self);
     r = raft_init(&self->raft, &self->io, &self->fsm, self->node_id, self->address);
     if (r != 0) {

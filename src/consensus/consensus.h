@@ -86,6 +86,13 @@ struct consensus_network {
      * before it returns. 0; -EAGAIN: until consensus_network_writable; -ENOTCONN: until
      * consensus_reachable. */
     int (*forward)(void *owner, uint64_t leader_id, uint64_t term, struct bytes group);
+    /* A heartbeat or its answer for this node, to whom consensus_beat gives it; copied before it
+     * returns. Negative errno: it goes by libraft's own connection, as it does when this is NULL.
+     */
+    int (*beat)(void *owner, uint64_t node_id, struct bytes beat);
+    /* Leading: a round of heartbeats is on its way; what goes out in the same turn of the loop
+     * costs the others no further wake-up. May be NULL. */
+    void (*on_beats)(void *owner);
     void *owner;
 };
 
@@ -137,7 +144,7 @@ struct consensus_options {
     bool join;   /* an empty directory is that of a node which the leader will add */
     bool rescue; /* the majority is gone for good: this node is the only one from now on */
     uint32_t election_timeout_ms; /* 0 = 300 */
-    uint32_t heartbeat_ms;        /* 0 = a sixth of it */
+    uint32_t heartbeat_ms;        /* 0 = a quarter of it */
     uint32_t write_wait_ms;       /* how long writes wait for a leader; 0 = 10,000 */
 };
 

@@ -87,7 +87,8 @@ struct consensus {
     const struct consensus_network *network; /* NULL = alone for ever */
     bool join, rescue;
     uint32_t election_timeout_ms, heartbeat_ms;
-    struct timer *ticks;             /* runs while there are other nodes */
+    struct timer *ticks; /* runs while there are other nodes, until tick_ms (loop time) */
+    uint64_t ticked_ms, tick_ms;
     bool has_others;                 /* in the configuration */
     bool is_leader;                  /* libraft's word */
     bool has_caught_up;              /* followed somebody to the end once */
@@ -100,6 +101,15 @@ struct consensus {
     uint64_t other_ms; /* when another than heard_id was last heard, or this was made */
     uint64_t members_digest;
     raft_io_recv_cb receive; /* libraft's */
+
+    /* Heartbeats (beats.c). */
+    int (*send)(struct raft_io *io, struct raft_io_send *request,
+                const struct raft_message *message, raft_io_send_cb done); /* libraft's */
+    uint64_t answering_id; /* whose heartbeat is being looked at; 0 = none */
+    uint64_t checked_ms;   /* loop time of the last round by libraft's connections */
+    bool is_round;         /* libraft is at a tick */
+    bool is_checking;      /* which is such a round */
+    GArray *spared;        /* of uint64_t: who is not asked in it */
 
     /* Membership (members.c). */
     bool is_changing;
@@ -151,8 +161,15 @@ void leadership_init(struct consensus *self, const struct consensus_options *opt
 void leadership_start(struct consensus *self);
 void leadership_turn(struct consensus *self);
 void leadership_on_tick(void *owner);
+/* What libraft is told of the time between heartbeats. */
+unsigned leadership_beat_ms(const struct consensus *self);
 /* Looks at each message before libraft gets it. */
 void leadership_on_receive(struct raft_io *io, struct raft_message *message);
+
+/* beats.c: after raft_uv_init, before raft_init. */
+void beats_init(struct consensus *self);
+/* Lets libraft tick: as a leader it sends heartbeats. */
+void beats_round(struct consensus *self);
 
 /* snapshot.c: libraft's state machine interface. */
 void snapshot_init(struct consensus *self);

@@ -72,6 +72,62 @@ static void three_nodes_apply_the_same_whoever_wrote_it(void **state)
     cluster_deinit(&cluster);
 }
 
+/* With nothing to write nearly all of them go by the links: nobody would stay follower otherwise.
+ * Node 4 has no vote, and is left in peace. */
+static void heartbeats_by_the_links_keep_the_leader(void **state)
+{
+    struct cluster cluster;
+    struct node *leader;
+    uint32_t before[5];
+
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    cluster_join(&cluster, 4, CONSENSUS_STANDBY);
+    cluster_settle(&cluster);
+    leader = cluster_leader(&cluster);
+    uint64_t term = leader->leader_term;
+    for (uint64_t id = 1; id <= 4; id++) {
+        before[id] = cluster.nodes[id].beats;
+    }
+    cluster_run_ms(&cluster, 10 * ELECTION_MS);
+    assert_ptr_equal(cluster_leader(&cluster), leader);
+    assert_int_equal(leader->leader_term, term);
+    for (uint64_t id = 1; id <= 3; id++) {
+        uint32_t sent = cluster.nodes[id].beats - before[id];
+        assert_true(id == leader->id ? sent >= 30 : sent >= 15); /* of 100 and 50 */
+    }
+    assert_true(cluster.nodes[4].beats - before[4] <= 5);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 100);
+    cluster_settle(&cluster);
+    cluster_deinit(&cluster);
+}
+
+/* Their words are checked: libraft would not. */
+static void a_beat_that_is_not_sound_changes_nothing(void **state)
+{
+    struct cluster cluster;
+
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    struct node *leader = cluster_leader(&cluster);
+    uint64_t other = follower_of(&cluster, 0);
+    uint64_t ask[] = {GUINT64_TO_BE(1), GUINT64_TO_BE(leader->leader_term), 0, 0, 0};
+    uint64_t answer[] = {GUINT64_TO_BE(2), ask[1], 0, GUINT64_TO_BE(1u << 30), 0};
+    uint64_t unknown[] = {GUINT64_TO_BE(3), ask[1], 0, 0, 0};
+    consensus_beat(leader->consensus, other, (struct bytes){(const uint8_t *)ask, sizeof ask});
+    consensus_beat(leader->consensus, other,
+                   (struct bytes){(const uint8_t *)answer, sizeof answer});
+    consensus_beat(leader->consensus, other,
+                   (struct bytes){(const uint8_t *)unknown, sizeof unknown});
+    consensus_beat(leader->consensus, other, (struct bytes){(const uint8_t *)ask, 7});
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 100);
+    cluster_settle(&cluster);
+    assert_ptr_equal(cluster_leader(&cluster), leader);
+    cluster_deinit(&cluster);
+}
+
 static void a_leader_that_ends_loses_nothing_of_the_others(void **state)
 {
     struct cluster cluster;
@@ -488,6 +544,8 @@ int main(void)
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_nodes_apply_the_same_whoever_wrote_it),
+        cmocka_unit_test(heartbeats_by_the_links_keep_the_leader),
+        cmocka_unit_test(a_beat_that_is_not_sound_changes_nothing),
         cmocka_unit_test(a_leader_that_ends_loses_nothing_of_the_others),
         cmocka_unit_test(a_leader_that_is_cut_off_gives_its_groups_to_the_next),
         cmocka_unit_test(a_link_that_is_cut_in_one_direction_loses_nothing),

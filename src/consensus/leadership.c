@@ -5,7 +5,8 @@
  *   FOLLOWING: another leads
  *
  * libraft's word is looked at once at the end of each turn in which it did something. Its ticks
- * come from a timer of ours, which runs only while there are other nodes: alone it never wakes up.
+ * come from a timer of ours, when it has something to do at one, and only while there are other
+ * nodes: alone it never wakes up, and a follower only when its leader is silent.
  */
 #include "consensus/engine.h"
 #include "consensus/members.h"
@@ -17,8 +18,10 @@
 #include <inttypes.h>
 #include <uv.h>
 
-#define ELECTION_DEFAULT_MS   300
-#define HEARTBEATS            6 /* in an election timeout */
+#define ELECTION_DEFAULT_MS 300
+/* In an election timeout: two may be lost before anybody elects. The lease (cluster/lease.h) lasts
+ * for three quarters of one, so it outlives one that is lost. */
+#define HEARTBEATS            4
 #define WRITE_WAIT_DEFAULT_MS 10000
 /* libraft connects again to a node that is away. */
 #define CONNECT_RETRY_MS 250
@@ -47,8 +50,9 @@ void consensus_set_timeouts(struct consensus *self, uint32_t election_ms, uint32
     self->heartbeat_ms = MAX(election_ms / HEARTBEATS, 1);
     self->write_wait_ms = write_wait_ms;
     if (self->is_engine_open && self->has_others) {
-        raft_set_heartbeat_timeout(&self->raft, self->heartbeat_ms);
+        raft_set_heartbeat_timeout(&self->raft, leadership_beat_ms(self));
         raft_set_election_timeout(&self->raft, self->election_timeout_ms);
+        consensus_schedule(self);
     }
 }
 
@@ -67,13 +71,54 @@ void leadership_start(struct consensus *self)
     self->raft.legacy.step_cb = on_step;
 }
 
+/* ---- libraft's ticks ---- */
+
+/* At a tick it sends to whom it has sent nothing for so long. Half of what lies between two ticks:
+ * who got an entry since the last one may be left out once, so nobody waits for longer than one and
+ * a half. */
+unsigned leadership_beat_ms(const struct consensus *self)
+{
+    return MAX(self->heartbeat_ms / 2, 1);
+}
+
+/* When libraft has something to do if nothing happens before (its time is the loop's): a leader
+ * sends heartbeats, a voter elects. An election that cannot begin yet is tried again. */
+static uint64_t next_tick_ms(const struct consensus *self)
+{
+    const struct raft *raft = &self->raft;
+    uint64_t again_ms = self->ticked_ms + leadership_beat_ms(self);
+
+    if (raft->state == RAFT_LEADER) {
+        return self->ticked_ms + self->heartbeat_ms;
+    }
+    uint64_t patience_ms = raft->state == RAFT_CANDIDATE
+                               ? raft->candidate_state.randomized_election_timeout
+                               : raft->follower_state.randomized_election_timeout;
+    return MAX(raft->election_timer_start + patience_ms, again_ms);
+}
+
+static void plan_tick(struct consensus *self)
+{
+    uint64_t now_ms = loop_now_ms(self->loop), next_ms = next_tick_ms(self);
+
+    if (!timer_is_active(self->ticks) || next_ms != self->tick_ms) {
+        self->tick_ms = next_ms;
+        timer_start(self->ticks, next_ms > now_ms ? next_ms - now_ms : 0);
+    }
+}
+
 void leadership_on_tick(void *owner)
 {
     struct consensus *self = owner;
 
-    if (self->is_engine_open && self->stop_stage != STOP_CLOSING) {
-        self->tick(&self->io);
-        timer_start(self->ticks, self->heartbeat_ms / 2);
+    if (!self->is_engine_open || self->stop_stage == STOP_CLOSING) {
+        return;
+    }
+    self->ticked_ms = loop_now_ms(self->loop);
+    beats_round(self);
+    plan_tick(self);
+    if (self->is_leader && self->network && self->network->on_beats) {
+        self->network->on_beats(self->network->owner);
     }
 }
 
@@ -176,7 +221,7 @@ static void look_at_members(struct consensus *self)
     if (has_others != self->has_others) {
         self->has_others = has_others;
         raft_set_heartbeat_timeout(&self->raft,
-                                   has_others ? self->heartbeat_ms : HEARTBEAT_ALONE_MS);
+                                   has_others ? leadership_beat_ms(self) : HEARTBEAT_ALONE_MS);
         raft_set_election_timeout(&self->raft,
                                   has_others ? self->election_timeout_ms : ELECTION_ALONE_MS);
         if (has_others) {
@@ -231,7 +276,7 @@ static void tell_commit(struct consensus *self)
         self->told_commit = commit;
         raft_set_heartbeat_timeout(&self->raft, 0);
         self->tick(&self->io);
-        raft_set_heartbeat_timeout(&self->raft, self->heartbeat_ms);
+        raft_set_heartbeat_timeout(&self->raft, leadership_beat_ms(self));
     }
 }
 
@@ -262,6 +307,9 @@ void leadership_turn(struct consensus *self)
     } else if (self->state != CONSENSUS_DISK_FULL) {
         self->has_caught_up = true;
         consensus_set_state(self, CONSENSUS_LEADING);
+    }
+    if (self->has_others) {
+        plan_tick(self);
     }
 }
 

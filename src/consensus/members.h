@@ -18,6 +18,8 @@ void consensus_network_writable(struct consensus *consensus);
 /* A group that another node has forwarded. 0, or -ENOTCONN (not leading in this term: its origin
  * hears of the new leader and sends it there), -EBADMSG, -ENOBUFS (end the link: it sends anew). */
 int consensus_receive(struct consensus *consensus, uint64_t term, struct bytes group);
+/* What network.beat of this node has sent. What cannot be read is ignored. */
+void consensus_beat(struct consensus *consensus, uint64_t node_id, struct bytes beat);
 
 typedef void (*consensus_done)(void *owner, int error);
 /* Changes of the membership, by the leader, one at a time: 0 and `done` later, or a negative errno:

@@ -32,6 +32,7 @@ struct relay {
 
 struct frame {
     uint64_t from, to, term, epoch;
+    bool is_beat;
     GBytes *content;
 };
 
@@ -155,6 +156,12 @@ static void frame_deliver(struct cluster *cluster, const struct frame *frame)
     size_t length;
     const uint8_t *at = g_bytes_get_data(frame->content, &length);
 
+    if (frame->is_beat) {
+        if (to && !cluster->cut[frame->from][frame->to] && !cluster->nodes[frame->from].is_ended) {
+            consensus_beat(to->consensus, frame->from, (struct bytes){at, length});
+        }
+        return;
+    }
     if (!from || !to || from->epoch != frame->epoch ||
         !is_joined(cluster, frame->from, frame->to)) {
         return;
@@ -206,6 +213,27 @@ static void on_connect(void *owner, uint64_t node_id, uint64_t token)
     timer_start(node->cluster->deliver, 1);
 }
 
+static guint forwards(const struct cluster *cluster)
+{
+    guint count = 0;
+
+    for (const GList *link = cluster->frames.head; link; link = link->next) {
+        count += !((const struct frame *)link->data)->is_beat;
+    }
+    return count;
+}
+
+static void push(struct node *node, const struct frame *head, struct bytes content)
+{
+    struct frame *frame = g_new(struct frame, 1);
+    *frame = *head;
+    frame->from = node->id;
+    frame->epoch = node->epoch;
+    frame->content = g_bytes_new(content.at, content.length);
+    g_queue_push_tail(&node->cluster->frames, frame);
+    timer_start(node->cluster->deliver, 1);
+}
+
 static int on_forward(void *owner, uint64_t leader_id, uint64_t term, struct bytes group)
 {
     struct node *node = owner;
@@ -214,15 +242,23 @@ static int on_forward(void *owner, uint64_t leader_id, uint64_t term, struct byt
     if (node->is_ended || cluster->nodes[leader_id].is_ended || !running(cluster, leader_id)) {
         return -ENOTCONN;
     }
-    if (cluster->frames.length >= 5) {
+    if (forwards(cluster) >= 5) {
         node->is_forward_full = true;
         return -EAGAIN;
     }
-    struct frame *frame = g_new(struct frame, 1);
-    *frame =
-        (struct frame){node->id, leader_id, term, node->epoch, g_bytes_new(group.at, group.length)};
-    g_queue_push_tail(&cluster->frames, frame);
-    timer_start(cluster->deliver, 1);
+    push(node, &(struct frame){.to = leader_id, .term = term}, group);
+    return 0;
+}
+
+static int on_beat(void *owner, uint64_t node_id, struct bytes beat)
+{
+    struct node *node = owner;
+
+    if (node->is_ended || !running(node->cluster, node_id)) {
+        return -ENOTCONN;
+    }
+    node->beats++;
+    push(node, &(struct frame){.to = node_id, .is_beat = true}, beat);
     return 0;
 }
 
@@ -331,7 +367,8 @@ void cluster_init(struct cluster *cluster)
         struct node *node = &cluster->nodes[id];
         node->id = id;
         node->cluster = cluster;
-        node->network = (struct consensus_network){on_connect, on_forward, node};
+        node->network = (struct consensus_network){
+            .connect = on_connect, .forward = on_forward, .beat = on_beat, .owner = node};
         node->failed = g_array_new(false, false, sizeof(struct switchboard_failed));
     }
 }

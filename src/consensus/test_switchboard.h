@@ -38,6 +38,7 @@ struct node {
     enum consensus_state state;
     uint64_t leader_id, leader_term;
     uint32_t member_changes;
+    uint32_t beats; /* sent by the links */
     int done_error; /* 1: not called yet */
     char *fatal;    /* owned */
 };

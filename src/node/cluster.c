@@ -73,6 +73,20 @@ static int on_forward(void *owner, uint64_t leader_id, uint64_t term, struct byt
                           : -ENOTCONN;
 }
 
+static int on_beat_send(void *owner, uint64_t node_id, struct bytes beat)
+{
+    struct node_cluster *cluster = owner;
+
+    return cluster->links ? links_beat(cluster->links, node_id, beat) : -ENOTCONN;
+}
+
+static void on_beats(void *owner)
+{
+    const struct node_cluster *cluster = owner;
+
+    cluster_vip_on_beats(cluster->vip);
+}
+
 static int on_broker_send(void *owner, uint64_t node_id, struct bytes frame)
 {
     struct node_cluster *cluster = owner;
@@ -177,6 +191,11 @@ static void on_echo(void *owner, uint64_t node_id, const struct links_echo *echo
     cluster_vip_on_echo(cluster->vip, node_id, echo);
 }
 
+static void on_beat(void *owner, uint64_t node_id, struct bytes beat)
+{
+    consensus_beat(cluster_consensus(owner), node_id, beat);
+}
+
 static void on_socket(void *owner, uint32_t number, int fd)
 {
     const struct node_cluster *cluster = owner;
@@ -198,6 +217,7 @@ static const struct links_events links_calls = {.on_up = on_up,
                                                 .on_ping = on_ping,
                                                 .on_pong = on_pong,
                                                 .on_echo = on_echo,
+                                                .on_beat = on_beat,
                                                 .on_removed = cluster_removed_told,
                                                 .on_socket = on_socket,
                                                 .on_socket_done = on_socket_done};
@@ -492,7 +512,8 @@ struct node_cluster *node_cluster_new(struct node *node)
     struct node_cluster *cluster = g_new0(struct node_cluster, 1);
 
     cluster->node = node;
-    cluster->network = (struct consensus_network){on_connect, on_forward, cluster};
+    cluster->network =
+        (struct consensus_network){on_connect, on_forward, on_beat_send, on_beats, cluster};
     cluster->broker_links = (struct broker_links){on_broker_send, cluster};
     cluster->addresses = cluster_peers_load(node->config.data);
     cluster->down = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);

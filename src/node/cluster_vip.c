@@ -26,7 +26,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define PINGS_PER_ELECTION 6
+/* As many as heartbeats of the log (consensus/leadership.c), with which they travel: the lease
+ * lasts for three quarters of an election timeout, so when one is lost, the next has a quarter
+ * left. */
+#define PINGS_PER_ELECTION 4
 #define ALONE_LEASE_MS     10000 /* nobody else could take it: renewed now and then */
 #define ALONE_RENEW_MS     4000
 #define UNABLE_WAIT_MS     2000
@@ -159,6 +162,12 @@ static uint64_t ping_ms(const struct cluster_vip *vip)
                             : MAX(vip->lease.election_timeout_ms / PINGS_PER_ELECTION, 1);
 }
 
+/* Less is not told to the keeper: the second echo of a round adds a millisecond. */
+static uint64_t worth_ms(const struct cluster_vip *vip)
+{
+    return MAX(ping_ms(vip) / 2, 1);
+}
+
 struct choice {
     const struct cluster_vip *vip;
     uint64_t node_id;
@@ -208,18 +217,21 @@ static void look_whether_able(struct cluster_vip *vip, uint64_t now_ms)
     }
 }
 
-/* While this node leads and there are addresses. */
-static void keep(struct cluster_vip *vip)
+static bool has_to_keep(const struct cluster_vip *vip)
+{
+    return vip->lease.term != 0 && state_vip_count(state_of(vip)) > 0 &&
+           !vip->cluster->node->is_stopping;
+}
+
+/* `is_due`: whatever the keeper knows already. */
+static void go_on(struct cluster_vip *vip, bool is_due)
 {
     uint64_t now_ms = clock_now_ms();
 
-    if (vip->lease.term == 0 || state_vip_count(state_of(vip)) == 0 ||
-        vip->cluster->node->is_stopping) {
-        timer_stop(vip->renew_timer);
-        return;
-    }
     consensus_for_each_member(cluster_consensus(vip->cluster), ping, vip);
-    renew(vip);
+    if (is_due || vip->until_ms == 0 || lease_now(vip, now_ms) == 0) {
+        renew(vip);
+    }
     look_whether_able(vip, now_ms);
     uint64_t next_ms = now_ms + ping_ms(vip);
     uint64_t lease_ms = lease_next_ms(&vip->lease, now_ms);
@@ -227,6 +239,24 @@ static void keep(struct cluster_vip *vip)
         next_ms = MIN(next_ms, lease_ms);
     }
     timer_start(vip->renew_timer, next_ms - now_ms);
+}
+
+/* While this node leads and there are addresses. */
+static void keep(struct cluster_vip *vip)
+{
+    if (has_to_keep(vip)) {
+        go_on(vip, true);
+    } else {
+        timer_stop(vip->renew_timer);
+    }
+}
+
+/* The pings go out with them, before the timer. The echoes will tell until when the lease is. */
+void cluster_vip_on_beats(struct cluster_vip *vip)
+{
+    if (has_to_keep(vip)) {
+        go_on(vip, false);
+    }
 }
 
 static void on_renew_timer(void *owner)
@@ -246,7 +276,7 @@ void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct
     uint64_t heard_ms = echo->age_ms < echo->sent_ms ? echo->sent_ms - echo->age_ms : 0;
     lease_echo(&vip->lease, node_id, MAX(heard_ms, led_ms));
     lease_other(&vip->lease, node_id, now_ms - MIN(echo->other_ms, now_ms));
-    if (lease_now(vip, now_ms) > vip->until_ms) {
+    if (lease_now(vip, now_ms) >= vip->until_ms + worth_ms(vip)) {
         renew(vip);
     }
 }

@@ -33,6 +33,8 @@ void cluster_vip_ended(struct cluster_vip *vip, uint64_t term);
 void cluster_vip_on_up(struct cluster_vip *vip, uint64_t node_id);
 void cluster_vip_on_down(struct cluster_vip *vip, uint64_t node_id);
 void cluster_vip_on_ping(struct cluster_vip *vip, uint64_t node_id, uint64_t sent_ms);
+/* The log's heartbeats have just gone to the others. */
+void cluster_vip_on_beats(struct cluster_vip *vip);
 void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct links_echo *echo);
 void cluster_vip_on_frame(struct cluster_vip *vip, uint64_t node_id, struct bytes payload);
 void cluster_vip_on_socket(struct cluster_vip *vip, uint32_t number, int fd);

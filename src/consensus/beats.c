@@ -1,0 +1,213 @@
+/* Heartbeats, as few and as cheap as may be. libraft's own way costs each of them a hop through a
+ * socket pair on both sides, and its owner has more to say to the same node at the same pace (the
+ * lease): so a heartbeat that carries nothing new is given to network.beat, and its answer goes
+ * back the same way. Who has no vote elects nobody, so it needs none: libraft is answered here, for
+ * it would think such a node away, and hold back the next entry.
+ *
+ *   on_send (leader) --beat--> consensus_beat --> libraft --> on_send (follower) --beat--> ...
+ *
+ * Only to who has all of the log: a heartbeat that overtakes an entry on the other connection would
+ * be refused, and the entry sent again. Every CHECK_MS one round goes to all, libraft's way:
+ * otherwise nobody would notice that a connection has died before an entry is lost in it.
+ *
+ * A frame is 64-bit words, big endian:
+ *   BEAT_ASK     term, index and term of the last entry, commit index
+ *   BEAT_ANSWER  term, index that was refused (0 = none), last index, version << 32 | features <<
+ * 16 | capacity */
+#include "consensus/engine.h"
+#include "consensus/members.h"
+
+#include "loop/loop.h"
+#include <string.h>
+
+#define CHECK_MS 1000
+#define WORDS    5
+
+enum beat_type { BEAT_ASK = 1, BEAT_ANSWER = 2 };
+
+static struct consensus *consensus_of(struct raft_io *io)
+{
+    const struct raft *raft = io->data;
+
+    return raft->fsm->data;
+}
+
+/* ---- sending ---- */
+
+static int send_words(struct consensus *self, uint64_t node_id, const uint64_t words[WORDS])
+{
+    uint64_t frame[WORDS];
+
+    for (unsigned i = 0; i < WORDS; i++) {
+        frame[i] = GUINT64_TO_BE(words[i]);
+    }
+    return self->network->beat(self->network->owner, node_id,
+                               (struct bytes){(const uint8_t *)frame, sizeof frame});
+}
+
+static bool has_all(struct consensus *self, const struct raft_message *message)
+{
+    raft_index last = raft_last_index(&self->raft), match = 0;
+
+    return message->append_entries.n_entries == 0 &&
+           message->append_entries.prev_log_index == last &&
+           raft_match_index(&self->raft, message->server_id, &match) == 0 && match == last;
+}
+
+static bool has_vote(const struct consensus *self, uint64_t node_id)
+{
+    const struct raft_configuration *configuration = &self->raft.configuration;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id == node_id) {
+            return configuration->servers[i].role == RAFT_VOTER;
+        }
+    }
+    return false;
+}
+
+/* What is committed is told outside of the rounds (leadership.c), to these too. */
+static bool send_ask(struct consensus *self, const struct raft_message *message)
+{
+    const struct raft_append_entries *ask = &message->append_entries;
+    uint64_t words[] = {BEAT_ASK, ask->term, ask->prev_log_index, ask->prev_log_term,
+                        ask->leader_commit};
+
+    if (self->is_round && !has_vote(self, message->server_id)) {
+        uint64_t node_id = message->server_id;
+        g_array_append_val(self->spared, node_id);
+        return true;
+    }
+    return send_words(self, message->server_id, words) == 0;
+}
+
+/* False: libraft is to send it. */
+static bool send_by_link(struct consensus *self, const struct raft_message *message)
+{
+    if (!self->network || !self->network->beat) {
+        return false;
+    }
+    if (message->type == RAFT_APPEND_ENTRIES && !self->is_checking && has_all(self, message)) {
+        return send_ask(self, message);
+    }
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT && self->answering_id == message->server_id) {
+        const struct raft_append_entries_result *answer = &message->append_entries_result;
+        uint64_t room =
+            (uint64_t)answer->version << 32 | (uint64_t)answer->features << 16 | answer->capacity;
+        uint64_t words[] = {BEAT_ANSWER, answer->term, answer->rejected, answer->last_log_index,
+                            room};
+        return send_words(self, message->server_id, words) == 0;
+    }
+    return false;
+}
+
+/* libraft does not look at the request again after its callback, from wherever that comes. */
+static int on_send(struct raft_io *io, struct raft_io_send *request,
+                   const struct raft_message *message, raft_io_send_cb done)
+{
+    struct consensus *self = consensus_of(io);
+
+    if (send_by_link(self, message)) {
+        done(request, 0);
+        return 0;
+    }
+    return self->send(io, request, message, done);
+}
+
+/* ---- receiving ---- */
+
+/* libraft would believe it (rule 12): that there are two leaders in a term, or entries of ours that
+ * we do not have. */
+static bool is_sound(struct consensus *self, const uint64_t words[WORDS])
+{
+    bool is_leader = raft_state(&self->raft) == RAFT_LEADER;
+
+    return words[0] == BEAT_ASK ? !is_leader || words[1] != raft_current_term(&self->raft)
+                                : words[0] == BEAT_ANSWER &&
+                                      (!is_leader || words[3] <= raft_last_index(&self->raft));
+}
+
+static void ask_received(struct raft_message *message, const uint64_t words[WORDS])
+{
+    message->type = RAFT_APPEND_ENTRIES;
+    message->append_entries = (struct raft_append_entries){.term = words[1],
+                                                           .prev_log_index = words[2],
+                                                           .prev_log_term = words[3],
+                                                           .leader_commit = words[4]};
+}
+
+static void answer_received(struct raft_message *message, const uint64_t words[WORDS])
+{
+    message->type = RAFT_APPEND_ENTRIES_RESULT;
+    message->append_entries_result =
+        (struct raft_append_entries_result){.version = (unsigned char)(words[4] >> 32),
+                                            .term = words[1],
+                                            .rejected = words[2],
+                                            .last_log_index = words[3],
+                                            .features = (unsigned short)(words[4] >> 16),
+                                            .capacity = (unsigned short)words[4]};
+}
+
+void consensus_beat(struct consensus *self, uint64_t node_id, struct bytes beat)
+{
+    struct raft_message message = {.server_id = node_id, .server_address = ""};
+    uint64_t words[WORDS];
+
+    if (beat.length != sizeof words || !self->is_engine_open || self->stop_stage == STOP_CLOSING ||
+        self->state == CONSENSUS_LOADING || self->state == CONSENSUS_FAILED) {
+        return;
+    }
+    memcpy(words, beat.at, sizeof words);
+    for (unsigned i = 0; i < WORDS; i++) {
+        words[i] = GUINT64_FROM_BE(words[i]);
+    }
+    if (!is_sound(self, words)) {
+        return;
+    }
+    if (words[0] == BEAT_ASK) {
+        ask_received(&message, words);
+    } else {
+        answer_received(&message, words);
+    }
+    self->answering_id = words[0] == BEAT_ASK ? node_id : 0;
+    leadership_on_receive(&self->io, &message);
+    self->answering_id = 0;
+}
+
+/* ---- rounds ---- */
+
+/* That it still has what it had: counts for nothing but that it is not taken for away. */
+static void answer_for(struct consensus *self, uint64_t node_id)
+{
+    struct raft_message message = {
+        .type = RAFT_APPEND_ENTRIES_RESULT,
+        .server_id = node_id,
+        .server_address = "",
+        .append_entries_result = {.term = raft_current_term(&self->raft),
+                                  .last_log_index = raft_last_index(&self->raft)}};
+
+    self->receive(&self->io, &message);
+}
+
+void beats_round(struct consensus *self)
+{
+    uint64_t now_ms = loop_now_ms(self->loop);
+
+    self->is_round = true;
+    self->is_checking = now_ms >= self->checked_ms + CHECK_MS;
+    self->checked_ms = self->is_checking ? now_ms : self->checked_ms;
+    self->tick(&self->io);
+    self->is_round = self->is_checking = false;
+    for (guint i = 0; i < self->spared->len && raft_state(&self->raft) == RAFT_LEADER; i++) {
+        answer_for(self, g_array_index(self->spared, uint64_t, i));
+    }
+    g_array_set_size(self->spared, 0);
+}
+
+/* ---- life ---- */
+
+void beats_init(struct consensus *self)
+{
+    self->send = self->io.send;
+    self->io.send = on_send;
+}
