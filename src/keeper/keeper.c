@@ -8,6 +8,7 @@
  * Links are closed last: that is what proves to other nodes that the addresses are free. */
 #include "keeper/keeper.h"
 #include "base/clock.h"
+#include "base/footprint.h"
 #include "base/log.h"
 #include "keeper/address.h"
 #include "keeper/hold.h"
@@ -419,6 +420,9 @@ int keeper_run(const struct child_user *user)
         exit(EXIT_FAILURE);
     }
     bool is_daemon = start(&keeper);
+    if (!is_daemon) {
+        footprint_trim();
+    }
     while (!is_daemon) {
         is_daemon = turn(&keeper);
     }

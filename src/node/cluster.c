@@ -108,6 +108,7 @@ static void on_up(void *owner, uint64_t node_id)
     cluster_vip_on_up(cluster->vip, node_id);
     cluster_roles_look(cluster);
     cluster_rotation_look(cluster);
+    node_unsettled(cluster->node);
 }
 
 static void on_down(void *owner, uint64_t node_id, bool is_end)
@@ -604,6 +605,7 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
         timer_stop(cluster->end_timer);
     }
     cluster_roles_look(cluster);
+    node_unsettled(cluster->node);
 }
 
 void node_cluster_on_leading(struct node_cluster *cluster, bool is_leading)

@@ -36,6 +36,7 @@ struct node {
     struct tls_context *tls;
     struct listener *listeners[NODE_LISTENERS_MAX];
     struct timer *tick;
+    struct timer *settled; /* nothing rare has happened for a while */
     int lock_fd, keeper_fd;
     bool is_stopping, is_serving, is_leading, wants_rescue;
     int exit_status;
@@ -51,6 +52,9 @@ void node_wire(struct node *node);
 /* In the opposite order. Calls node_stopped when clients have been told. */
 void node_unwire(struct node *node);
 void node_wire_free(struct node *node);
+
+/* Something rare happened: a link came up, another leads. */
+void node_unsettled(struct node *node);
 
 /* Ends, and begins anew as `run --rescue`. */
 void node_rescue(struct node *node);

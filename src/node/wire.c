@@ -8,6 +8,7 @@
 #include "access/access.h"
 #include "api/api.h"
 #include "base/cleanup.h"
+#include "base/footprint.h"
 #include "base/log.h"
 #include "bridge/bridge.h"
 #include "loop/loop.h"
@@ -34,6 +35,7 @@
 #define DESCRIPTORS_OF_OTHERS 704
 #define CONNECTIONS_LEAST     64
 #define TICK_MS_MOST          60000 /* the clock may be set meanwhile */
+#define SETTLED_MS            10000
 
 /* ---- time: the leader looks when something is due ---- */
 
@@ -46,6 +48,18 @@ static void schedule_tick(struct node *node)
         timer_stop(node->tick);
     } else {
         timer_start(node->tick, due > now ? MIN(due - now + 1, TICK_MS_MOST) : 1);
+    }
+}
+
+static void on_settled(void *owner)
+{
+    footprint_trim();
+}
+
+void node_unsettled(struct node *node)
+{
+    if (node->is_serving) {
+        timer_start(node->settled, SETTLED_MS);
     }
 }
 
@@ -290,6 +304,7 @@ static void serve(void *owner, const char *error)
         return;
     }
     node->is_serving = true;
+    node_unsettled(node);
     configure_bridges(node);
     schedule_tick(node);
     log_info("serving", "node=%s mqtt_port=%d http_port=%d", node->identity.name,
@@ -359,6 +374,7 @@ void node_wire(struct node *node)
     node->broker = broker_new(&broker);
     node->bridges = bridges_new(&bridges);
     node->tick = timer_new(node->loop, on_tick, node);
+    node->settled = timer_new(node->loop, on_settled, node);
     node->watch = (struct state_watch){.owner = node, .on_settings = on_settings, .on_due = on_due};
     state_add_watch(node->state, &node->watch);
     if (node->cluster) {
@@ -413,4 +429,5 @@ void node_wire_free(struct node *node)
     access_free(node->access);
     state_remove_watch(node->state, &node->watch);
     timer_free(node->tick);
+    timer_free(node->settled);
 }
