@@ -84,9 +84,12 @@ SECTIONS = {
         Row('publishes meanwhile, p99', ('join, 100,000 retained, 10,000 sessions', 'publish meanwhile', 'p99'), most=50)],
     'idle': [Row('the leader of three, of a core', ('idle', '3 nodes', 'leader, % of a core'), '%', most=0.5),
              Row('another of three, of a core', ('idle', '3 nodes', 'another, % of a core'), '%', most=0.5),
+             Row('the leader of three wakes up', ('idle', '3 nodes', 'leader, wake-ups/s'), '/s'),
+             Row('another of three wakes up', ('idle', '3 nodes', 'another, wake-ups/s'), '/s'),
              Row('bytes written by three', ('idle', '3 nodes', 'bytes written'), '', most=0),
              Row('the leader of ten, against that of three', ('idle', '10 nodes', 'leader, % of a core'), '×', most=2,
                  over=('idle', '3 nodes', 'leader, % of a core'))],
+    'a witness': [Row('memory (VmRSS)', ('witness', 'VmRSS, MB'), 'MB', most=8), Row('disk', ('witness', 'disk, MB'), 'MB')],
 }
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 
 NET = "10.77.0"
 NET6 = "fd77:"
@@ -68,6 +69,31 @@ def inside(namespace):
             yield
         finally:
             libc.setns(own.fileno(), CLONE_NEWNET)
+
+
+@dataclass
+class Usage:
+    """Of all processes of a box: since they began, and of memory as it is."""
+    cpu_s: float = 0.0
+    wakes: int = 0
+    written_bytes: int = 0
+    resident_kb: int = 0
+
+    def since(self, other):
+        return Usage(self.cpu_s - other.cpu_s, self.wakes - other.wakes, self.written_bytes - other.written_bytes, self.resident_kb)
+
+
+def line_of(path, name):
+    return int(path.read_text().split(f"{name}:")[1].split()[0])
+
+
+def usage_of(pid):
+    # The scheduler's own count in ns: that of /proc/PID/stat is sampled, and wrong for who sleeps nearly always.
+    process = pathlib.Path(f"/proc/{pid}")
+    threads = list((process / "task").iterdir())
+    return Usage(sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9,
+                 sum(line_of(thread / "status", "voluntary_ctxt_switches") for thread in threads),
+                 line_of(process / "io", "write_bytes"), line_of(process / "status", "VmRSS"))
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -132,10 +158,19 @@ class Box:
         pid = self.process.pid
         with open(f"/proc/{pid}/task/{pid}/children") as children:
             words = children.read().split()
-        return int(words[0]) if words else 0 if "--no-keeper" not in self.options else pid
+        has_keeper = not {"--no-keeper", "--witness"} & set(self.options)
+        return int(words[0]) if words else 0 if has_keeper else pid
 
     def pids(self, which):
         return {"daemon": [self.daemon_pid], "keeper": [self.keeper_pid], "both": [self.keeper_pid, self.daemon_pid]}[which]
+
+    def usage(self):
+        total = Usage()
+        for pid in {pid for pid in self.pids("both") if pid}:
+            each = usage_of(pid)
+            total = Usage(total.cpu_s + each.cpu_s, total.wakes + each.wakes, total.written_bytes + each.written_bytes,
+                          total.resident_kb + each.resident_kb)
+        return total
 
     def send(self, which, number):
         for pid in filter(None, self.pids(which)):
