@@ -18,6 +18,7 @@
 #define ANSWER_BYTES 16384
 #define LEFT_MAX     64
 #define LOCAL_MS_MAX 20
+#define TUN_FD_LEAST 600 /* more than all guards and the rest */
 
 void addresses_init(struct addresses *addresses)
 {
@@ -106,6 +107,20 @@ static int set_up(const char *name)
     return r;
 }
 
+/* The kernel lets go of a dead process's files from the highest number to the lowest: the device,
+ * and the address with it, before the links, whose end tells others that the address is free. */
+static int open_highest(const char *path, int flags)
+{
+    int low = open(path, flags);
+    int fd = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, TUN_FD_LEAST);
+    int r = fd < 0 ? -errno : fd;
+
+    if (low >= 0) {
+        close(low);
+    }
+    return r;
+}
+
 static int open_tun(struct addresses *addresses)
 {
     struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI, .ifr_name = TUN_NAME};
@@ -113,9 +128,11 @@ static int open_tun(struct addresses *addresses)
     if (addresses->tun_fd >= 0) {
         return 0;
     }
-    addresses->tun_fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    addresses->tun_fd = open_highest("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (addresses->tun_fd < 0) {
-        return -errno;
+        int r = addresses->tun_fd;
+        addresses->tun_fd = -1;
+        return r;
     }
     int r = ioctl(addresses->tun_fd, TUNSETIFF, &request) < 0 ? -errno : set_up(request.ifr_name);
     addresses->tun_index = r == 0 ? if_nametoindex(request.ifr_name) : 0;

@@ -171,8 +171,15 @@ static void say(struct holds *holds, struct hold *hold, uint64_t now_ms)
     }
 }
 
+/* On a busy box this comes late: the answer to a probe lies in the socket then, unread. */
 static void take(struct holds *holds, struct hold *hold, uint64_t now_ms)
 {
+    uint8_t mac[6];
+
+    if (holds->ops->is_claimed(holds->owner, place(holds, hold), &hold->address, mac)) {
+        holds_conflict(holds, place(holds, hold), mac, now_ms);
+        return;
+    }
     int r = put(holds, hold, now_ms);
     if (r < 0) {
         end(holds, hold, KEEPER_FAILED, -r);

@@ -26,6 +26,9 @@ struct hold_ops {
     int (*open)(void *owner, unsigned at, const struct keeper_address *address);
     void (*close)(void *owner, unsigned at);
     void (*probe)(void *owner, unsigned at, const struct keeper_address *address);
+    /* Whether a frame has come by which somebody else says that he has it; `mac` says who. */
+    bool (*is_claimed)(void *owner, unsigned at, const struct keeper_address *address,
+                       uint8_t *mac);
     void (*announce)(void *owner, unsigned at, const struct keeper_address *address);
     /* Puts it there for `lifetime_s`; again: prolongs. */
     int (*put)(void *owner, unsigned at, const struct keeper_address *address, uint32_t lifetime_s);

@@ -14,6 +14,7 @@ struct machine {
     unsigned probes, announcements, puts;
     uint32_t lifetime_s;
     int open_error, put_error;
+    bool is_claimed;            /* an answer has come that was not read */
     struct keeper_message told; /* the last one */
     unsigned tells;
 };
@@ -41,6 +42,15 @@ static void on_probe(void *owner, unsigned at, const struct keeper_address *addr
 
     assert_true(machine->is_open[at]);
     machine->probes++;
+}
+
+static bool on_is_claimed(void *owner, unsigned at, const struct keeper_address *address,
+                          uint8_t *mac)
+{
+    const struct machine *machine = owner;
+
+    memset(mac, 7, 6);
+    return machine->is_claimed;
 }
 
 static void on_announce(void *owner, unsigned at, const struct keeper_address *address)
@@ -77,8 +87,8 @@ static void on_tell(void *owner, const struct keeper_message *message)
     machine->tells++;
 }
 
-static const struct hold_ops ops = {on_open, on_close, on_probe, on_announce,
-                                    on_put,  on_take,  on_tell};
+static const struct hold_ops ops = {on_open,     on_close, on_probe, on_is_claimed,
+                                    on_announce, on_put,   on_take,  on_tell};
 
 static struct keeper_message hold(uint8_t last, uint64_t until_ms, uint32_t probe_ms)
 {
@@ -127,6 +137,20 @@ static void somebody_has_it_so_it_is_left_alone(void **state)
     holds_tick(&holds, NOW + 40);
     assert_int_equal(machine.puts, 0);
     assert_false(machine.is_open[0]);
+    assert_int_equal(holds_next_ms(&holds), 0);
+}
+
+static void an_answer_counts_also_when_the_keeper_is_late(void **state)
+{
+    struct machine machine = {0};
+    struct holds holds = {.ops = &ops, .owner = &machine};
+
+    ask(&holds, hold(1, NOW + 300, 12), NOW);
+    machine.is_claimed = true;
+    holds_tick(&holds, NOW + 90);
+    assert_int_equal(machine.puts, 0);
+    assert_int_equal(machine.told.type, KEEPER_CONFLICT);
+    assert_int_equal(machine.told.peer[0], 7);
     assert_int_equal(holds_next_ms(&holds), 0);
 }
 
@@ -290,6 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nobody_answers_so_it_is_taken_and_announced_several_times),
         cmocka_unit_test(somebody_has_it_so_it_is_left_alone),
+        cmocka_unit_test(an_answer_counts_also_when_the_keeper_is_late),
         cmocka_unit_test(what_is_held_is_defended_once_in_ten_seconds),
         cmocka_unit_test(it_goes_when_the_lease_is_not_renewed),
         cmocka_unit_test(a_renewal_is_answered_only_when_something_changed),

@@ -90,6 +90,13 @@ static void probe(void *owner, unsigned at, const struct keeper_address *address
     lan_probe(&keeper->lans[at], address);
 }
 
+static bool is_claimed(void *owner, unsigned at, const struct keeper_address *address, uint8_t *mac)
+{
+    struct keeper *keeper = owner;
+
+    return lan_read_conflict(&keeper->lans[at], address, mac);
+}
+
 static void announce(void *owner, unsigned at, const struct keeper_address *address)
 {
     struct keeper *keeper = owner;
@@ -124,7 +131,8 @@ static void tell(void *owner, const struct keeper_message *message)
     }
 }
 
-static const struct hold_ops ops = {open_lan, close_lan, probe, announce, put, take, tell};
+static const struct hold_ops ops = {open_lan, close_lan, probe, is_claimed,
+                                    announce, put,       take,  tell};
 
 /* ---- links ---- */
 
