@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define STEPS       6 /* in an election timeout: longer than the way of a vote */
+#define STEPS       2 /* in an election timeout: longer than an election on an SD card */
 #define AGAIN_MS    5 /* it has not on disk yet what it has heard */
 #define TRIES       20
 #define CALL_ENDED  1
