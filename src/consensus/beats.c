@@ -54,7 +54,7 @@ static bool has_all(struct consensus *self, const struct raft_message *message)
            raft_match_index(&self->raft, message->server_id, &match) == 0 && match == last;
 }
 
-static bool has_vote(const struct consensus *self, uint64_t node_id)
+bool beats_has_vote(const struct consensus *self, uint64_t node_id)
 {
     const struct raft_configuration *configuration = &self->raft.configuration;
 
@@ -73,7 +73,7 @@ static bool send_ask(struct consensus *self, const struct raft_message *message)
     uint64_t words[] = {BEAT_ASK, ask->term, ask->prev_log_index, ask->prev_log_term,
                         ask->leader_commit};
 
-    if (self->is_round && !has_vote(self, message->server_id)) {
+    if (self->is_round && !beats_has_vote(self, message->server_id)) {
         uint64_t node_id = message->server_id;
         g_array_append_val(self->spared, node_id);
         return true;

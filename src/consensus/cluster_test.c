@@ -467,6 +467,11 @@ static int begin_promote(struct box *leader, uint64_t id)
     return consensus_assign(leader->consensus, id, CONSENSUS_VOTER, on_done, leader);
 }
 
+static int begin_stand_by(struct box *leader, uint64_t id)
+{
+    return consensus_assign(leader->consensus, id, CONSENSUS_STANDBY, on_done, leader);
+}
+
 static int begin_remove(struct box *leader, uint64_t id)
 {
     return consensus_remove(leader->consensus, id, on_done, leader);
@@ -490,6 +495,17 @@ static void add_box(struct lab *lab)
         change(lab, begin_promote, box->id);
     }
     run(lab, is_settled, 0);
+}
+
+/* Returns the one of three that votes. */
+static struct box *let_one_vote(struct lab *lab)
+{
+    uint64_t first = leader_of(lab)->id % 3 + 1;
+    change(lab, begin_stand_by, first);
+    run(lab, is_settled, 0);
+    change(lab, begin_stand_by, 1 + 2 + 3 - first - leader_of(lab)->id);
+    run(lab, is_settled, 0);
+    return leader_of(lab);
 }
 
 static int setup(void **test)
@@ -641,6 +657,24 @@ static void without_a_majority_writes_are_refused_after_a_while(void **test)
     assert_int_not_equal(state_of(leader), CONSENSUS_LEADING);
 }
 
+static bool knows_no_leader(struct lab *lab, uint64_t id)
+{
+    return state_of(box_of(lab, id)) == CONSENSUS_ELECTING && box_of(lab, id)->leader_id == 0;
+}
+
+/* Of two boxes one votes; the other must not say for ever that it follows it. */
+static void one_that_does_not_vote_notices_that_nobody_leads(void **test)
+{
+    struct lab *lab = *test;
+    struct box *leader = let_one_vote(lab);
+    set_cut(lab, leader, true);
+    run(lab, knows_no_leader, leader->id % 3 + 1);
+    set_cut(lab, leader, false);
+    append_everywhere(lab, 10);
+    run(lab, is_settled, 0);
+    run(lab, is_equal, 0);
+}
+
 /* Not before it has on disk all that it has heard. */
 static bool stands(struct lab *lab, uint64_t id)
 {
@@ -696,6 +730,7 @@ int main(void)
         with_three(leadership_is_handed_over_without_a_loss),
         with_three(a_node_is_removed_and_the_others_go_on),
         with_three(without_a_majority_writes_are_refused_after_a_while),
+        with_three(one_that_does_not_vote_notices_that_nobody_leads),
         with_three(an_election_is_begun_at_once_when_the_end_is_proven),
         with_three(all_are_stopped_and_come_back_with_everything),
     };

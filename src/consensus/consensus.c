@@ -404,7 +404,7 @@ void consensus_status(const struct consensus *self, struct consensus_status *sta
     };
     if (self->is_engine_open) {
         raft_leader(raft, &leader, &address);
-        status->leader_id = leader;
+        status->leader_id = self->state == CONSENSUS_ELECTING ? self->leader_id : leader;
         status->term = raft_current_term(raft);
         status->commit_index = raft_commit_index(raft);
         status->applied_index = raft_last_applied(raft);

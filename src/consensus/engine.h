@@ -170,6 +170,7 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message);
 void beats_init(struct consensus *self);
 /* Lets libraft tick: as a leader it sends heartbeats. */
 void beats_round(struct consensus *self);
+bool beats_has_vote(const struct consensus *self, uint64_t node_id);
 
 /* snapshot.c: libraft's state machine interface. */
 void snapshot_init(struct consensus *self);

@@ -1,6 +1,6 @@
 /* Who leads, and what that means for writes.
  *
- *   ELECTING: no leader is known, or the known one had more when we first heard of it than we have
+ *   ELECTING: no leader is known or heard; or it had more when we first heard of it than we have
  *   LEADING: libraft leads and all of its log is applied (what it found at its election included)
  *   FOLLOWING: another leads
  *
@@ -21,7 +21,10 @@
 #define ELECTION_DEFAULT_MS 300
 /* In an election timeout: two may be lost before anybody elects. The lease (cluster/lease.h) lasts
  * for three quarters of one, so it outlives one that is lost. */
-#define HEARTBEATS            4
+#define HEARTBEATS 4
+/* One without a vote hears its leader once a second (beats.c): three times nothing is silence. */
+#define SILENT_TIMES          3
+#define SILENT_MS             1000
 #define WRITE_WAIT_DEFAULT_MS 10000
 /* libraft connects again to a node that is away. */
 #define CONNECT_RETRY_MS 250
@@ -256,6 +259,15 @@ static void tell_leader(struct consensus *self, uint64_t leader_id)
     }
 }
 
+/* One that does not vote never stands for election, so libraft keeps its last leader for ever. */
+static bool is_silent(const struct consensus *self, uint64_t leader_id)
+{
+    uint64_t each_ms = MAX(SILENT_MS, self->election_timeout_ms);
+
+    return leader_id != 0 && !beats_has_vote(self, self->node_id) && self->heard_id == leader_id &&
+           clock_now_ms() > self->heard_ms + SILENT_TIMES * each_ms;
+}
+
 static enum consensus_state state_of_follower(struct consensus *self, uint64_t leader_id)
 {
     if (leader_id == 0 || self->heard_commit == 0) {
@@ -298,6 +310,7 @@ void leadership_turn(struct consensus *self)
         set_heard(self, self->node_id, clock_now_ms()); /* until now it was itself */
     }
     self->is_leader = is_leader;
+    leader_id = !is_leader && is_silent(self, leader_id) ? 0 : leader_id;
     tell_leader(self, leader_id);
     tell_commit(self);
     if (!is_leader) {

@@ -65,7 +65,7 @@ class Cluster:
 
     def is_settled(self):
         running = self.running()
-        voters = min(len(running), 3)
+        voters = 1 if len(running) == 2 else min(len(running), 3)  # two cannot outvote each other
         for member in running:
             nodes = member.nodes()
             online = [node for node in nodes if node["state"] == "online"]
