@@ -152,6 +152,14 @@ def test_never_do_two_boxes_hold_it(lab, way):
     assert [overlap(each) for each in spans] == [0, 0], (way, spans)
 
 
+def test_a_dying_keeper_loses_the_address_before_its_links(lab):
+    """The kernel lets go of the highest descriptor first, and the end of the links tells others that the address is free."""
+    descriptors = pathlib.Path(f"/proc/{holder_of(lab).keeper_pid}/fd")
+    targets = {int(each.name): os.readlink(each) for each in descriptors.iterdir()}
+    assert targets[max(targets)] == "/dev/net/tun", targets
+    assert sum(target.startswith("socket:") for target in targets.values()) > 2, targets
+
+
 def test_a_crashed_daemon_is_started_again_by_its_keeper(lab):
     box = holder_of(lab)
     keeper, daemon = box.keeper_pid, box.daemon_pid
