@@ -113,6 +113,7 @@ static void destroy(struct consensus *self)
     timer_free(self->stop_limit);
     timer_free(self->ticks);
     timer_free(self->patience);
+    g_array_unref(self->heard);
     if (self->lock_fd >= 0) {
         close(self->lock_fd);
     }

@@ -22,6 +22,11 @@ struct group {
 
 enum stop_stage { STOP_NOT, STOP_DRAINING, STOP_SNAPSHOT, STOP_CLOSING };
 
+/* The last message of a node, whatever it said. */
+struct heard {
+    uint64_t node_id, at_ms;
+};
+
 /* A snapshot that libraft is writing. */
 struct snapshot_writing {
     bool is_active;
@@ -99,6 +104,7 @@ struct consensus {
     uint64_t heard_id, heard_term;   /* whose word was last heard, and when */
     uint64_t heard_ms;
     uint64_t other_ms; /* when another than heard_id was last heard, or this was made */
+    GArray *heard;     /* struct heard: of each node that has sent anything */
     uint64_t members_digest;
     raft_io_recv_cb receive; /* libraft's */
 
@@ -165,6 +171,8 @@ void leadership_on_tick(void *owner);
 unsigned leadership_beat_ms(const struct consensus *self);
 /* Looks at each message before libraft gets it. */
 void leadership_on_receive(struct raft_io *io, struct raft_message *message);
+/* For how long nothing was heard of this node; UINT64_MAX = nothing yet. */
+uint64_t leadership_silent_ms(const struct consensus *self, uint64_t node_id);
 
 /* beats.c: after raft_uv_init, before raft_init. */
 void beats_init(struct consensus *self);

@@ -432,6 +432,32 @@ static void a_leader_whose_end_is_proven_is_not_waited_for(void **state)
     cluster_deinit(&cluster);
 }
 
+static uint64_t silent_of[NODES_MAX + 1];
+
+static void note_silence(void *owner, const struct consensus_member *member)
+{
+    silent_of[member->node_id] = member->silent_ms;
+}
+
+/* Who is elected knows at once who is there: the leader that it replaces is not. */
+static void a_leader_knows_whom_it_heard_last(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    old_leader = cluster_leader(&cluster)->id;
+    cluster_cut(&cluster, old_leader);
+    cluster_run(&cluster, has_new_leader, "another leads");
+    struct node *leader = cluster_leader(&cluster);
+    consensus_for_each_member(leader->consensus, note_silence, NULL);
+    assert_int_equal(silent_of[leader->id], 0);
+    assert_true(silent_of[old_leader] >= ELECTION_MS);
+    assert_true(silent_of[follower_of(&cluster, old_leader)] < silent_of[old_leader]);
+    cluster_heal(&cluster);
+    cluster_settle(&cluster);
+    cluster_deinit(&cluster);
+}
+
 static void a_node_goes_on_alone_when_the_majority_is_gone_for_good(void **state)
 {
     struct cluster cluster;
@@ -557,6 +583,7 @@ int main(void)
         cmocka_unit_test(nodes_are_removed_down_to_one),
         cmocka_unit_test(a_leader_can_remove_itself),
         cmocka_unit_test(a_leader_whose_end_is_proven_is_not_waited_for),
+        cmocka_unit_test(a_leader_knows_whom_it_heard_last),
         cmocka_unit_test(a_node_goes_on_alone_when_the_majority_is_gone_for_good),
         cmocka_unit_test(all_nodes_stop_and_start_again),
         cmocka_unit_test(five_nodes_survive_what_comes),

@@ -45,6 +45,7 @@ void leadership_init(struct consensus *self, const struct consensus_options *opt
     self->write_wait_ms = options->write_wait_ms ? options->write_wait_ms : WRITE_WAIT_DEFAULT_MS;
     self->ticks = timer_new(self->loop, leadership_on_tick, self);
     self->patience = timer_new(self->loop, group_on_patience, self);
+    self->heard = g_array_new(FALSE, FALSE, sizeof(struct heard));
 }
 
 void consensus_set_timeouts(struct consensus *self, uint32_t election_ms, uint32_t write_wait_ms)
@@ -163,6 +164,39 @@ static void note_heard(struct consensus *self, uint64_t node_id)
     }
 }
 
+static struct heard *find_heard(const struct consensus *self, uint64_t node_id)
+{
+    for (guint i = 0; i < self->heard->len; i++) {
+        struct heard *heard = &g_array_index(self->heard, struct heard, i);
+        if (heard->node_id == node_id) {
+            return heard;
+        }
+    }
+    return NULL;
+}
+
+static void note_message(struct consensus *self, uint64_t node_id)
+{
+    struct heard *known = find_heard(self, node_id);
+    struct heard now = {node_id, clock_now_ms()};
+
+    if (known) {
+        *known = now;
+    } else {
+        g_array_append_val(self->heard, now);
+    }
+}
+
+uint64_t leadership_silent_ms(const struct consensus *self, uint64_t node_id)
+{
+    const struct heard *heard = find_heard(self, node_id);
+
+    if (node_id == self->node_id) {
+        return 0;
+    }
+    return heard ? clock_now_ms() - heard->at_ms : UINT64_MAX;
+}
+
 uint64_t consensus_heard_ms(const struct consensus *self)
 {
     bool is_current = self->heard_id != 0 && self->heard_id == self->leader_id &&
@@ -185,10 +219,11 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message)
         message->append_entries.term >= raft_current_term(raft)) {
         self->heard_commit = message->append_entries.leader_commit;
     }
+    uint64_t node_id = message->server_id;
+    note_message(self, node_id);
     if (is_dropped(self, message)) {
         return;
     }
-    uint64_t node_id = message->server_id;
     uint64_t term = message->type == RAFT_APPEND_ENTRIES     ? message->append_entries.term
                     : message->type == RAFT_INSTALL_SNAPSHOT ? message->install_snapshot.term
                                                              : 0;

@@ -220,6 +220,7 @@ void consensus_for_each_member(const struct consensus *self,
         };
         raft_index index = 0;
         member.match_index = raft_match_index(raft, member.node_id, &index) == 0 ? index : 0;
+        member.silent_ms = leadership_silent_ms(self, member.node_id);
         fn(owner, &member);
     }
 }

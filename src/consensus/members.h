@@ -39,6 +39,7 @@ struct consensus_member {
     uint64_t node_id;
     enum consensus_role role;
     uint64_t match_index; /* what it has of the log; the leader alone knows it, else 0 */
+    uint64_t silent_ms;   /* since its last message came; of this node 0; UINT64_MAX: none yet */
 };
 void consensus_for_each_member(const struct consensus *consensus,
                                void (*fn)(void *owner, const struct consensus_member *member),
