@@ -143,11 +143,18 @@ static uint64_t free_from_ms(const struct lease *lease)
     return over_ms > lease->applied_ms ? over_ms : lease->applied_ms;
 }
 
+bool lease_is_free(const struct lease *lease, uint64_t now_ms)
+{
+    uint64_t from_ms = free_from_ms(lease);
+
+    return from_ms != 0 && now_ms >= from_ms;
+}
+
 uint64_t lease_until_ms(const struct lease *lease, uint64_t now_ms)
 {
-    uint64_t sent_ms = majority_ms(lease, now_ms), from_ms = free_from_ms(lease);
+    uint64_t sent_ms = majority_ms(lease, now_ms);
 
-    if (from_ms == 0 || now_ms < from_ms || sent_ms == 0) {
+    if (!lease_is_free(lease, now_ms) || sent_ms == 0) {
         return 0;
     }
     uint64_t until_ms = (sent_ms < now_ms ? sent_ms : now_ms) + share_ms(lease);

@@ -48,6 +48,8 @@ void lease_lose(struct lease *lease);
 /* A voter heard us at this time or later, and will elect nobody for a timeout from then on. */
 void lease_echo(struct lease *lease, uint64_t node_id, uint64_t heard_ms);
 
+/* Nobody else can have a lease any more. */
+bool lease_is_free(const struct lease *lease, uint64_t now_ms);
 /* Until when the addresses may be held; 0 = not at all now. Never more than LEASE_SHARE of an
  * election timeout from now. */
 uint64_t lease_until_ms(const struct lease *lease, uint64_t now_ms);

@@ -115,7 +115,11 @@ static void a_new_leader_waits_until_a_majority_has_not_heard_another_for_a_time
     lease_applied(&lease, 1050, false);
     assert_int_equal(lease_next_ms(&lease, 1100), 850 + E);
     assert_int_equal(lease_until_ms(&lease, 1249), 0);
+    assert_false(lease_is_free(&lease, 1249));
     assert_int_equal(lease_until_ms(&lease, 1250), 1540);
+    assert_true(lease_is_free(&lease, 1250)); /* also when this one could not hold anything */
+    lease_lose(&lease);
+    assert_false(lease_is_free(&lease, 1250));
 }
 
 static void one_voter_alone_does_not_say_that_nobody_was_heard(void **state)

@@ -74,18 +74,19 @@ static bool has_zone(const struct roles_member *member)
 
 static bool is_same_zone(const struct roles_member *a, const struct roles_member *b)
 {
-    return has_zone(a) && has_zone(b) && strcmp(a->zone, b->zone) == 0;
+    return has_zone(a) == has_zone(b) && (!has_zone(a) || strcmp(a->zone, b->zone) == 0);
 }
 
-/* How many of those that are chosen already share its zone. */
+/* Twice the number of those chosen already that share its zone. Where one without a label stands
+ * is not known: half a mate more. */
 static unsigned zone_mates(const struct roles_view *view, const bool *chosen, size_t at)
 {
-    unsigned count = 0;
+    unsigned halves = has_zone(&view->members[at]) ? 0 : 1;
 
     for (size_t i = 0; i < view->count; i++) {
-        count += chosen[i] && i != at && is_same_zone(&view->members[i], &view->members[at]);
+        halves += chosen[i] && is_same_zone(&view->members[i], &view->members[at]) ? 2 : 0;
     }
-    return count;
+    return halves;
 }
 
 /* A witness is made to vote, but never alone: it has nothing else. */
@@ -107,7 +108,7 @@ static uint64_t rank(const struct roles_view *view, const bool *chosen, size_t a
     rank = rank * 2 + is_lost(view, member, now_ms);
     rank = rank * 2 + (member->wish == ROLES_WISH_WITNESS && wanted < VOTERS_SMALL);
     rank = rank * 2 + !is_preferred(member, wanted);
-    rank = rank * MEMBERS_MAX + zone_mates(view, chosen, at);
+    rank = rank * (2 * MEMBERS_MAX) + zone_mates(view, chosen, at);
     rank = rank * 2 + (member->role != ROLES_VOTER);
     rank = rank * 2 + (member->node_id != view->leader_id);
     rank = rank * 2 + (member->role != ROLES_STANDBY);
@@ -226,17 +227,30 @@ static struct roles_action promote(const struct roles_view *view, const bool *ch
     return nothing;
 }
 
-/* The other one that leads best: a voter that is there and stays one. */
+/* A link is up for seconds after the other side fell silent: the leader that was just replaced for
+ * its silence looks as if it were there. */
+static bool is_heard(const struct roles_view *view, const struct roles_member *member)
+{
+    return member->down_ms == 0 &&
+           (view->heir_silent_ms_max == 0 || member->silent_ms <= view->heir_silent_ms_max);
+}
+
+static bool inherits_before(const struct roles_member *a, const struct roles_member *b)
+{
+    return a->silent_ms != b->silent_ms ? a->silent_ms < b->silent_ms : a->node_id < b->node_id;
+}
+
+/* The other one that leads best: a voter that stays one, and of them the one heard last. */
 static const struct roles_member *find_heir(const struct roles_view *view, const bool *chosen)
 {
     const struct roles_member *heir = NULL;
 
     for (size_t i = 0; i < view->count; i++) {
         const struct roles_member *member = &view->members[i];
-        bool fits = member->role == ROLES_VOTER && member->down_ms == 0 && chosen[i] &&
+        bool fits = member->role == ROLES_VOTER && is_heard(view, member) && chosen[i] &&
                     !member->is_behind && !member->is_drained &&
                     member->wish != ROLES_WISH_WITNESS && member->node_id != view->leader_id;
-        if (fits && (!heir || member->node_id < heir->node_id)) {
+        if (fits && (!heir || inherits_before(member, heir))) {
             heir = member;
         }
     }
@@ -280,7 +294,7 @@ static struct roles_action demote(const struct roles_view *view, const bool *cho
         return heir ? act(ROLES_TRANSFER, heir, ROLES_VOTER, "the leader is not to vote any more")
                     : nothing;
     }
-    bool keeps_log = best->is_in_state && best->wish != ROLES_WISH_SPARE && best_is_up;
+    bool keeps_log = best->is_in_state && best_is_up;
     return act(ROLES_ASSIGN, best, keeps_log ? ROLES_STANDBY : ROLES_SPARE,
                best_is_up ? "it is not to vote any more" : "it is down and has been replaced");
 }
@@ -295,31 +309,15 @@ static bool all_chosen_vote(const struct roles_view *view, const bool *chosen)
     return true;
 }
 
-static const struct roles_member *find_unwanted_standby(const struct roles_view *view)
-{
-    for (size_t i = 0; i < view->count; i++) {
-        const struct roles_member *member = &view->members[i];
-        if (member->role == ROLES_STANDBY && member->is_in_state &&
-            member->wish == ROLES_WISH_SPARE) {
-            return member;
-        }
-    }
-    return NULL;
-}
-
 /* Beside the voters all others follow the log: without it a node serves nobody. One at a time gets
  * it, so that the leader is not busy with all of them. */
 static struct roles_action keep_standbys(const struct roles_view *view)
 {
     const struct roles_member *candidate = NULL;
-    const struct roles_member *unwanted = find_unwanted_standby(view);
 
-    if (unwanted) {
-        return act(ROLES_ASSIGN, unwanted, ROLES_SPARE, "it is wanted as spare");
-    }
     for (size_t i = 0; i < view->count; i++) {
         const struct roles_member *member = &view->members[i];
-        bool may_stand = is_willing(member) && member->role == ROLES_SPARE && member->down_ms == 0;
+        bool may_stand = member->is_in_state && member->role == ROLES_SPARE && member->down_ms == 0;
         if (may_stand && (!candidate || member->node_id < candidate->node_id)) {
             candidate = member;
         }
@@ -385,21 +383,68 @@ unsigned roles_tolerance(const struct roles_view *view)
     return up >= majority ? up - majority : 0;
 }
 
-const char *roles_safety(const struct roles_view *view)
-{
-    unsigned members = count_members(view), voters = count_voters(view, false);
-    unsigned tolerance = roles_tolerance(view);
+/* What goes on and what waits is the same for all three. */
+#define WAITS                                                                                      \
+    "This node goes on delivering between its own clients; what must not be lost (retained, "      \
+    "for persistent sessions) and every change waits, and is refused after a while."
 
-    if (members <= 1) {
-        return "One node: what is acknowledged survives a crash of it, not the loss of its disk.";
+static const char *safety_cut_off(const struct roles_view *view)
+{
+    unsigned voters = count_voters(view, false);
+
+    if (voters == 1) {
+        return "The node that decides cannot be reached. " WAITS
+               " If it is gone for good, `microcloud node promote --force NAME` on this one goes "
+               "on without it.";
     }
-    if (tolerance == 0 && voters >= VOTERS_SMALL) {
+    if (count_voters(view, true) > voters / 2) {
+        return "No leader is known: the nodes that vote are electing one, or cannot be "
+               "reached. " WAITS;
+    }
+    return "The majority of the nodes that vote is gone, or cannot be reached from here. " WAITS
+           " If it is gone for good, `microcloud node promote --force NAME` on one that is left "
+           "goes on without it.";
+}
+
+static bool stands_alone(const struct roles_view *view)
+{
+    for (size_t i = 0; i < view->count; i++) {
+        const struct roles_member *member = &view->members[i];
+        if (member->node_id != view->leader_id && member->down_ms == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const char *safety_intolerant(const struct roles_view *view)
+{
+    if (count_voters(view, false) >= VOTERS_SMALL) {
         return "No further node may fail: a voter is down and none could take its place.";
     }
+    if (stands_alone(view)) {
+        return "This node decides alone, no other can be reached: what is acknowledged now "
+               "survives a crash of it, not the loss of its disk. If another was forced on "
+               "without this one meanwhile (`node promote --force`), this one ends when they meet "
+               "again, and what it took since then is lost.";
+    }
+    return "Two nodes cannot outvote each other: only one votes, and when it fails the cluster "
+           "waits for it. A third, however small (`microcloud run --witness --join TOKEN`), lets "
+           "any one fail.";
+}
+
+const char *roles_safety(const struct roles_view *view)
+{
+    unsigned tolerance = roles_tolerance(view);
+
+    if (view->is_cut_off) {
+        return safety_cut_off(view);
+    }
+    if (count_members(view) <= 1) {
+        return "One node: what is acknowledged survives a crash of it, not the loss of its disk.";
+    }
     if (tolerance == 0) {
-        return "Two nodes cannot outvote each other: only one votes, and when it fails the cluster "
-               "waits for it. A third, however small (`microcloud run --witness --join TOKEN`), "
-               "lets any one fail.";
+        return safety_intolerant(view);
     }
     return tolerance == 1 ? "Any one node may fail: nothing is lost and everything goes on."
                           : "Any two nodes may fail: nothing is lost and everything goes on.";

@@ -4,8 +4,11 @@
  *
  * Wanted are three voters, five from seven members on, an odd number of those that can be had: two
  * healthy nodes alone give one voter, since two voters would stop when either dies. Voters stand in
- * different zones when they can. A voter that is down is replaced by a node that is up and demoted
- * only after its replacement votes. */
+ * different zones when they can; of two that gain no other zone one without a label comes before
+ * one of a zone that is there already. Beside the voters all others stand by: they follow the log,
+ * so that they serve and know what is said of the cluster; one that is wanted as spare never votes.
+ * A voter that is down is replaced by a node that is up and demoted only after its replacement
+ * votes. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,11 +22,12 @@ struct roles_member {
     uint64_t node_id;
     enum roles_role role; /* in the newest configuration of consensus; NONE: not in it */
     enum roles_wish wish;
-    const char *zone; /* label `zone`; NULL or "": a zone of its own */
-    uint64_t down_ms; /* since then not reachable (boottime); 0 = reachable */
-    bool is_in_state; /* has a row in the nodes table; false: was removed */
-    bool is_drained;  /* should not lead nor vote, when another can */
-    bool is_behind;   /* has not the log yet: do not let it vote (consensus knows) */
+    const char *zone;   /* label `zone`; NULL or "": perhaps any of the others' */
+    uint64_t down_ms;   /* since then not reachable (boottime); 0 = reachable */
+    uint64_t silent_ms; /* nothing was heard of it for so long; a link is up for a while longer */
+    bool is_in_state;   /* has a row in the nodes table; false: was removed */
+    bool is_drained;    /* should not lead nor vote, when another can */
+    bool is_behind;     /* has not the log yet: do not let it vote (consensus knows) */
 };
 
 enum roles_verb {
@@ -45,8 +49,10 @@ struct roles_view {
     const struct roles_member *members;
     size_t count;
     uint64_t leader_id; /* the one that asks */
-    uint64_t
-        replace_after_ms; /* a voter down for so long is replaced (cluster.node_down_after_ms) */
+    /* A voter down for so long is replaced (cluster.node_down_after_ms). */
+    uint64_t replace_after_ms;
+    uint64_t heir_silent_ms_max; /* who was silent for longer is not given leadership; 0 = any */
+    bool is_cut_off;             /* no leader is known here: for roles_safety */
 };
 
 /* How many voters this view wants. */

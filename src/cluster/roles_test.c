@@ -6,13 +6,14 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define AFTER_MS 2000
-#define NOW_MS   100000
-#define MOST     12
+#define AFTER_MS  2000
+#define NOW_MS    100000
+#define MOST      12
+#define SILENT_MS 300
 
 /* A member from a short text: "1V" voter, "2-" stand-by, "3s" spare, "4n" none; then "d" down for
  * long, "f" down since now, "x" removed, "D" drained, "b" behind, "w" witness, "S" wished spare,
- * "W" wished voter; "@a" zone. The leader has "L". */
+ * "W" wished voter, "q" quiet; "@a" zone. The leader has "L". */
 struct scene {
     struct roles_member members[MOST];
     char zones[MOST][4];
@@ -43,6 +44,9 @@ static void read_mark(struct scene *scene, struct roles_member *member, char mar
     case 'D':
         member->is_drained = true;
         break;
+    case 'q':
+        member->silent_ms = SILENT_MS + 1;
+        break;
     case 'b':
         member->is_behind = true;
         break;
@@ -67,7 +71,9 @@ static void read_scene(struct scene *scene, const char *text)
 {
     g_auto(GStrv) words = g_strsplit(text, " ", -1);
 
-    *scene = (struct scene){.view = {.members = scene->members, .replace_after_ms = AFTER_MS}};
+    *scene = (struct scene){.view = {.members = scene->members,
+                                     .replace_after_ms = AFTER_MS,
+                                     .heir_silent_ms_max = SILENT_MS}};
     for (size_t i = 0; words[i]; i++) {
         struct roles_member *member = &scene->members[scene->view.count++];
         const char *at = words[i];
@@ -213,13 +219,19 @@ static void zones_are_spread_over(void **state)
     tell("1VL@a 2V@a 3V@a 4-@a", "= 1 2 3");
     tell("1VL@a 2V@b 3V 4-@a", "= 1 2 3");
     tell("1VL@a 2V@b 3Vd@c 4-@a 5s@c", "5- 5V 3s = 1 2 5");
+    /* Where those without a label stand is not known: after another zone, before the same. */
+    tell("1VL@a 2V 3V@b 4-@c", "4V 2- = 1 3 4");
+    tell("1VL@a 2V@a 3- 4-@b", "3V 4V 2- = 1 3 4");
+    tell("1VL@a 2- 3- 4-@b", "2V 4V = 1 2 4");
+    tell("1VL 2V 3V 4-", "= 1 2 3");
 }
 
 static void wishes_are_granted(void **state)
 {
     tell("1VL 2V 3V 4-W", "4V 3- = 1 2 4");
-    tell("1VL 2V 3VS 4-", "4V 3s = 1 2 4");
-    tell("1VL 2nS 3nS", "+2 +3 = 1");
+    tell("1VL 2V 3VS 4-", "4V 3- = 1 2 4"); /* it never votes, but has the log */
+    tell("1VL 2nS 3nS", "+2 +3 2- 3- = 1");
+    tell("1VL 2V 3V 4sS", "4- = 1 2 3");
     tell("1VSL", "= 1");
 }
 
@@ -229,6 +241,15 @@ static void a_witness_votes_as_third_but_does_not_lead_nor_vote_alone(void **sta
     tell("1VL 2nw", "+2 2- = 1");
     tell("1V 2V 3VLw", ">1 = 1 2 3");
     tell("1VL 2V 3V 4-w", "4V 3- = 1 2 4");
+}
+
+/* A witness that was elected since the leader fell silent: that one's link is still up. */
+static void leadership_goes_to_who_was_heard(void **state)
+{
+    tell("1Vq 2V 3VLw", ">2 = 1 2 3");
+    tell("1V 2Vq 3VLw", ">1 = 1 2 3");
+    tell("1Vq 2Vq 3VLw", "= 1 2 3"); /* waits */
+    tell("1Vq 2V 3VLD", ">2 = 1 2 3");
 }
 
 static void draining_hands_over_and_moves_the_vote_when_another_can_have_it(void **state)
@@ -259,8 +280,31 @@ static void what_is_safe_is_said(void **state)
     read_scene(&scene, "1VL 2V 3Vd");
     assert_int_equal(roles_tolerance(&scene.view), 0);
     assert_non_null(strstr(roles_safety(&scene.view), "No further node may fail"));
+    read_scene(&scene, "1VL 2-d");
+    assert_non_null(strstr(roles_safety(&scene.view), "decides alone"));
     read_scene(&scene, "1VL 2V 3V 4V 5V 6- 7s");
     assert_int_equal(roles_tolerance(&scene.view), 2);
+}
+
+static void who_is_cut_off_says_what_waits(void **state)
+{
+    static const struct {
+        const char *scene, *says;
+    } cases[] = {
+        {"1Vd 2-", "The node that decides cannot be reached"},
+        {"1V 2Vd 3Vd", "The majority of the nodes that vote is gone"},
+        {"1V 2V 3Vd", "electing"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        struct scene scene;
+        read_scene(&scene, cases[i].scene);
+        scene.view.is_cut_off = true;
+        const char *safety = roles_safety(&scene.view);
+        assert_non_null(strstr(safety, cases[i].says));
+        assert_non_null(strstr(safety, "waits"));
+        assert_null(strstr(safety, "may fail"));
+    }
 }
 
 static void wishes_have_names(void **state)
@@ -378,9 +422,11 @@ int main(void)
         cmocka_unit_test(zones_are_spread_over),
         cmocka_unit_test(wishes_are_granted),
         cmocka_unit_test(a_witness_votes_as_third_but_does_not_lead_nor_vote_alone),
+        cmocka_unit_test(leadership_goes_to_who_was_heard),
         cmocka_unit_test(draining_hands_over_and_moves_the_vote_when_another_can_have_it),
         cmocka_unit_test(of_two_left_one_votes),
         cmocka_unit_test(what_is_safe_is_said),
+        cmocka_unit_test(who_is_cut_off_says_what_waits),
         cmocka_unit_test(wishes_have_names),
         cmocka_unit_test(every_history_keeps_a_majority_and_comes_to_rest),
     };

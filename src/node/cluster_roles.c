@@ -45,7 +45,8 @@ static struct roles_member *take_member(GArray *members, uint64_t node_id)
 static void add_member(void *owner, const struct consensus_member *from)
 {
     static const enum roles_role roles[] = {ROLES_SPARE, ROLES_STANDBY, ROLES_VOTER};
-    struct roles_member member = {.node_id = from->node_id, .role = roles[from->role]};
+    struct roles_member member = {
+        .node_id = from->node_id, .role = roles[from->role], .silent_ms = from->silent_ms};
 
     g_array_append_val(owner, member);
 }
@@ -86,11 +87,16 @@ GArray *cluster_members(const struct node_cluster *cluster)
 
 struct roles_view cluster_view(const struct node_cluster *cluster, const GArray *members)
 {
+    const struct settings *settings = state_settings(cluster->node->state);
+    struct consensus_status status;
+
+    consensus_status(cluster_consensus(cluster), &status);
     return (struct roles_view){.members = (const struct roles_member *)members->data,
                                .count = members->len,
                                .leader_id = cluster->leader_id,
-                               .replace_after_ms =
-                                   state_settings(cluster->node->state)->node_down_after_ms};
+                               .replace_after_ms = settings->node_down_after_ms,
+                               .heir_silent_ms_max = settings->election_timeout_ms,
+                               .is_cut_off = status.state == CONSENSUS_ELECTING};
 }
 
 /* ---- what is done ---- */
@@ -122,7 +128,9 @@ static int perform(struct node_cluster *cluster, const struct roles_action *acti
     case ROLES_REMOVE:
         return consensus_remove(consensus, action->node_id, on_done, cluster);
     case ROLES_TRANSFER:
-        return cluster_vip_hand_over(cluster->vip, action->node_id, on_done, cluster);
+        return !cluster_vip_may_hand_over(cluster->vip)
+                   ? -EAGAIN
+                   : cluster_vip_hand_over(cluster->vip, action->node_id, on_done, cluster);
     case ROLES_NOTHING:
         break;
     }

@@ -65,7 +65,7 @@ struct cluster_vip {
     uint64_t until_ms;  /* as last told to the keeper */
     uint64_t unable_ms; /* leading without being able to hold, since */
     uint32_t voters;
-    bool is_old_ended, is_leading;
+    bool is_old_ended, is_leading, is_free;
     bool was_able, was_holding;
 };
 
@@ -108,7 +108,7 @@ static void tell_state(const struct cluster_vip *vip)
 static void tell_released(const struct cluster_vip *vip)
 {
     uint8_t frame[9] = {VIP_RELEASED};
-    uint64_t term = GUINT64_TO_BE(vip->lease.term ? vip->lease.term : vip->known_term);
+    uint64_t term = GUINT64_TO_BE(vip->lease.term);
 
     memcpy(frame + 1, &term, sizeof term);
     tell_all(vip, (struct bytes){frame, sizeof frame});
@@ -180,6 +180,7 @@ static void choose(void *owner, const struct consensus_member *member)
     const struct cluster_node *row = state_find_node(state_of(vip), member->node_id);
 
     if (member->role == CONSENSUS_VOTER && row && !row->is_drained &&
+        member->silent_ms <= vip->lease.election_timeout_ms &&
         peer_states_is_able(vip->peers, member->node_id) && vip->cluster->links &&
         links_is_up(vip->cluster->links, member->node_id)) {
         choice->node_id = member->node_id;
@@ -217,6 +218,17 @@ static void look_whether_able(struct cluster_vip *vip, uint64_t now_ms)
     }
 }
 
+/* Leadership that waited for it can go on to its heir. */
+static void look_whether_free(struct cluster_vip *vip, uint64_t now_ms)
+{
+    bool was_free = vip->is_free;
+
+    vip->is_free = lease_is_free(&vip->lease, now_ms);
+    if (vip->is_free && !was_free) {
+        cluster_roles_look(vip->cluster);
+    }
+}
+
 static bool has_to_keep(const struct cluster_vip *vip)
 {
     return vip->lease.term != 0 && state_vip_count(state_of(vip)) > 0 &&
@@ -232,6 +244,7 @@ static void go_on(struct cluster_vip *vip, bool is_due)
     if (is_due || vip->until_ms == 0 || lease_now(vip, now_ms) == 0) {
         renew(vip);
     }
+    look_whether_free(vip, now_ms);
     look_whether_able(vip, now_ms);
     uint64_t next_ms = now_ms + ping_ms(vip);
     uint64_t lease_ms = lease_next_ms(&vip->lease, now_ms);
@@ -279,6 +292,7 @@ void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct
     if (lease_now(vip, now_ms) >= vip->until_ms + worth_ms(vip)) {
         renew(vip);
     }
+    look_whether_free(vip, now_ms);
 }
 
 /* ---- the promise of a voter ---- */
@@ -401,13 +415,27 @@ static void on_handed_over(void *owner, int error)
     handing.done(handing.owner, error);
 }
 
+/* A leader that was elected a moment ago may hold nothing itself, while the one before it still
+ * does. */
+static bool does_nobody_hold(const struct cluster_vip *vip)
+{
+    return vip->lease.term != 0 &&
+           (state_vip_count(state_of(vip)) == 0 || lease_is_free(&vip->lease, clock_now_ms()));
+}
+
+bool cluster_vip_may_hand_over(const struct cluster_vip *vip)
+{
+    return does_nobody_hold(vip) ||
+           clock_now_ms() >= vip->lease.led_ms + vip->lease.election_timeout_ms;
+}
+
 /* What is not certain is not told: the next one waits, and looks whether somebody has it. */
 static void on_given_up(void *owner, bool is_certain)
 {
     struct cluster_vip *vip = owner;
     uint64_t to = vip->handing.node_id ? vip->handing.node_id : find_able(vip);
 
-    if (is_certain) {
+    if (is_certain && does_nobody_hold(vip)) {
         tell_released(vip);
     }
     int r = consensus_transfer(cluster_consensus(vip->cluster), to, on_handed_over, vip);

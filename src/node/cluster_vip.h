@@ -42,6 +42,9 @@ void cluster_vip_on_socket_done(struct cluster_vip *vip, uint32_t number);
 /* A client has connected, to whichever listener. */
 void cluster_vip_accepted(struct cluster_vip *vip, const struct stream *stream);
 
+/* It can say to its successor that nobody holds an address; cluster_roles_look comes when it can.
+ * True, too, when that takes too long. */
+bool cluster_vip_may_hand_over(const struct cluster_vip *vip);
 /* Gives the addresses up, tells the others, then hands leadership to this node, or to the best one
  * (0). As consensus_transfer; -EBUSY: it is doing so already. */
 int cluster_vip_hand_over(struct cluster_vip *vip, uint64_t node_id, consensus_done done,
