@@ -13,9 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SILENCE_MS 3000
-#define LINGER_MS  500
-#define PORT       7474
+#define SILENCE_MS   3000
+#define LINGER_MS    500
+#define PORT         7474
+#define WARN_EACH_MS 60000
 
 struct pipe {
     struct raft_transport *transport;
@@ -32,8 +33,9 @@ struct dial {
 
 struct raft_transport {
     struct raft_transport_options options;
-    GPtrArray *pipes; /* of struct pipe */
-    GPtrArray *dials; /* of struct dial */
+    GPtrArray *pipes;   /* of struct pipe */
+    GPtrArray *dials;   /* of struct dial */
+    uint64_t warned_ms; /* 0 = never */
 };
 
 /* ---- copying ---- */
@@ -129,6 +131,19 @@ static void end_dial(struct dial *dial)
     g_free(dial);
 }
 
+/* libraft tries again several times a second, for as long as it is so. */
+static void warn_of_stranger(struct raft_transport *transport, uint64_t node_id,
+                             const char *address)
+{
+    uint64_t now_ms = loop_now_ms(transport->options.loop);
+
+    if (transport->warned_ms == 0 || now_ms >= transport->warned_ms + WARN_EACH_MS) {
+        transport->warned_ms = MAX(now_ms, 1);
+        log_warning("another node answers there", "wanted=%016" G_GINT64_MODIFIER "x address=%s",
+                    node_id, address);
+    }
+}
+
 static void on_dialled(void *owner, struct stream *stream, const char *error)
 {
     struct dial *dial = owner;
@@ -143,8 +158,7 @@ static void on_dialled(void *owner, struct stream *stream, const char *error)
         if (ca_node_id(peer.certificate_cn) == node_id) {
             fd = open_pipe(transport, node_id, stream);
         } else {
-            log_warning("another node answers there",
-                        "wanted=%016" G_GINT64_MODIFIER "x address=%s", node_id, peer.address);
+            warn_of_stranger(transport, node_id, peer.address);
             stream_reset(stream);
         }
     }
