@@ -53,6 +53,14 @@ static struct votes votes_of(const struct api *api, uint64_t node_id)
 
 /* ---- nodes ---- */
 
+/* A spare follows the log as any stand-by, but is never to vote. */
+static const char *role_of(const struct api *api, const struct cluster_node *node)
+{
+    const char *role = votes_of(api, node->id).role;
+
+    return node->role == NODE_ROLE_SPARE && strcmp(role, "stand-by") == 0 ? "spare" : role;
+}
+
 static uint64_t leader_id(const struct api *api)
 {
     struct consensus_status status;
@@ -104,7 +112,7 @@ struct text_value *api_describe_node(const struct api *api, const struct cluster
     text_set_string(value, "id", id);
     text_set_string(value, "name", node->name);
     text_set_string(value, "address", *node->address ? node->address : NULL);
-    text_set_string(value, "role", votes_of(api, node->id).role);
+    text_set_string(value, "role", role_of(api, node));
     text_set_string(value, "wanted_role", node_role_to_string(node->role));
     text_set_string(value, "state", facts.is_online ? "online" : "offline");
     text_set_boolean(value, "drained", node->is_drained);
@@ -121,13 +129,26 @@ struct text_value *api_describe_node(const struct api *api, const struct cluster
     return value;
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    const struct cluster_node *left = *(struct cluster_node *const *)a,
+                              *right = *(struct cluster_node *const *)b;
+
+    return strcmp(left->name, right->name);
+}
+
 struct text_value *api_describe_nodes(const struct api *api)
 {
     const struct state *state = api->options.state;
     struct text_value *list = text_new_list();
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
 
     for (uint32_t i = 0; i < state_node_count(state); i++) {
-        text_append(list, api_describe_node(api, state_node_at(state, i)));
+        g_ptr_array_add(nodes, (void *)state_node_at(state, i));
+    }
+    g_ptr_array_sort(nodes, compare_names);
+    for (guint i = 0; i < nodes->len; i++) {
+        text_append(list, api_describe_node(api, nodes->pdata[i]));
     }
     if (!state_find_node(state, api->options.node_id)) {
         struct cluster_node alone = {.id = api->options.node_id,

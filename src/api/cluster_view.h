@@ -15,7 +15,8 @@ bool api_is_stale(const struct api *api);
 /* What is true now of a node and stands in no table. */
 struct api_node_facts api_node_facts(const struct api *api, uint64_t node_id);
 
-/* Lists; the caller frees. A node that is in no table yet (it stands alone) is listed, too. */
+/* Lists, nodes in order of their names; the caller frees. A node that is in no table yet (it stands
+ * alone) is listed, too. */
 struct text_value *api_describe_nodes(const struct api *api);
 struct text_value *api_describe_node(const struct api *api, const struct cluster_node *node);
 struct text_value *api_describe_vips(const struct api *api);

@@ -133,17 +133,27 @@ static void check_vips(struct text_value *list, const struct api *api)
     }
 }
 
+static void check_log(struct text_value *list, const struct api *api)
+{
+    struct consensus_status log;
+    bool serves = api_takes_writes(api, &log);
+    bool is_cut_off = log.state == CONSENSUS_ELECTING && state_node_count(api->options.state) > 1;
+
+    doctor_add(list, "log", serves,
+               is_cut_off ? "no majority answers" : consensus_state_to_string(log.state),
+               is_cut_off
+                   ? "bring back those that are offline in `microcloud node ls`, or mend the "
+                     "network; if they are gone for good: microcloud node promote --force NAME"
+                   : "see the node's log; is the disk full?");
+    doctor_add(list, "engine", true, log.engine, NULL);
+}
+
 void doctor_get(struct api_request *request)
 {
     const struct api *api = request->api;
     struct text_value *list = text_new_list();
-    struct consensus_status log;
 
-    bool serves = api_takes_writes(api, &log);
-
-    doctor_add(list, "log", serves, consensus_state_to_string(log.state),
-               "see the node's log; is the disk full?");
-    doctor_add(list, "engine", true, log.engine, NULL);
+    check_log(list, api);
     check_disk(list, api);
     check_rights(list, api);
     check_ports(list, api);

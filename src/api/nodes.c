@@ -67,26 +67,31 @@ void node_delete(struct api_request *request)
     api_is_proposed(request, state_propose_node_remove(state, node->id, &completion));
 }
 
-static void set_drained(struct api_request *request, bool is_drained)
+void node_drain(struct api_request *request)
 {
     const struct cluster_node *node = find(request);
 
     if (node) {
-        api_audit(request, is_drained ? "node drain" : "node activate", node->name);
+        api_audit(request, "node drain", node->name);
         propose_update(request, &(struct state_node_update){.node_id = node->id,
                                                             .fields = NODE_FIELD_DRAINED,
-                                                            .is_drained = is_drained});
+                                                            .is_drained = true});
     }
 }
 
-void node_drain(struct api_request *request)
-{
-    set_drained(request, true);
-}
-
+/* Whatever was wanted of it ends: drain, promote, demote. */
 void node_activate(struct api_request *request)
 {
-    set_drained(request, false);
+    const struct cluster_node *node = find(request);
+
+    if (node) {
+        enum node_role role = node->role == NODE_ROLE_WITNESS ? NODE_ROLE_WITNESS : NODE_ROLE_AUTO;
+        api_audit(request, "node activate", node->name);
+        propose_update(request,
+                       &(struct state_node_update){.node_id = node->id,
+                                                   .fields = NODE_FIELD_DRAINED | NODE_FIELD_ROLE,
+                                                   .role = role});
+    }
 }
 
 /* ---- roles ---- */
@@ -94,6 +99,13 @@ void node_activate(struct api_request *request)
 static void set_role(struct api_request *request, const struct cluster_node *node,
                      enum node_role role)
 {
+    if (node->role == NODE_ROLE_WITNESS) {
+        api_answer_error(request, 409, "node_witness",
+                         "node '%s': it was started as a witness, which votes and does nothing "
+                         "else; to end that: node rm, then let it join anew without --witness",
+                         node->name);
+        return;
+    }
     api_audit(request, role == NODE_ROLE_VOTER ? "node promote" : "node demote", node->name);
     propose_update(request, &(struct state_node_update){
                                 .node_id = node->id, .fields = NODE_FIELD_ROLE, .role = role});

@@ -16,8 +16,29 @@ void api_request_free(struct api_request *request)
     for (unsigned i = 0; i < API_PARAMETERS_MAX; i++) {
         g_free(request->parameters[i]);
     }
+    g_free(request->changed_name);
     identity_clear(&request->identity);
     g_free(request);
+}
+
+void api_audit(struct api_request *request, const char *what, const char *name)
+{
+    g_free(request->changed_name);
+    request->change = what;
+    request->changed_name = g_strdup(name);
+}
+
+static void tell_change(const struct api_request *request)
+{
+    const char *name = request->changed_name;
+    struct stream_peer peer;
+
+    if (request->change) {
+        http_request_peer(request->exchange, &peer);
+        log_info("changed by a user", "user=%s address=%s change=\"%s\" name=\"%s\"",
+                 request->identity.username ? request->identity.username : "local", peer.address,
+                 request->change, name ? name : "");
+    }
 }
 
 void api_answer_text(struct api_request *request, const char *content_type, struct bytes body)
@@ -27,6 +48,7 @@ void api_answer_text(struct api_request *request, const char *content_type, stru
                                  .body = body,
                                  .headers = "Cache-Control: no-store\r\n"};
 
+    tell_change(request);
     http_respond(request->exchange, &answer);
     api_request_free(request);
 }
@@ -46,6 +68,9 @@ void api_answer(struct api_request *request, unsigned status, struct text_value 
                                  .headers = is_stale ? "Cache-Control: no-store\r\n" STALE_HEADER
                                                      : "Cache-Control: no-store\r\n"};
 
+    if (status / 100 == 2) {
+        tell_change(request);
+    }
     http_respond(request->exchange, &answer);
     text_free(value);
     api_request_free(request);
@@ -127,16 +152,6 @@ bool api_is_proposed(struct api_request *request, int r)
         api_committed(request, 0, &result);
     }
     return r == 0;
-}
-
-void api_audit(const struct api_request *request, const char *what, const char *name)
-{
-    struct stream_peer peer;
-
-    http_request_peer(request->exchange, &peer);
-    log_info("changed by a user", "user=%s address=%s change=\"%s\" name=\"%s\"",
-             request->identity.username ? request->identity.username : "local", peer.address, what,
-             name ? name : "");
 }
 
 char *api_query(const struct api_request *request, const char *key)

@@ -30,6 +30,8 @@ struct api_request {
     char *parameters[API_PARAMETERS_MAX]; /* what stood for {...} in the path, decoded; owned */
     struct identity identity;
     bool is_by_cookie;
+    const char *change; /* of api_audit; constant */
+    char *changed_name; /* owned */
 };
 
 /* Each answers and frees the request. */
@@ -50,8 +52,9 @@ const char *api_body_string(struct api_request *request, const struct text_value
 void api_committed(void *owner, uint64_t token, const struct state_result *result);
 /* What propose returned: negative means it was answered. */
 bool api_is_proposed(struct api_request *request, int r);
-/* Changes are told in the log: who, what, from where. Never values. */
-void api_audit(const struct api_request *request, const char *what, const char *name);
+/* This request changes something: once it is done (answered with success) the log tells who, what,
+ * from where. Never values. `what` is constant. */
+void api_audit(struct api_request *request, const char *what, const char *name);
 /* The decoded value in the query, or NULL. Caller frees. */
 char *api_query(const struct api_request *request, const char *key);
 /* Bearer token or cookie of the request; NULL for none. Caller frees. */

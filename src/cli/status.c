@@ -6,6 +6,7 @@
 #include "cli/node/ask.h"
 #include "cli/node/output.h"
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define TRY_AGAIN_MS 50
@@ -51,6 +52,20 @@ static struct text_value *status_wait(const struct status_values *values, GError
     }
 }
 
+/* It serves no clients: there is nothing to say of a broker. */
+static bool status_is_witness(const struct text_value *status)
+{
+    const struct text_value *nodes = text_get(status, "nodes");
+    const char *own = text_string(text_get(status, "node"), "");
+    for (size_t i = 0; i < text_count(nodes); i++) {
+        const struct text_value *node = text_at(nodes, i);
+        if (strcmp(text_string(text_get(node, "name"), ""), own) == 0) {
+            return strcmp(text_string(text_get(node, "wanted_role"), ""), "witness") == 0;
+        }
+    }
+    return false;
+}
+
 static void status_print(const struct text_value *status)
 {
     static const struct output_column columns[] = {
@@ -71,7 +86,7 @@ static void status_print(const struct text_value *status)
                                                 {"uptime_s", "up for seconds", OUTPUT_PLAIN},
                                                 {NULL, NULL, OUTPUT_PLAIN}};
     static const struct output_column nodes[] = {
-        {"name", "node", OUTPUT_PLAIN},       {"role", "role", OUTPUT_PLAIN},
+        {"name", "node", OUTPUT_PLAIN},       {"role", "role", OUTPUT_ROLE},
         {"state", "state", OUTPUT_PLAIN},     {"leader", "leader", OUTPUT_PLAIN},
         {"address", "address", OUTPUT_PLAIN}, {NULL, NULL, OUTPUT_PLAIN}};
     static const struct output_column vips[] = {{"address", "virtual ip", OUTPUT_PLAIN},
@@ -79,7 +94,9 @@ static void status_print(const struct text_value *status)
                                                 {"problem", "problem", OUTPUT_PLAIN},
                                                 {NULL, NULL, OUTPUT_PLAIN}};
     output_object(status, columns, false);
-    output_object(text_get(status, "mqtt"), mqtt, false);
+    if (!status_is_witness(status)) {
+        output_object(text_get(status, "mqtt"), mqtt, false);
+    }
     printf("\n");
     output_list(text_get(status, "nodes"), nodes, false);
     if (text_count(text_get(status, "vips")) > 0) {

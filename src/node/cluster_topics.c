@@ -43,7 +43,7 @@ static void tell_vip(const struct telling *telling, const struct virtual_address
 
     cluster->api.vip_facts(cluster->api.owner, row, &facts);
     const struct cluster_node *holder = state_find_node(cluster->node->state, facts.holder_id);
-    tell(telling, holder ? holder->name : "", "$SYS/cluster/vips/%s/holder", row->address);
+    tell(telling, holder ? holder->name : "none", "$SYS/cluster/vips/%s/holder", row->address);
 }
 
 static void count_voter(void *owner, const struct consensus_member *member)
@@ -67,7 +67,7 @@ void cluster_topics(void *owner, broker_topic_fn *fn, void *fn_owner)
     g_autofree char *voter_text = g_strdup_printf("%u", voters);
     bool has_quorum = status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING;
     tell(&telling, cluster->node->identity.cluster, "$SYS/cluster/id");
-    tell(&telling, leader ? leader->name : "", "$SYS/cluster/leader");
+    tell(&telling, leader ? leader->name : "none", "$SYS/cluster/leader");
     tell(&telling, has_quorum ? "yes" : "no", "$SYS/cluster/quorum");
     tell(&telling, voter_text, "$SYS/cluster/voters");
     tell(&telling, cluster->api.safety(cluster->api.owner), "$SYS/cluster/safety");

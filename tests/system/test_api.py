@@ -297,3 +297,11 @@ def test_certificates_are_made_once_and_read_again(tmp_path):
         assert pathlib.Path(files["server.crt"]).read_bytes() == before
     finally:
         node.end()
+
+
+def test_a_change_is_told_in_the_log_when_it_is_done(own_node):
+    assert own_node.request("PUT", "/v1/vips", {"address": "nonsense"})[0] in (400, 409)
+    assert own_node.request("DELETE", "/v1/vips/192.0.2.1")[0] == 400
+    assert own_node.request("PUT", "/v1/settings/mqtt.receive_maximum", {"value": 77})[0] == 200
+    told = [line for line in own_node.output().splitlines() if "changed by a user" in line]
+    assert len(told) == 1 and 'change="set" name="mqtt.receive_maximum"' in told[0], told

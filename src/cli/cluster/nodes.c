@@ -20,7 +20,7 @@ static const struct cli_option promote_options[] = {
 
 static const struct output_column node_columns[] = {{"name", "name", OUTPUT_PLAIN},
                                                     {"state", "state", OUTPUT_PLAIN},
-                                                    {"role", "role", OUTPUT_PLAIN},
+                                                    {"role", "role", OUTPUT_ROLE},
                                                     {"leader", "leader", OUTPUT_PLAIN},
                                                     {"drained", "drained", OUTPUT_PLAIN},
                                                     {"address", "address", OUTPUT_PLAIN},
@@ -164,7 +164,8 @@ const struct cli_command cli_node_activate = {
     .name = "node",
     .verb = "activate",
     .words = "NODE...",
-    .summary = "end a drain",
+    .summary = "end what was wanted of it: drain, promote, demote",
+    .details = "From then on roles keep themselves again: it votes and leads when it is needed.",
     .example = "microcloud node activate attic",
     .values_bytes = sizeof(struct node_values),
     .words_min = 1,
@@ -178,7 +179,8 @@ const struct cli_command cli_node_promote = {
     .verb = "promote",
     .words = "NODE",
     .summary = "want it as voter",
-    .details = "With --force, said on the node that is left when the majority is gone for good: it "
+    .details = "It votes as long as it is there; `node activate` ends the wish. "
+               "With --force, said on the node that is left when the majority is gone for good: it "
                "goes on alone. The others must then join anew, with empty data directories.",
     .example = "microcloud node promote attic",
     .options = promote_options,
@@ -193,7 +195,8 @@ const struct cli_command cli_node_demote = {
     .name = "node",
     .verb = "demote",
     .words = "NODE...",
-    .summary = "want it as spare",
+    .summary = "want it as spare: it follows and serves, but never votes",
+    .details = "`node activate` ends the wish.",
     .example = "microcloud node demote attic",
     .values_bytes = sizeof(struct node_values),
     .words_min = 1,

@@ -34,6 +34,13 @@ static char *output_time(int64_t unix_ms)
     return g_strdup(unix_ms > 0 ? text : "-");
 }
 
+/* A witness votes as others do, and does nothing else. */
+static char *output_role(const struct text_value *object, const char *role)
+{
+    bool is_witness = strcmp(text_string(text_get(object, "wanted_role"), ""), "witness") == 0;
+    return is_witness ? g_strconcat(role, " (witness)", NULL) : g_strdup(role);
+}
+
 char *output_cell(const struct text_value *object, const struct output_column *column)
 {
     const struct text_value *value = text_get(object, column->key);
@@ -51,6 +58,9 @@ char *output_cell(const struct text_value *object, const struct output_column *c
         }
         return g_strdup_printf("%" G_GINT64_FORMAT, (gint64)text_integer(value, 0));
     case TEXT_STRING:
+        if (column->kind == OUTPUT_ROLE) {
+            return output_role(object, text_string(value, ""));
+        }
         return *text_string(value, "") ? output_clean(text_string(value, "")) : g_strdup("-");
     default:
         return text_to_json(value, false);

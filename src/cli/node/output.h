@@ -10,8 +10,10 @@ struct output_column {
     enum output_kind {
         OUTPUT_PLAIN,
         OUTPUT_BYTES,
-        OUTPUT_TIME
-    } kind; /* sizes as "1.5 MiB"; calendar time from ms */
+        OUTPUT_TIME,
+        OUTPUT_ROLE
+    } kind; /* sizes as "1.5 MiB"; calendar time from ms; a node's role, and whether it is a
+               witness */
 };
 
 /* Prints a list of objects. JSON as the node sent it when `as_json`. */

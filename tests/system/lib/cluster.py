@@ -25,6 +25,16 @@ class Member(Node):
                 "--https-port", "0", "--peer-port", str(self.peer_port), "--no-discovery", "--no-keeper",
                 *join, *self.more]
 
+    def is_serving(self):
+        """A witness serves no clients: there is its socket alone."""
+        if "--witness" not in self.more:
+            return super().is_serving()
+        assert self.is_alive(), f"the node ended at its start:\n{self.output()}"
+        try:
+            return self.request("GET", "/healthz")[0] == 200
+        except OSError:
+            return False
+
     def nodes(self):
         """What it says of all nodes; nothing when it does not answer."""
         try:
