@@ -109,6 +109,11 @@ static bool is_dialler(const struct link *link)
     return link->links->node_id < link->node_id;
 }
 
+static bool may_dial(const struct link *link)
+{
+    return is_dialler(link) || link->links->is_asking;
+}
+
 /* A multiple of the time between pings, so that all links are due at once; half of it to one and a
  * half after the last one. */
 static uint64_t next_ping_ms(const struct link *link)
@@ -136,7 +141,7 @@ static void set_error(struct link *link, const char *error)
 /* Random, so that the nodes of a cluster that comes back do not all dial at once. */
 static void dial_later(struct link *link)
 {
-    uint64_t half_ms = (is_dialler(link) ? link->backoff_ms : LINK_KNOCK_MS) / 2;
+    uint64_t half_ms = (may_dial(link) ? link->backoff_ms : LINK_KNOCK_MS) / 2;
 
     if (link->is_removed) {
         timer_stop(link->timer);
@@ -480,7 +485,7 @@ void link_dial(struct link *link)
     if (link->state != LINK_DOWN || link->connector || link->is_removed) {
         return;
     }
-    if (is_dialler(link)) {
+    if (may_dial(link)) {
         dial(link);
     } else {
         dial_later(link);

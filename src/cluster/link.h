@@ -65,6 +65,7 @@ struct links {
     void *owner;
     GHashTable *table; /* node id -> struct link, owned */
     uint32_t sockets;  /* numbers given */
+    bool is_asking;
 };
 
 struct link *link_new(struct links *links, uint64_t node_id, const char *address);

@@ -145,6 +145,18 @@ void links_nudge(struct links *links, uint64_t node_id)
     }
 }
 
+void links_ask_all(struct links *links, bool is_asking)
+{
+    GHashTableIter iterator;
+    void *link;
+
+    links->is_asking = is_asking;
+    g_hash_table_iter_init(&iterator, links->table);
+    while (is_asking && g_hash_table_iter_next(&iterator, NULL, &link)) {
+        link_dial(link);
+    }
+}
+
 void links_reset(struct links *links, uint64_t node_id)
 {
     struct link *link = find(links, node_id);

@@ -110,6 +110,10 @@ void links_tell_removed(struct stream *stream);
 /* Something else says that the node is there: dial now instead of at the end of the backoff. */
 void links_nudge(struct links *links, uint64_t node_id);
 
+/* While it is so, this node dials all whose link is down, soon and again, whoever's turn it is: it
+ * wants to hear from them before it does anything. */
+void links_ask_all(struct links *links, bool is_asking);
+
 /* Ends the connection to this node with a goodbye and begins anew. */
 void links_reset(struct links *links, uint64_t node_id);
 

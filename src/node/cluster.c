@@ -106,6 +106,7 @@ static void on_up(void *owner, uint64_t node_id)
         broker_peer_up(cluster->node->broker, node_id);
     }
     cluster_vip_on_up(cluster->vip, node_id);
+    cluster_lone_on_up(cluster);
     cluster_roles_look(cluster);
     cluster_rotation_look(cluster);
     node_unsettled(cluster->node);
@@ -526,6 +527,7 @@ struct node_cluster *node_cluster_new(struct node *node)
     cluster->leave_timer = timer_new(node->loop, cluster_leave_on_timer, cluster);
     cluster->removed_timer = timer_new(node->loop, cluster_removed_on_timer, cluster);
     cluster->clock_timer = timer_new(node->loop, cluster_clock_on_timer, cluster);
+    cluster->ask_timer = timer_new(node->loop, cluster_lone_on_timer, cluster);
     cluster->renew_timer = timer_new(node->loop, cluster_on_renew_timer, cluster);
     cluster->service = (struct service){
         .name = node->identity.name,
@@ -575,6 +577,7 @@ void node_cluster_free(struct node_cluster *cluster)
     timer_free(cluster->end_timer);
     timer_free(cluster->renew_timer);
     timer_free(cluster->removed_timer);
+    timer_free(cluster->ask_timer);
     timer_free(cluster->leave_timer);
     timer_free(cluster->clock_timer);
     g_hash_table_unref(cluster->addresses);
@@ -611,6 +614,7 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
 void node_cluster_on_leading(struct node_cluster *cluster, bool is_leading)
 {
     cluster_vip_on_leading(cluster->vip, is_leading);
+    cluster_roles_look(cluster); /* whoever should not lead hands over at once */
 }
 
 void node_cluster_on_members(struct node_cluster *cluster)

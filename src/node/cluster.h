@@ -49,7 +49,7 @@ struct node_cluster {
     GArray *failing;       /* tokens of libraft's connects that cannot be made */
     struct timer *fail_timer;
 
-    struct timer *renew_timer, *removed_timer;
+    struct timer *renew_timer, *removed_timer, *ask_timer;
 
     /* The time of the cluster. */
     struct timer *clock_timer;    /* while somebody waits for it */
@@ -79,12 +79,15 @@ struct node_cluster {
     bool is_member;      /* its row has been seen in the table */
     bool is_ready;       /* the state has been loaded, and the broker is there */
     bool is_founding, is_updating_row, is_ending_rotation;
+    bool has_asked; /* the others, before it serves alone */
 };
 
 struct node_cluster *node_cluster_new(struct node *node);
 void node_cluster_free(struct node_cluster *cluster);
 /* Opens the port and the links when this node has certificates already. 0, or -errno with error. */
 int node_cluster_start(struct node_cluster *cluster, GError **error);
+/* The state is loaded: may clients be served? If not, node_serve is called when they may be. */
+bool node_cluster_may_serve(struct node_cluster *cluster);
 /* The state is loaded and the broker there: founds the authority when there is none yet. */
 void node_cluster_serve(struct node_cluster *cluster);
 /* Clients are served: an address may be taken. */
@@ -148,6 +151,11 @@ void cluster_forget_neighbours(struct node_cluster *cluster);
 /* membership/rotation.c: this node has other authorities to trust; whether a rotation is over. */
 void cluster_rotation_apply(struct node_cluster *cluster);
 void cluster_rotation_look(struct node_cluster *cluster);
+/* membership/lone.c */
+/* The only one that votes. */
+bool cluster_decides_alone(const struct node_cluster *cluster);
+void cluster_lone_on_up(struct node_cluster *cluster);
+void cluster_lone_on_timer(void *owner);
 /* membership/removed.c: `node rm` of this node, read in the table or told by another. */
 void cluster_removed_look(struct node_cluster *cluster);
 void cluster_removed_told(void *owner, uint64_t node_id);

@@ -126,8 +126,9 @@ static int fail_removed(const struct node *node, GError **error)
 {
     g_set_error(
         error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
-        "this node was removed from the cluster (node rm): to bring it back, empty its data "
-        "directory '%s' and start it with --join TOKEN",
+        "this node was removed from the cluster (node rm), or the others went on without it (node "
+        "promote --force): to bring it back, empty its data directory '%s' and start it with "
+        "--join TOKEN",
         node->config.data);
     return KEEPER_STATUS_FINAL;
 }
@@ -259,6 +260,18 @@ static void note_joined(struct node *node)
     }
 }
 
+void node_serve(struct node *node)
+{
+    struct consensus_status status;
+
+    consensus_status(state_log_link_consensus(node->link), &status);
+    bool is_up = status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING;
+    if (is_up && !node->broker && !node->is_stopping &&
+        (!node->cluster || node_cluster_may_serve(node->cluster))) {
+        node_wire(node);
+    }
+}
+
 static void on_state(void *owner, enum consensus_state state)
 {
     struct node *node = owner;
@@ -271,8 +284,8 @@ static void on_state(void *owner, enum consensus_state state)
     if (is_up && node->identity.is_joining) {
         note_joined(node);
     }
-    if (is_up && !node->broker && !node->is_stopping) {
-        node_wire(node);
+    if (is_up && !node->broker) {
+        node_serve(node);
     } else if (is_up && node->is_serving) {
         node_leadership_changed(node);
     } else if (state == CONSENSUS_DISK_FULL) {

@@ -56,6 +56,8 @@ void node_wire_free(struct node *node);
 /* Something rare happened: a link came up, another leads. */
 void node_unsettled(struct node *node);
 
+/* Begins to serve clients, when the state is loaded and nothing else is waited for. */
+void node_serve(struct node *node);
 /* Ends, and begins anew as `run --rescue`. */
 void node_rescue(struct node *node);
 /* It was taken out of the cluster: says so and ends, now and at each start from now on. */

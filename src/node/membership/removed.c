@@ -3,6 +3,7 @@
  *
  *   told --> timer --> cut off from the others, or alone anyway: it is true, this node ends
  *                  --> one of several voters that go on with it as a member: it is not
+ *        --> it alone votes: ends at once
  *
  * The second happens when somebody has forced a node on alone (`node promote --force`) although a
  * majority of the others lived: those go on, and the one that was forced is the stranger. */
@@ -30,7 +31,9 @@ void cluster_removed_told(void *owner, uint64_t node_id)
     struct node_cluster *cluster = owner;
     const struct settings *settings = state_settings(cluster->node->state);
 
-    if (!cluster->node->is_stopping && !timer_is_active(cluster->removed_timer)) {
+    if (cluster_decides_alone(cluster) && !cluster->node->is_stopping) {
+        node_removed(cluster->node); /* nobody else goes on with it */
+    } else if (!cluster->node->is_stopping && !timer_is_active(cluster->removed_timer)) {
         cluster->removed_by = node_id;
         timer_start(cluster->removed_timer, ELECTIONS * (uint64_t)settings->election_timeout_ms);
     }

@@ -1,0 +1,103 @@
+"""Two boxes: one votes, the other stands by. What the survivor says, and how it goes on."""
+import signal
+import subprocess
+import time
+
+import pytest
+
+from lib.cluster import Cluster
+from lib.node import program
+from lib.wait import until
+
+SAYS_WITHIN_S = 6
+
+
+@pytest.fixture
+def two():
+    cluster = Cluster(1)
+    cluster.grow()
+    until(lambda: [node["role"] for node in cluster.members[1].nodes()].count("stand-by") == 1, "the second one stands by")
+    yield cluster
+    cluster.end()
+
+
+def command(member, *words):
+    return subprocess.run([program(), *words, "--data", str(member.data)], capture_output=True, text=True, check=False, timeout=60)
+
+
+def told(member):
+    """What it tells of the cluster by MQTT."""
+    with member.client() as watcher:
+        watcher.connect("watcher", clean=True)
+        watcher.subscribe(("$SYS/cluster/#", 0))
+        watcher.barrier()
+        return {found.topic.removeprefix("$SYS/cluster/"): found.payload.decode() for found in watcher.waiting}
+
+
+def force(member):
+    until(lambda: command(member, "node", "promote", "--force", member.name).returncode == 0, "it goes on alone")
+    until(lambda: member.leader() == member.name and len(member.nodes()) == 1, "it leads, the other is out")
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "silent"])
+def test_the_survivor_says_that_it_is_cut_off_and_can_be_forced_on(two, way):
+    voter, standby = two.members
+    with standby.client() as client:
+        client.connect("a", clean=True)
+        client.publish("kept", b"before", qos=1, retain=True)
+    voter.process.send_signal(way)
+    since = time.monotonic()
+    until(lambda: standby.request("GET", "/healthz")[0] == 503, "it says that it is not well", SAYS_WITHIN_S)
+    assert time.monotonic() - since < SAYS_WITHIN_S
+    status = standby.request("GET", "/v1/status")[1]
+    assert (status["leader"], status["quorum"], status["stale"]) == (None, False, True), status
+    assert "cannot be reached" in status["safety"] and "node promote --force" in status["safety"]
+    topics = told(standby)
+    assert (topics["leader"], topics["quorum"]) == ("none", "no"), topics
+    assert topics["safety"] == status["safety"]
+    assert "majority" in command(standby, "doctor").stdout
+    assert "cut off from the others" in command(standby, "status").stdout
+    force(standby)
+    with standby.client() as client:
+        client.connect("b", clean=True)
+        client.publish("kept/too", b"after", qos=1, retain=True)
+        client.subscribe(("kept", 0))
+        client.expect_publish("kept", b"before")
+    if way == signal.SIGSTOP:
+        voter.process.send_signal(signal.SIGCONT)
+        assert voter.process.wait(30) == 3
+        assert "the others went on without it" in voter.output()
+        voter.process = None
+
+
+def test_the_voter_alone_goes_on_and_the_other_comes_back(two):
+    voter, standby = two.members
+    standby.kill()
+    with voter.client() as client:
+        client.connect("a", clean=True)
+        client.publish("kept", b"alone", qos=1, retain=True)
+    assert voter.request("GET", "/healthz")[0] == 200
+    until(lambda: "decides alone" in voter.request("GET", "/v1/status")[1]["safety"], "it says what is not safe", 10)
+    standby.start()
+    until(lambda: standby.request("GET", "/v1/topics/kept")[0] == 200, "it has caught up")
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["met at its start", "met later"])
+def test_a_voter_that_was_given_up_does_not_serve_as_a_second_leader(two, is_up):
+    voter, standby = two.members
+    voter.kill()
+    until(lambda: standby.request("GET", "/healthz")[0] == 503, "it knows", SAYS_WITHIN_S)
+    force(standby)
+    if is_up:
+        done = subprocess.run(voter.command(), capture_output=True, text=True, check=False, timeout=60)
+        assert "serving" not in done.stderr
+    else:
+        standby.stop()
+        voter.start()
+        standby.start()
+        voter.process.wait(30)
+        done = subprocess.CompletedProcess([], voter.process.returncode, stderr=voter.output())
+        voter.process = None
+    assert done.returncode == 3, done.stderr
+    assert "the others went on without it" in done.stderr
+    assert [node["name"] for node in standby.nodes()] == [standby.name]
