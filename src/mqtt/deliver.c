@@ -185,9 +185,11 @@ bool deliver_has_shares(struct broker *broker, const struct routes *routes)
     if (routes->live.share_count + routes->persistent.share_count > 0) {
         return true;
     }
-    const struct interest_route *route =
-        broker->remote ? remote_route(broker->remote, routes->live.topic) : NULL;
-    return route && route->shares && route->shares->len > 0;
+    if (!broker->remote || !remote_has_shares(broker->remote)) {
+        return false;
+    }
+    const struct interest_route *route = remote_route(broker->remote, routes->live.topic);
+    return route->shares && route->shares->len > 0;
 }
 
 void deliver_choose_shares(struct broker *broker, const struct routes *routes, uint8_t qos,

@@ -61,19 +61,23 @@ static struct interest_share *add_share(struct interest_entry *entry, struct byt
     return share;
 }
 
-static void set_share(struct interest_entry *entry, unsigned slot, struct bytes filter,
-                      uint32_t count)
+static void set_share(struct interest *interest, struct interest_entry *entry, unsigned slot,
+                      struct bytes filter, uint32_t count)
 {
     struct interest_share *share = find_share(entry, filter);
 
     if (!share && count == 0) {
         return;
     }
-    share = share ? share : add_share(entry, filter);
+    if (!share) {
+        share = add_share(entry, filter);
+        interest->share_count++;
+    }
     share->counts[slot] = count;
     share->mask = count > 0 ? share->mask | INTEREST_BIT(slot) : share->mask & ~INTEREST_BIT(slot);
     if (share->mask == 0) {
         g_ptr_array_remove(entry->shares, share);
+        interest->share_count--;
     }
 }
 
@@ -108,7 +112,7 @@ void interest_set(struct interest *interest, unsigned slot, struct bytes filter,
         topic_tree_set_value(interest->filters, node, entry);
     }
     if (is_shared) {
-        set_share(entry, slot, filter, count);
+        set_share(interest, entry, slot, filter, count);
     } else if (count > 0) {
         entry->mask |= INTEREST_BIT(slot);
     } else {
@@ -122,6 +126,7 @@ void interest_set(struct interest *interest, unsigned slot, struct bytes filter,
 }
 
 struct collecting {
+    struct interest *interest;
     uint64_t bit;
     GPtrArray *empty; /* those that nobody wants any more */
 };
@@ -139,6 +144,7 @@ static void collect(void *owner, void *value)
         share->mask &= ~collecting->bit;
         if (share->mask == 0) {
             g_ptr_array_remove_index(entry->shares, i);
+            collecting->interest->share_count--;
         }
     }
     if (is_empty(entry)) {
@@ -148,7 +154,7 @@ static void collect(void *owner, void *value)
 
 void interest_clear(struct interest *interest, unsigned slot)
 {
-    struct collecting collecting = {INTEREST_BIT(slot), NULL};
+    struct collecting collecting = {interest, INTEREST_BIT(slot), NULL};
 
     if (!(interest->mask & collecting.bit)) {
         return;

@@ -29,8 +29,9 @@ struct interest_route {
 struct interest {
     struct topic_tree *filters; /* of interest_entry, owned */
     struct interest_route *cache;
-    uint64_t generation; /* changes with every filter */
-    uint64_t mask;       /* peers that may have any */
+    uint64_t generation;  /* changes with every filter */
+    uint64_t mask;        /* peers that may have any */
+    uint32_t share_count; /* share groups, of all filters */
 };
 
 void interest_init(struct interest *interest);

@@ -42,10 +42,12 @@ static void share_groups_are_counted_apart_from_plain_subscribers(void **state)
     const struct interest_share *share = route->shares->pdata[0];
     assert_string_equal(share->filter, "$share/g/a/+");
     assert_int_equal(share->counts[1] + share->counts[2], 5);
+    assert_int_equal(interest.share_count, 2);
     interest_set(&interest, 1, text("$share/g/a/+"), 0);
     interest_set(&interest, 2, text("$share/g/a/+"), 0);
     interest_set(&interest, 2, text("$share/g/a/+"), 0);
     assert_int_equal(interest_find(&interest, text("a/b"))->shares->len, 1);
+    assert_int_equal(interest.share_count, 1);
     interest_deinit(&interest);
 }
 
@@ -63,6 +65,7 @@ static void a_peer_that_is_forgotten_leaves_nothing(void **state)
     assert_int_equal(interest_find(&interest, text("c"))->mask, 2);
     interest_clear(&interest, 1);
     assert_int_equal(topic_tree_count(interest.filters), 0);
+    assert_int_equal(interest.share_count, 0);
     interest_deinit(&interest);
 }
 

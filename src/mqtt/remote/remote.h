@@ -37,6 +37,8 @@ bool remote_is_linked(const struct remote *remote);
 bool remote_is_wanted(struct remote *remote, struct bytes topic);
 
 /* ---- share groups (shares.c) ---- */
+/* Is there any share group on another node? */
+bool remote_has_shares(const struct remote *remote);
 /* Members of a share group on other nodes: how many live ones, and drawing a node among them. */
 uint32_t remote_share_weight(struct remote *remote, struct bytes topic, struct bytes filter);
 /* Adds the choice; false when there is no such node. */

@@ -28,6 +28,11 @@ static uint32_t weight(const struct remote *remote, const struct interest_share 
     return sum;
 }
 
+bool remote_has_shares(const struct remote *remote)
+{
+    return remote->interest.share_count > 0;
+}
+
 uint32_t remote_share_weight(struct remote *remote, struct bytes topic, struct bytes filter)
 {
     return weight(remote, find(remote, topic, filter));
