@@ -28,7 +28,6 @@
 
 #define VECTORS_MAX          64
 #define READS_PER_TURN       16 /* more a turn: more for each subscriber goes out with one write */
-#define TLS_READS_PER_TURN   16 /* each gives one record, at most 16 KiB */
 #define TLS_RECORD_BYTES     16384
 #define DISCARDS_AT_CLOSE    4
 #define TAKE_BYTES_MAX       16384
@@ -46,6 +45,8 @@ struct tls_side {
     bool wants_write; /* to go on reading */
     bool wants_read;  /* to go on writing */
     bool is_through;
+    bool has_ended; /* nothing more is to be read */
+    int end_result; /* of the last read that gave nothing */
 };
 
 struct socket_stream {
@@ -138,19 +139,39 @@ static int tls_result(struct socket_stream *socket, int r)
     return error == SSL_ERROR_SYSCALL && system_error != 0 ? -system_error : -EPROTO;
 }
 
+/* Without asking the kernel. */
+static bool has_more(const struct tls_side *tls)
+{
+    return tls->has_ended || SSL_has_pending(tls->ssl) == 1;
+}
+
+/* As many records as there is room for: what stands in them is looked at together. An end behind
+ * the first is kept for the next read, since OpenSSL would not say the same again. */
 static ssize_t tls_read(struct socket_stream *socket, uint8_t *to, size_t length)
 {
     struct tls_side *tls = socket->tls;
+    size_t n = 0;
+    int r;
 
-    ERR_clear_error();
-    errno = 0;
-    int r = SSL_read(tls->ssl, to, (int)MIN(length, INT_MAX));
-    tls->wants_write = r <= 0 && SSL_want_write(tls->ssl);
-    if (r > 0) {
-        end_handshake(socket, NULL);
-        return r;
+    if (tls->has_ended) {
+        return tls->end_result;
     }
-    return tls_result(socket, r);
+    do {
+        ERR_clear_error();
+        errno = 0;
+        r = SSL_read(tls->ssl, to + n, (int)MIN(length - n, INT_MAX));
+        n += r > 0 ? (size_t)r : 0;
+    } while (r > 0 && n < length && (r == TLS_RECORD_BYTES || has_more(tls)));
+    if (r <= 0) {
+        int result = tls_result(socket, r);
+        tls->wants_write = SSL_want_write(tls->ssl);
+        tls->has_ended = result != -EAGAIN;
+        tls->end_result = result;
+    } else {
+        tls->wants_write = false;
+        end_handshake(socket, NULL);
+    }
+    return n > 0 ? (ssize_t)n : tls->end_result;
 }
 
 static ssize_t tls_write_once(struct socket_stream *socket, const void *bytes, size_t length)
@@ -249,14 +270,13 @@ static ssize_t read_once(struct socket_stream *socket, bool *is_full)
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) {
         stream_input_end(stream, (int)n);
     }
-    *is_full =
-        n > 0 && (socket->tls ? SSL_has_pending(socket->tls->ssl) == 1 : (size_t)n == wanted);
+    *is_full = n > 0 && (socket->tls ? has_more(socket->tls) : (size_t)n == wanted);
     return n;
 }
 
 static void on_readable(struct socket_stream *socket)
 {
-    unsigned reads = socket->tls ? TLS_READS_PER_TURN : READS_PER_TURN;
+    unsigned reads = READS_PER_TURN;
     bool is_full = true;
 
     while (is_full && reads-- > 0 && socket->is_reading) {
@@ -389,7 +409,7 @@ static void set_reading(struct stream *stream, bool is_reading)
         read_to_end(socket);
     } else if (is_reading || stream->has_ended) {
         update_events(socket);
-        if (is_reading && socket->tls && SSL_has_pending(socket->tls->ssl) == 1) {
+        if (is_reading && socket->tls && has_more(socket->tls)) {
             on_readable(socket);
         }
     }

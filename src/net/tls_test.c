@@ -3,8 +3,11 @@
 #include "net/connector.h"
 #include "net/fixture.h"
 #include "net/listener.h"
+#include "net/tls_private.h"
+#include "net/transport.h"
 #include <glib/gstdio.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 
 struct world {
     struct loop *loop;
@@ -173,6 +176,60 @@ static void a_megabyte_comes_through_whole(void **state)
     }
     wait_for(world->loop, world->accepted.received && world->accepted.received->len == 1000000);
     assert_memory_equal(world->accepted.received->data, much, 1000000);
+}
+
+/* What came before is read together with the end, which must still be told as what it was: a reset
+ * proves something else than silence does. */
+static void last_words_come_and_the_reset_behind_them_is_told(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.insecure = false});
+    connect_with(world, (struct tls_options){.insecure = false}, "localhost");
+    bytes_travel_both_ways(world);
+    struct stream *stream = TAKE(world->connected.stream);
+    g_byte_array_set_size(world->accepted.received, 0);
+    stream_write(stream, "last words", 10);
+    stream->transport->flush(stream);
+    stream_reset(stream);
+    wait_for(world->loop, world->accepted.ends == 1);
+    assert_true(owner_has(&world->accepted, "last words"));
+    assert_int_equal(world->accepted.error, -ECONNRESET);
+}
+
+/* With a client that would rather have these. */
+static const char *cipher_agreed_on(struct world *world, const char *of_client)
+{
+    SSL *server = tls_connection_new(world->server, NULL);
+    SSL *client = tls_connection_new(world->client, "localhost");
+    BIO *server_bio, *client_bio;
+
+    BIO_new_bio_pair(&server_bio, 0, &client_bio, 0);
+    SSL_set_bio(server, server_bio, server_bio);
+    SSL_set_bio(client, client_bio, client_bio);
+    SSL_set_ciphersuites(client, of_client);
+    for (unsigned i = 0; i < 10 && !SSL_is_init_finished(server); i++) {
+        SSL_do_handshake(client);
+        SSL_do_handshake(server);
+    }
+    const char *name = SSL_get_cipher_name(server); /* static */
+    SSL_free(server);
+    SSL_free(client);
+    return name;
+}
+
+static void the_cipher_is_the_cheapest_that_both_sides_can_do(void **state)
+{
+    struct world *world = *state;
+    struct tls_options client = {.is_client = true, .ca_file = world->certificate};
+
+    listen_with(world, (struct tls_options){.minimum_version = "1.3"});
+    world->client = tls_context_new(&client, NULL);
+    assert_string_equal(
+        cipher_agreed_on(world, "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"),
+        "TLS_CHACHA20_POLY1305_SHA256");
+    assert_string_equal(cipher_agreed_on(world, "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"),
+                        "TLS_AES_128_GCM_SHA256");
 }
 
 static void a_verified_client_certificate_names_its_owner(void **state)
@@ -350,6 +407,8 @@ int main(void)
         TLS_TEST(tls_1_2_is_spoken_too),
         TLS_TEST(a_version_that_is_too_old_is_refused),
         TLS_TEST(a_megabyte_comes_through_whole),
+        TLS_TEST(last_words_come_and_the_reset_behind_them_is_told),
+        TLS_TEST(the_cipher_is_the_cheapest_that_both_sides_can_do),
         TLS_TEST(a_verified_client_certificate_names_its_owner),
         TLS_TEST(a_client_without_the_required_certificate_is_refused),
         TLS_TEST(a_server_that_nobody_vouches_for_is_refused),
