@@ -12,7 +12,7 @@
 #define REMOTE_FLUSH_BYTES    ((size_t)16 * 1024)
 #define REMOTE_KEPT_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
 /* More does not wait for a link that is full: QoS 0 is dropped, QoS > 0 sent later. */
-#define REMOTE_QUEUED_BYTES_MAX ((size_t)1024 * 1024)
+#define REMOTE_QUEUED_BYTES_MAX (1024u * 1024)
 
 /* A publish with QoS > 0 that a peer has not acknowledged. */
 struct remote_kept {
