@@ -51,6 +51,13 @@ static struct votes votes_of(const struct api *api, uint64_t node_id)
     return votes;
 }
 
+bool api_votes_alone(const struct api *api, uint64_t node_id)
+{
+    struct votes votes = votes_of(api, node_id);
+
+    return votes.voters == 1 && strcmp(votes.role, "voter") == 0;
+}
+
 /* ---- nodes ---- */
 
 /* A spare follows the log as any stand-by, but is never to vote. */

@@ -20,6 +20,8 @@ struct api_node_facts api_node_facts(const struct api *api, uint64_t node_id);
 struct text_value *api_describe_nodes(const struct api *api);
 struct text_value *api_describe_node(const struct api *api, const struct cluster_node *node);
 struct text_value *api_describe_vips(const struct api *api);
+/* No other one votes: without it nothing could be decided. */
+bool api_votes_alone(const struct api *api, uint64_t node_id);
 /* The name of the leader; NULL when none is known. */
 const char *api_leader_name(const struct api *api);
 /* What is safe and what is not, in one sentence. */

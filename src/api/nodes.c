@@ -63,6 +63,13 @@ void node_delete(struct api_request *request)
                          "node '%s': it is the only one: a cluster has at least one", node->name);
         return;
     }
+    if (api_votes_alone(request->api, node->id)) {
+        api_answer_error(request, 409, "node_decides",
+                         "node '%s': no other one votes: first `microcloud node drain %s`, which "
+                         "lets another vote and lead, then remove it",
+                         node->name, node->name);
+        return;
+    }
     api_audit(request, "node rm", node->name);
     api_is_proposed(request, state_propose_node_remove(state, node->id, &completion));
 }

@@ -101,3 +101,20 @@ def test_a_voter_that_was_given_up_does_not_serve_as_a_second_leader(two, is_up)
     assert done.returncode == 3, done.stderr
     assert "the others went on without it" in done.stderr
     assert [node["name"] for node in standby.nodes()] == [standby.name]
+
+
+def test_the_one_that_decides_is_drained_before_it_is_removed(two):
+    voter, standby = two.members
+    refused = command(standby, "node", "rm", voter.name)
+    assert refused.returncode == 1 and f"node drain {voter.name}" in refused.stderr
+    assert command(standby, "node", "drain", voter.name).returncode == 0
+    until(lambda: standby.leader() == standby.name, "the other one leads")
+
+    def is_removed():
+        return command(standby, "node", "rm", voter.name).returncode == 0
+    until(is_removed, "its vote is gone, and so it is")
+    assert voter.process.wait(20) == 3
+    voter.process = None
+    with standby.client() as client:
+        client.connect("a", clean=True)
+        client.publish("kept", b"x", qos=1, retain=True)
