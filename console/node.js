@@ -17,7 +17,7 @@ export function showState(state, text) {
 function draw(status) {
     const {mqtt, log} = status;
     showState(status.quorum ? 'good' : 'bad', status.quorum ? 'Serving' : 'Takes no changes');
-    note('offline', status.quorum ? null : `The node takes no changes (${log.state}): is its disk full? Reading goes on.`, true);
+    note('offline', status.quorum || status.stale ? null : `The node takes no changes (${log.state}): is its disk full? Reading goes on.`, true);
     write('clients', count(mqtt.clients_connected));
     write('clients-more', mqtt.clients_total === 1 ? '1 session' : `${count(mqtt.clients_total)} sessions`);
     write('retained', count(mqtt.retained_messages));
@@ -40,7 +40,7 @@ function draw(status) {
 }
 
 function describe(node) {
-    const words = [node.role, node.state];
+    const words = [node.wanted_role === 'witness' ? `${node.role} (witness)` : node.role, node.state];
     if (node.leader) {
         words.push('leads');
     }
