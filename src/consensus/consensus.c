@@ -12,6 +12,7 @@
 #include "consensus/engine.h"
 
 #include "base/log.h"
+#include "consensus/segment.h"
 #include "consensus/transport.h"
 #include "loop/loop.h"
 #include <assert.h>
@@ -227,6 +228,7 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     self->address = g_strdup(options->address);
     self->node_id = options->node_id;
     self->snapshot_log_bytes = options->snapshot_log_bytes;
+    self->is_small = options->is_small;
     self->events = options->events;
     self->owner = options->owner;
     self->lock_fd = lock_fd;
@@ -275,6 +277,7 @@ static int engine_init(struct consensus *self, GError **error)
     }
     raft_uv_set_tracer(&self->io, &self->tracer);
     raft_uv_set_auto_recovery(&self->io, false);
+    raft_uv_set_segment_size(&self->io, self->is_small ? SEGMENT_BYTES_SMALL : SEGMENT_BYTES);
     raft_uv_set_disk_retry(&self->io, DISK_RETRY_MS);
     beats_init(self);
     snapshot_init(self);
@@ -283,6 +286,7 @@ static int engine_init(struct consensus *self, GError **error)
         raft_uv_close(&self->io);
         return engine_fail(error, self, r, "cannot open the log", self->io.errmsg);
     }
+    raft_set_capacity_threshold(&self->raft, CAPACITY_MIN_KIB);
     self->is_engine_open = true;
     self->raft.tracer = NULL; /* it would format every message for nobody */
     self->start_io = self->io.start;

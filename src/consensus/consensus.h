@@ -132,8 +132,9 @@ struct consensus_options {
     const char *directory; /* `raft/`; must exist, belongs to consensus alone */
     uint64_t node_id;      /* not 0 */
     const char *address;   /* of this node, for the other nodes: a name, nothing is opened */
-    bool found; /* an empty directory founds a cluster of one; without it an empty directory is
-                   refused */
+    bool found;    /* an empty directory founds a cluster of one; without it an empty directory is
+                      refused */
+    bool is_small; /* little disk: shorter files of the log, as a witness has them */
     uint64_t snapshot_log_bytes; /* log bytes after which a snapshot is worthwhile, should half the
                                     last snapshot not be more; 0 = 2 MiB */
     const struct consensus_events *events; /* caller's, for the whole life */

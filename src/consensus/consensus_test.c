@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -80,6 +81,40 @@ static void records_up_to_the_limit_are_durable_and_larger_ones_refused(void **t
     harness_close(harness);
     harness = opened(test);
     assert_int_equal(harness->count, 17);
+    harness_close(harness);
+}
+
+/* Bytes that the files of the log take. */
+static uint64_t disk_bytes(const char *directory)
+{
+    g_autoptr(GDir) files = g_dir_open(directory, 0, NULL);
+    const char *name;
+    uint64_t bytes = 0;
+
+    while ((name = g_dir_read_name(files))) {
+        g_autofree char *path = g_build_filename(directory, name, NULL);
+        struct stat status;
+        assert_int_equal(stat(path, &status), 0);
+        bytes += (uint64_t)status.st_blocks * 512;
+    }
+    return bytes;
+}
+
+static void a_small_log_needs_less_disk_and_takes_the_same(void **test)
+{
+    struct fixture *fixture = *test;
+    struct harness *harness = &fixture->harness;
+
+    harness->is_small = true;
+    harness_fill(opened(test), 2, 100);
+    assert_in_range(disk_bytes(harness->directory), 1, 10 * 1024 * 1024);
+    harness_fill(harness, 12, CONSENSUS_RECORD_BYTES_MAX - 12);
+    harness_close(harness);
+    harness_fill(opened(test), 4, 1000 * 1024);
+    harness_close(harness);
+    harness->is_small = false; /* started as another kind of node */
+    assert_int_equal(opened(test)->count, 18);
+    harness_fill(harness, 2, 100);
     harness_close(harness);
 }
 
@@ -294,6 +329,7 @@ int main(void)
         with_fixture(records_are_applied_in_order_and_again_after_a_restart),
         with_fixture(a_lone_record_is_one_group_and_many_of_one_turn_share_groups),
         with_fixture(records_up_to_the_limit_are_durable_and_larger_ones_refused),
+        with_fixture(a_small_log_needs_less_disk_and_takes_the_same),
         with_fixture(what_waits_is_bounded),
         with_fixture(the_status_tells_what_is_so),
         with_fixture(the_log_is_bounded_by_snapshots_that_rest_between),

@@ -216,15 +216,27 @@ static bool has_later_open(const struct look *look, uint32_t n)
     return false;
 }
 
-/* libraft gives each open segment its full length before it begins the next one, and shortens it
- * again only to what it holds. So one that is short and holds nothing was cut off. */
-static bool was_emptied(const struct look *look, uint32_t n)
+/* Of an open segment; -1 = not known. */
+static off_t length_of_open(const struct look *look, uint32_t n)
 {
     struct stat status;
     g_autofree char *path = path_of(look, file_list_find(&look->list, FILE_OPEN, n));
 
-    return n + 1 < file_list_count(&look->list, FILE_OPEN) && stat(path, &status) == 0 &&
-           status.st_size < SEGMENT_BYTES;
+    return stat(path, &status) == 0 ? status.st_size : -1;
+}
+
+/* libraft gives each open segment its full length before it begins the next one, and shortens it
+ * again only to what it holds. So one that is short and holds nothing was cut off. All of one life
+ * are of one length, which need not be the one of this life. */
+static bool was_emptied(const struct look *look, uint32_t n)
+{
+    uint32_t count = file_list_count(&look->list, FILE_OPEN);
+    off_t length = length_of_open(look, n), full = SEGMENT_BYTES_SMALL;
+
+    for (uint32_t i = n + 1; i < count; i++) {
+        full = MAX(full, MIN(length_of_open(look, i), SEGMENT_BYTES));
+    }
+    return n + 1 < count && length >= 0 && length < full;
 }
 
 static int look_at_open(struct look *look, GError **error)

@@ -8,6 +8,11 @@
 #include <raft.h>
 #include <raft/uv.h>
 
+/* Below so much room in prepared segments, in KiB, of a majority libraft refuses entries: the
+ * largest one fits. Its own default, half of its own segments, is more than a small node has at
+ * times (rule 11). */
+#define CAPACITY_MIN_KIB 2560
+
 /* A group of records: being filled, waiting, or on its way. */
 struct group {
     uint8_t *buffer; /* of raft_malloc: room for the prefix, group header, records; owned, NULL
@@ -41,6 +46,7 @@ struct consensus {
     struct loop *loop;
     char *directory, *address;
     uint64_t node_id, snapshot_log_bytes;
+    bool is_small;
     const struct consensus_events *events;
     void *owner;
 

@@ -15,6 +15,7 @@
  * libraft refuses is fatal. */
 #include "consensus/engine.h"
 #include "consensus/members.h"
+#include "consensus/segment.h"
 #include "consensus/transport.h"
 
 #include "base/log.h"
@@ -33,13 +34,12 @@
 /* How soon to look again: for a segment that is being allocated, for a disk that is full. */
 #define SEGMENT_LATE_MS 10
 #define DISK_FULL_MS    500
-/* libraft's own threshold, in KiB: below it it refuses (rule 11). */
-#define CAPACITY_MIN_KIB 4096
 /* Free bytes on a disk that is worth another try. */
 #define DISK_FREE_MIN (24ull * 1024 * 1024)
 
 static_assert(GROUP_PREFIX_BYTES % ENTRY_ALIGNMENT == 0, "entries are aligned");
-static_assert(CONSENSUS_RECORD_BYTES_MAX + GROUP_CAPACITY_MIN < 8 * 1024 * 1024,
+static_assert(CONSENSUS_RECORD_BYTES_MAX + GROUP_CAPACITY_MIN < CAPACITY_MIN_KIB * 1024 &&
+                  CAPACITY_MIN_KIB * 1024 < SEGMENT_BYTES_SMALL,
               "a record fits into a segment");
 
 static size_t align_up(size_t length)

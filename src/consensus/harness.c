@@ -252,6 +252,7 @@ bool harness_open(struct harness *harness, GError **error)
         .node_id = harness->node_id,
         .address = "node:7474",
         .found = harness->found,
+        .is_small = harness->is_small,
         .snapshot_log_bytes = harness->snapshot_log_bytes,
         .events = &harness->events,
         .owner = harness,

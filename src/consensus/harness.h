@@ -13,7 +13,7 @@ struct harness {
     char *directory; /* borrowed */
     struct consensus_events events;
     uint64_t snapshot_log_bytes;
-    bool found;
+    bool found, is_small;
     uint64_t node_id;
 
     uint64_t count;    /* records applied, the snapshot's included */

@@ -8,8 +8,10 @@
 #include <glib.h>
 
 /* libraft's segment size, and more than any closed segment has. */
-#define SEGMENT_BYTES  (8 * 1024 * 1024)
-#define SEGMENT_FORMAT 1
+#define SEGMENT_BYTES (8 * 1024 * 1024)
+/* The least that any node gives it. */
+#define SEGMENT_BYTES_SMALL (3 * 1024 * 1024)
+#define SEGMENT_FORMAT      1
 
 enum segment_kind {
     SEGMENT_CLOSED,    /* must be whole */

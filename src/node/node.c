@@ -337,6 +337,7 @@ static int start_log(struct node *node, GError **error)
                       .address = node->config.address ? node->config.address : node->identity.name,
                       .found = node->identity.epoch == 1 && !node->identity.is_joining,
                       .join = node->identity.is_joining,
+                      .is_small = node->config.witness,
                       .rescue = node->config.rescue},
         .events = {on_state, on_leader, on_members, on_fatal, on_group_time, node},
     };
