@@ -101,10 +101,18 @@ void node_cluster_on_members(struct node_cluster *cluster);
 void node_cluster_leave(struct node_cluster *cluster, void (*fn)(void *node));
 
 /* ---- between its files ---- */
+int cluster_open(struct node_cluster *cluster, GError **error);
+/* cluster_links.c: `owner` is the cluster. */
+extern const struct links_events cluster_links_events;
 struct consensus *cluster_consensus(const struct node_cluster *cluster);
 /* The setting: what the patience of the nodes with each other is counted in. */
 uint32_t cluster_election_ms(const struct node_cluster *cluster);
-int cluster_open(struct node_cluster *cluster, GError **error);
+int cluster_forward(void *owner, uint64_t leader_id, uint64_t term, struct bytes group);
+int cluster_beat(void *owner, uint64_t node_id, struct bytes beat);
+void cluster_on_beats(void *owner);
+int cluster_broker_send(void *owner, uint64_t node_id, struct bytes frame);
+/* What brokers say of their clients when a link comes up found no broker here until now. */
+void cluster_begin_links_anew(struct node_cluster *cluster);
 /* membership/authority.c: looks after authority, this node's certificate, its row in the table. */
 void cluster_look_after(struct node_cluster *cluster);
 void cluster_on_renew_timer(void *owner);
