@@ -151,6 +151,8 @@ void consensus_schedule(struct consensus *self);
 
 /* members.c */
 void members_turn(struct consensus *self);
+/* Before libraft is closed: what it was not asked for yet is over. */
+void members_stop(struct consensus *self);
 
 /* group.c */
 void group_submit_all(struct consensus *self);

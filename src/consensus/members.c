@@ -199,6 +199,13 @@ void members_turn(struct consensus *self)
     }
 }
 
+void members_stop(struct consensus *self)
+{
+    if (self->handing_over && !self->handing_over->transfer.cb) { /* libraft does not know of it */
+        finish(self->handing_over, -ENOTCONN);
+    }
+}
+
 static enum consensus_role role_of(int role)
 {
     return role == RAFT_VOTER     ? CONSENSUS_VOTER
