@@ -338,6 +338,9 @@ void cluster_vip_on_leader(struct cluster_vip *vip, uint64_t leader_id, uint64_t
         lease_lead(&vip->lease, term, clock_now_ms());
         lease_other(&vip->lease, leader_id,
                     consensus_heard_other_ms(cluster_consensus(vip->cluster), leader_id));
+        if (vip->is_leading) { /* all the time: libraft names nobody while it hands over */
+            lease_applied(&vip->lease, clock_now_ms(), vip->is_old_ended);
+        }
         keep(vip);
     } else {
         lease_lose(&vip->lease);
