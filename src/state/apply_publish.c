@@ -287,13 +287,25 @@ static const struct state_share_target *targets_of(struct apply *apply,
     return targets;
 }
 
+/* Its client went to another connection, which had the same to say, and has ended the session
+ * since: then nothing is left that tells whether it was said. */
+static bool has_lost_its_session(struct apply *apply, struct bytes publisher)
+{
+    bool is_lost =
+        apply->connection_number != 0 && !session_store_find(apply->tables->sessions, publisher);
+
+    apply->result->is_stale |= is_lost;
+    return is_lost;
+}
+
 int apply_publish(struct apply *apply, const State__Command *command, GError **error)
 {
     const State__Publish *publish = command->publish;
     if (!check_publish(publish, error)) {
         return -EBADMSG;
     }
-    if (apply_is_stale(apply, bytes_of(publish->publisher))) {
+    if (apply_is_stale(apply, bytes_of(publish->publisher)) ||
+        has_lost_its_session(apply, bytes_of(publish->publisher))) {
         return 0;
     }
     struct session *session = NULL;

@@ -50,6 +50,34 @@ static void a_message_goes_to_each_matching_session_with_the_lesser_qos(void **i
     assert_true(g_str_has_suffix(fixture->events->str, "publish a/b by ;"));
 }
 
+static const struct state_result *publish_from(struct fixture *fixture, uint32_t counter)
+{
+    struct state_completion completion = fixture->completion;
+    struct state_publish late = {.topic = text("a"),
+                                 .payload = text("1"),
+                                 .qos = 2,
+                                 .publisher = text("x"),
+                                 .packet_id = 7,
+                                 .is_persistent_publisher = true};
+
+    completion.connection_number = connection(counter);
+    return run(fixture, state_propose_publish(fixture->state, &late, &completion));
+}
+
+/* Said again on another connection, which then ended the session: with it went the memory of 7. */
+static void a_late_publish_of_a_session_that_has_ended_is_not_applied(void **in)
+{
+    struct fixture *fixture = *in;
+    reader(fixture, "reader", "a", 2);
+    open_session(fixture, "x", 101);
+    open_with(fixture, "x", 102, false, 0, NULL);
+    assert_false(publish_from(fixture, 102)->is_stale);
+    close_session(fixture, "x", 102, false);
+    assert_null(session_of(fixture, "x"));
+    assert_true(publish_from(fixture, 101)->is_stale);
+    assert_int_equal(waiting_of(fixture, "reader"), 1);
+}
+
 static void a_message_that_nobody_wants_matches_nobody(void **in)
 {
     struct fixture *fixture = *in;
@@ -444,6 +472,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_message_goes_to_each_matching_session_with_the_lesser_qos),
+        TEST(a_late_publish_of_a_session_that_has_ended_is_not_applied),
         TEST(a_message_that_nobody_wants_matches_nobody),
         TEST(retained_messages_are_kept_replaced_and_removed),
         TEST(a_message_that_was_delivered_already_changes_the_retained_table_only),
