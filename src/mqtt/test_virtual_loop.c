@@ -8,10 +8,16 @@
 #include "loop/work.h"
 #include <assert.h>
 
+#define BEGIN_MS 1000
+
 struct loop {
-    uint64_t now_ms;
-    uint64_t unix_ms; /* at 0 of now_ms */
-    uint64_t starts;  /* of timers */
+    uint64_t now_ms;              /* as its clock shows it */
+    uint64_t true_ms;             /* the same moment for everybody */
+    uint64_t unix_ms;             /* at 0 of true_ms */
+    uint64_t set_unix_ms, set_ms; /* by loop_set_unix_ms: then, at this time of its clock */
+    uint64_t ahead_ms;
+    int rate_ppm;    /* its clock is so much faster */
+    uint64_t starts; /* of timers */
     struct list timers;
     struct list deferred;
 };
@@ -24,21 +30,21 @@ struct timer {
     void *owner;
 };
 
-static struct loop *world; /* for the clocks, which know no owner */
+static struct loop *entered; /* for the clocks, which know no owner */
 
 uint64_t clock_now_ms(void)
 {
-    return world->now_ms;
+    return entered->now_ms;
 }
 
 uint64_t clock_now_us(void)
 {
-    return world->now_ms * 1000;
+    return entered->now_ms * 1000;
 }
 
 uint64_t clock_unix_ms(void)
 {
-    return world->unix_ms + world->now_ms;
+    return entered->unix_ms + entered->true_ms;
 }
 
 uint64_t loop_now_ms(const struct loop *loop)
@@ -48,16 +54,27 @@ uint64_t loop_now_ms(const struct loop *loop)
 
 uint64_t loop_unix_ms(const struct loop *loop)
 {
-    return loop->unix_ms + loop->now_ms;
+    return loop->set_unix_ms != 0 ? loop->set_unix_ms + loop->now_ms - loop->set_ms
+                                  : loop->unix_ms + loop->true_ms;
+}
+
+void loop_set_unix_ms(struct loop *loop, uint64_t now_unix_ms)
+{
+    loop->set_unix_ms = now_unix_ms;
+    loop->set_ms = loop->now_ms;
+}
+
+uint64_t virtual_loop_true_ms(const struct loop *loop)
+{
+    return loop->true_ms;
 }
 
 struct loop *virtual_loop_new(uint64_t unix_ms)
 {
     struct loop *loop = g_new0(struct loop, 1);
 
-    assert(!world);
-    world = loop;
-    loop->now_ms = 1000;
+    entered = entered ? entered : loop;
+    loop->now_ms = loop->true_ms = BEGIN_MS;
     loop->unix_ms = unix_ms;
     list_init(&loop->timers);
     list_init(&loop->deferred);
@@ -67,8 +84,33 @@ struct loop *virtual_loop_new(uint64_t unix_ms)
 void virtual_loop_free(struct loop *loop)
 {
     assert(list_is_empty(&loop->timers) && list_is_empty(&loop->deferred));
-    world = NULL;
+    entered = entered == loop ? NULL : entered;
     g_free(loop);
+}
+
+void virtual_loop_enter(struct loop *loop)
+{
+    entered = loop;
+}
+
+bool virtual_loop_is_entered(const struct loop *loop)
+{
+    return entered == loop;
+}
+
+/* ---- clocks that differ ---- */
+
+static uint64_t shown_ms(const struct loop *loop, uint64_t true_ms)
+{
+    return loop->ahead_ms + true_ms + (uint64_t)((int64_t)true_ms * loop->rate_ppm / 1000000);
+}
+
+void virtual_loop_set_clock(struct loop *loop, uint64_t true_ms, uint64_t ahead_ms, int rate_ppm)
+{
+    loop->ahead_ms = ahead_ms;
+    loop->rate_ppm = rate_ppm;
+    loop->true_ms = true_ms;
+    loop->now_ms = shown_ms(loop, true_ms);
 }
 
 /* ---- timers ---- */
@@ -130,13 +172,44 @@ void virtual_loop_advance(struct loop *loop, uint64_t ms)
     uint64_t until_ms = loop->now_ms + ms;
     struct timer *timer;
 
+    assert(loop->ahead_ms == 0 && loop->rate_ppm == 0);
     while ((timer = first_due(loop, until_ms)) != NULL) {
-        loop->now_ms = MAX(loop->now_ms, timer->due_ms);
+        loop->now_ms = loop->true_ms = MAX(loop->now_ms, timer->due_ms);
         list_remove(&timer->link);
         timer->fn(timer->owner);
         virtual_loop_end_turn(loop);
     }
-    loop->now_ms = until_ms;
+    loop->now_ms = loop->true_ms = until_ms;
+}
+
+/* As libuv does after a wait: the time first, then the timers that are due, once each. */
+void virtual_loop_turn(struct loop *loop, uint64_t true_ms)
+{
+    uint64_t starts = loop->starts;
+    struct timer *timer;
+
+    virtual_loop_enter(loop);
+    loop->true_ms = true_ms;
+    loop->now_ms = shown_ms(loop, true_ms);
+    while ((timer = first_due(loop, loop->now_ms)) != NULL && timer->order <= starts) {
+        list_remove(&timer->link);
+        timer->fn(timer->owner);
+    }
+    virtual_loop_end_turn(loop);
+}
+
+uint64_t virtual_loop_next_ms(const struct loop *loop)
+{
+    uint64_t first_ms = UINT64_MAX;
+
+    list_for_each(link, &loop->timers) {
+        first_ms = MIN(first_ms, list_entry(link, struct timer, link)->due_ms);
+    }
+    if (first_ms == UINT64_MAX) {
+        return UINT64_MAX;
+    }
+    uint64_t left_ms = first_ms > loop->now_ms ? first_ms - loop->now_ms : 0;
+    return loop->true_ms + left_ms - left_ms / 16; /* clocks differ by less than that */
 }
 
 /* ---- the end of a turn ---- */

@@ -15,6 +15,8 @@ struct stream {
     uint64_t closed_ms; /* 0 = is open */
     GByteArray *to_broker, *to_client;
     struct stream_peer peer;
+    int descriptor;
+    int error; /* of is_cut */
     bool is_paused, is_held, is_closed, is_finished, is_cut, is_released, was_high;
     int calls; /* of the owner, under way */
 };
@@ -25,6 +27,7 @@ struct stream *virtual_stream_new(struct loop *loop, uint64_t *moved)
 
     stream->loop = loop;
     stream->moved = moved;
+    stream->descriptor = -1;
     stream->to_broker = g_byte_array_new();
     stream->to_client = g_byte_array_new();
     stream->peer = (struct stream_peer){
@@ -52,6 +55,15 @@ void stream_start(struct stream *stream, const struct stream_events *events, voi
 void stream_peer(const struct stream *stream, struct stream_peer *peer)
 {
     *peer = stream->peer;
+}
+
+int stream_descriptor(const struct stream *stream)
+{
+    return stream->descriptor;
+}
+
+void stream_set_silence_ms(struct stream *stream, unsigned silence_ms)
+{
 }
 
 uint8_t *stream_reserve(struct stream *stream, size_t length)
@@ -101,7 +113,7 @@ void stream_close(struct stream *stream, uint64_t linger_ms)
 {
     assert(!stream->is_closed);
     stream->is_closed = true;
-    stream->closed_ms = loop_now_ms(stream->loop);
+    stream->closed_ms = stream->is_cut ? 0 : virtual_loop_true_ms(stream->loop);
     stream->events = NULL;
     free_when_forgotten(stream);
 }
@@ -117,6 +129,11 @@ void stream_reset(struct stream *stream)
 void virtual_stream_set_peer(struct stream *stream, const struct stream_peer *peer)
 {
     stream->peer = *peer;
+}
+
+void virtual_stream_set_descriptor(struct stream *stream, int descriptor)
+{
+    stream->descriptor = descriptor;
 }
 
 void virtual_stream_send(struct stream *stream, const void *bytes, size_t length)
@@ -159,11 +176,17 @@ void virtual_stream_finish(struct stream *stream)
     g_byte_array_set_size(stream->to_client, 0);
 }
 
-void virtual_stream_cut(struct stream *stream)
+void virtual_stream_fail(struct stream *stream, int error)
 {
     g_byte_array_set_size(stream->to_broker, 0);
     g_byte_array_set_size(stream->to_client, 0);
     stream->is_cut = true;
+    stream->error = error;
+}
+
+void virtual_stream_cut(struct stream *stream)
+{
+    virtual_stream_fail(stream, -ECONNRESET);
 }
 
 static void tell_end(struct stream *stream)
@@ -173,7 +196,7 @@ static void tell_end(struct stream *stream)
     stream->is_closed = true;
     stream->events = NULL;
     ++*stream->moved;
-    events->on_end(stream->owner, stream->is_cut ? -ECONNRESET : 0);
+    events->on_end(stream->owner, stream->is_cut ? stream->error : 0);
 }
 
 static void present(struct stream *stream, size_t most)
@@ -199,6 +222,7 @@ bool virtual_stream_deliver(struct stream *stream, size_t most)
 {
     bool has_done = false;
 
+    virtual_loop_enter(stream->loop);
     stream->calls++;
     if (stream->events && stream->was_high && stream->to_client->len < STREAM_LOW_WATER_BYTES) {
         stream->was_high = false;
@@ -218,6 +242,16 @@ bool virtual_stream_deliver(struct stream *stream, size_t most)
     }
     free_when_forgotten(stream);
     return has_done;
+}
+
+void virtual_stream_enter(const struct stream *stream)
+{
+    virtual_loop_enter(stream->loop);
+}
+
+void virtual_stream_end_turn(const struct stream *stream)
+{
+    virtual_loop_end_turn(stream->loop);
 }
 
 void virtual_stream_release(struct stream *stream)

@@ -65,6 +65,9 @@ void client_judge_will(struct client *client, bool is_present)
     }
     if (client->is_uncertain && client->world->may_find_ended) {
         fate = WILL_UNKNOWN; /* a CONNECT without answer may have found the session going on */
+    } else if (client->world->may_notice_late && client->will_due_ms != client->left_first_ms &&
+               is_present) {
+        fate = WILL_UNKNOWN; /* its delay may have begun only a moment ago */
     } else if (client->will_due_ms == client->left_first_ms ||
                client->asked_ms >= client->will_due_ms + CLIENT_MARGIN_MS) {
         fate = WILL_MUST;
@@ -141,7 +144,7 @@ void client_disconnect(struct client *client)
     }
     bool is_certain =
         virtual_stream_was_read(stream); /* else it may be cut before, or was closed before */
-    virtual_loop_end_turn(client->world->loop);
+    virtual_stream_end_turn(stream);
     leave(client);
     if (!with_will || !is_certain) {
         client->left_will = 0;
@@ -223,8 +226,10 @@ void client_connect(struct client *client, bool is_clean, uint32_t expiry_s)
     if (client->asked_ms == 0) {
         client->asked_ms = loop_now_ms(world->loop);
     }
-    client->stream = virtual_stream_new(world->loop, &world->moved);
+    client->stream =
+        virtual_stream_new(world->broker_loop ? world->broker_loop : world->loop, &world->moved);
     g_ptr_array_add(world->streams, client->stream);
+    virtual_stream_enter(client->stream);
     broker_accept(world->broker, client->stream, NULL);
     client->connections++;
     send_connect(client);

@@ -13,10 +13,12 @@ struct stream;
 struct world {
     GRand *random;
     struct loop *loop;
-    struct broker *broker; /* that the next connection goes to */
+    struct broker *broker;    /* that the next connection goes to */
+    struct loop *broker_loop; /* of that broker; NULL = the same loop */
     /* Does every node know of what every other has told its clients? NULL = there is one node. */
     bool (*is_of_one_mind)(const struct world *world);
-    bool may_find_ended; /* a node that is cut off may say late that a session has ended */
+    bool may_find_ended;  /* a node that is cut off may say late that a session has ended */
+    bool may_notice_late; /* that a connection has ended: delays of wills begin only then */
     struct ledger ledger;
     GPtrArray *streams; /* of those that the broker still has, clients' own included */
     int traced;         /* the client whose packets are printed; -1 = none */

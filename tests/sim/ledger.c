@@ -272,32 +272,54 @@ static void judge_subscriptions(struct ledger *ledger, struct life *life, const 
     }
 }
 
+/* With QoS 0 a client that has changed the node may get from the new one, late, what the old one
+ * gave it: neither knows of the other's. */
+static bool may_come_again(const struct ledger *ledger, const struct arrival *arrival)
+{
+    return ledger->may_be_late && arrival->qos == 0 && arrival->message <= ledger->unordered &&
+           !arrival->dup;
+}
+
 static void judge_repetition(struct ledger *ledger, struct life *life, const struct sent *sent,
-                             const struct arrival *arrival)
+                             const struct arrival *arrival, guint came)
+{
+    guint plain = came & (DUP_ONE - 1);
+
+    ledger->duplicates++;
+    if (arrival->qos == 2) {
+        fail_arrival(ledger, life, arrival, "QoS 2 came twice [MQTT-4.3.3-10]");
+    }
+    if ((!arrival->dup || arrival->qos == 0) && plain > (sent->qos == 1 ? sent->repeats : 0)) {
+        fail_arrival(ledger, life, arrival, "it came twice without DUP [MQTT-3.3.1-1]");
+    }
+}
+
+static void judge_order(struct ledger *ledger, struct life *life, const struct sent *sent,
+                        const struct arrival *arrival)
+{
+    guint last = life->last[sent->publisher];
+
+    if (arrival->message <= last && arrival->message > ledger->unordered &&
+        ledger_sent(ledger, last)->connection == sent->connection) {
+        fail_arrival(ledger, life, arrival,
+                     "it came after a later one of its publisher [MQTT-4.6.0-6]");
+    }
+    life->last[sent->publisher] = MAX(last, arrival->message);
+}
+
+static void judge_times(struct ledger *ledger, struct life *life, const struct sent *sent,
+                        const struct arrival *arrival)
 {
     gpointer key = GUINT_TO_POINTER(arrival->message);
     guint came = GPOINTER_TO_UINT(g_hash_table_lookup(life->came, key));
 
-    if (came > 0) {
-        guint plain = came & (DUP_ONE - 1);
-        ledger->duplicates++;
-        if (arrival->qos == 2) {
-            fail_arrival(ledger, life, arrival, "QoS 2 came twice [MQTT-4.3.3-10]");
-        }
-        if ((!arrival->dup || arrival->qos == 0) && plain > (sent->qos == 1 ? sent->repeats : 0)) {
-            fail_arrival(ledger, life, arrival, "it came twice without DUP [MQTT-3.3.1-1]");
-        }
+    if (came > 0 && !may_come_again(ledger, arrival)) {
+        judge_repetition(ledger, life, sent, arrival, came);
     }
     g_hash_table_insert(life->came, key, GUINT_TO_POINTER(came + (arrival->dup ? DUP_ONE : 1)));
     if (came == 0 && !sent->is_will &&
         sent->repeats == 0) { /* a repeated one has two places in the order */
-        guint last = life->last[sent->publisher];
-        if (arrival->message <= last && arrival->message > ledger->unordered &&
-            ledger_sent(ledger, last)->connection == sent->connection) {
-            fail_arrival(ledger, life, arrival,
-                         "it came after a later one of its publisher [MQTT-4.6.0-6]");
-        }
-        life->last[sent->publisher] = MAX(last, arrival->message);
+        judge_order(ledger, life, sent, arrival);
     }
 }
 
@@ -312,7 +334,8 @@ static void judge_expiry(struct ledger *ledger, const struct life *life, const s
     if (arrival->has_expiry && arrival->expiry_s == 0 && !arrival->dup) {
         fail_arrival(ledger, life, arrival, "it had expired before it was sent [MQTT-3.3.2-5]");
     }
-    if (arrival->expiry_s > LEDGER_EXPIRY_S || arrival->now_ms + left_ms < sent->expires_ms) {
+    if (left_ms > LEDGER_EXPIRY_S * 1000ull + ledger->clock_ms_off ||
+        arrival->now_ms + left_ms + ledger->clock_ms_off < sent->expires_ms) {
         fail_arrival(ledger, life, arrival, "its expiry is wrong [MQTT-3.3.2-6]");
     }
 }
@@ -333,7 +356,7 @@ void ledger_arrive(struct ledger *ledger, struct life *life, const char *topic,
     judge_subscriptions(ledger, life, sent, arrival);
     judge_expiry(ledger, life, sent, arrival);
     if (sent->topic < TOPIC_RETAINED) {
-        judge_repetition(ledger, life, sent, arrival);
+        judge_times(ledger, life, sent, arrival);
     } else {
         g_hash_table_insert(life->came, GUINT_TO_POINTER(arrival->message), GUINT_TO_POINTER(1));
     }
@@ -427,14 +450,14 @@ struct retained_candidates {
 };
 
 static void pass(struct retained_candidates *candidates, const struct sent *sent, bool is_found,
-                 bool found_is_repeated)
+                 bool found_may_be_last)
 {
     bool is_told = sent->told != NEVER && sent->qos > 0 && sent->reason < 0x80;
 
     candidates->may_be_none_again |= sent->qos == 1 && sent->repeats > 0 && !sent->has_content;
     if (is_told) { /* nothing before it may be left */
         candidates->may_be_none = !sent->has_content;
-        candidates->is_explained = is_found || (candidates->is_explained && found_is_repeated);
+        candidates->is_explained = is_found || (candidates->is_explained && found_may_be_last);
     } else {
         candidates->may_be_none |= !sent->has_content;
         candidates->is_explained |= is_found;
@@ -442,17 +465,21 @@ static void pass(struct retained_candidates *candidates, const struct sent *sent
 }
 
 /* A repeated QoS 1 message may come to the broker once more behind a QoS 2 one that it has already:
- * then it is the last. */
+ * then it is the last. So may one that was never acknowledged, by an earlier connection to a node
+ * that was cut off from the others. */
 void ledger_settle_retained(struct ledger *ledger, uint8_t topic, guint message)
 {
     struct retained_candidates candidates = {.may_be_none = true};
-    bool is_repeated = ledger_sent(ledger, message)->repeats > 0;
+    const struct sent *found = ledger_sent(ledger, message);
+    bool may_be_late = message <= ledger->unordered && found->told == NEVER;
 
     for (guint i = 1; i < ledger->sent->len; i++) {
         const struct sent *sent = ledger_sent(ledger, i);
         bool is_refused = sent->told != NEVER && sent->reason >= 0x80 && sent->repeats == 0;
         if (sent->topic == topic && !is_refused) {
-            pass(&candidates, sent, message == i, is_repeated);
+            bool may_be_last =
+                found->repeats > 0 || (may_be_late && found->connection != sent->connection);
+            pass(&candidates, sent, message == i, may_be_last);
         }
     }
     if (message == 0 && !candidates.may_be_none && !candidates.may_be_none_again) {

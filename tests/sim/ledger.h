@@ -50,7 +50,8 @@ struct ledger {
     bool may_drop_wills; /* queues are short */
     /* With several nodes. */
     bool may_be_late; /* another node delivers when it comes to it, also to who came meanwhile */
-    guint unordered;  /* those up to it may change places: links were cut */
+    uint64_t clock_ms_off; /* nodes may think so much of the time, while links are slow */
+    guint unordered;       /* those up to it may change places: links were cut */
     guint unpromised; /* those up to it need not come to sessions that end with their connection */
 };
 
