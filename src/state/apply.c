@@ -1,40 +1,67 @@
 /* A group comes back from the log. Happy path: the header is read, each record unpacked into the
  * arena, applied by the function of its kind, and its result handed to whoever proposed it on this
- * node. What was applied before is skipped. What cannot be read is an error that the caller cannot
- * go on after: a newer version or damage. */
+ * node. What was applied before is skipped, what some node is too old for is refused (level.h).
+ * What cannot be read is an error that the caller cannot go on after: a newer version or damage. */
 #include "state/apply.h"
+#include "state/level.h"
 #include "state/record.h"
 #include "topic/name.h"
 #include <errno.h>
 
-static apply_fn *const apply_functions[] = {
-    [STATE__COMMAND__KIND_PUBLISH] = apply_publish,
-    [STATE__COMMAND__KIND_ACKNOWLEDGE] = apply_acknowledge,
-    [STATE__COMMAND__KIND_RELEASE] = apply_release,
-    [STATE__COMMAND__KIND_OPEN] = apply_open,
-    [STATE__COMMAND__KIND_CLOSE] = apply_close,
-    [STATE__COMMAND__KIND_SESSION_REMOVE] = apply_session_remove,
-    [STATE__COMMAND__KIND_SUBSCRIBE] = apply_subscribe,
-    [STATE__COMMAND__KIND_UNSUBSCRIBE] = apply_unsubscribe,
-    [STATE__COMMAND__KIND_SEND_RETAINED] = apply_send_retained,
-    [STATE__COMMAND__KIND_TICK] = apply_tick,
-    [STATE__COMMAND__KIND_NODE_RESTARTED] = apply_node_restarted,
-    [STATE__COMMAND__KIND_SETTING_SET] = apply_setting_set,
-    [STATE__COMMAND__KIND_USER_PUT] = apply_user_put,
-    [STATE__COMMAND__KIND_USER_REMOVE] = apply_user_remove,
-    [STATE__COMMAND__KIND_ACL_ADD] = apply_acl_add,
-    [STATE__COMMAND__KIND_ACL_REMOVE] = apply_acl_remove,
-    [STATE__COMMAND__KIND_NODE_JOIN] = apply_node_join,
-    [STATE__COMMAND__KIND_NODE_UPDATE] = apply_node_update,
-    [STATE__COMMAND__KIND_NODE_LABEL] = apply_node_label,
-    [STATE__COMMAND__KIND_NODE_REMOVE] = apply_node_remove,
-    [STATE__COMMAND__KIND_NODE_DOWN] = apply_node_down,
-    [STATE__COMMAND__KIND_TOKEN_PUT] = apply_token_put,
-    [STATE__COMMAND__KIND_TOKEN_REMOVE] = apply_token_remove,
-    [STATE__COMMAND__KIND_VIP_SET] = apply_vip_set,
-    [STATE__COMMAND__KIND_VIP_REMOVE] = apply_vip_remove,
-    [STATE__COMMAND__KIND_CA_SET] = apply_ca_set,
+static uint32_t level_of_setting(const State__Command *command)
+{
+    const struct setting *setting = settings_find(command->setting_set->key);
+    return setting ? setting->level : 0;
+}
+
+/* Every command: what applies it, and from which level on programs know it. A new one gets a new
+ * level, STATE_COMMAND_LEVEL + 1. Nodes come, change and go at every level: by that a level rises.
+ */
+static const struct command_kind {
+    apply_fn *apply;
+    uint32_t level;
+    /* What it needs with these fields, where some of them came later; NULL = nothing more. */
+    uint32_t (*level_of)(const State__Command *command);
+} kinds[] = {
+    [STATE__COMMAND__KIND_PUBLISH] = {apply_publish, 1},
+    [STATE__COMMAND__KIND_ACKNOWLEDGE] = {apply_acknowledge, 1},
+    [STATE__COMMAND__KIND_RELEASE] = {apply_release, 1},
+    [STATE__COMMAND__KIND_OPEN] = {apply_open, 1},
+    [STATE__COMMAND__KIND_CLOSE] = {apply_close, 1},
+    [STATE__COMMAND__KIND_SESSION_REMOVE] = {apply_session_remove, 1},
+    [STATE__COMMAND__KIND_SUBSCRIBE] = {apply_subscribe, 1},
+    [STATE__COMMAND__KIND_UNSUBSCRIBE] = {apply_unsubscribe, 1},
+    [STATE__COMMAND__KIND_SEND_RETAINED] = {apply_send_retained, 1},
+    [STATE__COMMAND__KIND_TICK] = {apply_tick, 1},
+    [STATE__COMMAND__KIND_NODE_RESTARTED] = {apply_node_restarted, 1},
+    [STATE__COMMAND__KIND_SETTING_SET] = {apply_setting_set, 1, level_of_setting},
+    [STATE__COMMAND__KIND_USER_PUT] = {apply_user_put, 1},
+    [STATE__COMMAND__KIND_USER_REMOVE] = {apply_user_remove, 1},
+    [STATE__COMMAND__KIND_ACL_ADD] = {apply_acl_add, 1},
+    [STATE__COMMAND__KIND_ACL_REMOVE] = {apply_acl_remove, 1},
+    [STATE__COMMAND__KIND_NODE_JOIN] = {apply_node_join, 1},
+    [STATE__COMMAND__KIND_NODE_UPDATE] = {apply_node_update, 1},
+    [STATE__COMMAND__KIND_NODE_LABEL] = {apply_node_label, 2},
+    [STATE__COMMAND__KIND_NODE_REMOVE] = {apply_node_remove, 1},
+    [STATE__COMMAND__KIND_NODE_DOWN] = {apply_node_down, 1},
+    [STATE__COMMAND__KIND_TOKEN_PUT] = {apply_token_put, 2},
+    [STATE__COMMAND__KIND_TOKEN_REMOVE] = {apply_token_remove, 2},
+    [STATE__COMMAND__KIND_VIP_SET] = {apply_vip_set, 2},
+    [STATE__COMMAND__KIND_VIP_REMOVE] = {apply_vip_remove, 2},
+    [STATE__COMMAND__KIND_CA_SET] = {apply_ca_set, 2},
 };
+
+static bool is_known(const State__Command *command)
+{
+    uint32_t kind = (uint32_t)command->kind_case;
+    return kind < G_N_ELEMENTS(kinds) && kinds[kind].apply && level_knows_fields(command);
+}
+
+uint32_t apply_level(const State__Command *command)
+{
+    const struct command_kind *kind = &kinds[command->kind_case];
+    return kind->level_of ? MAX(kind->level, kind->level_of(command)) : kind->level;
+}
 
 static int apply_record(struct apply *apply, struct bytes record, GError **error)
 {
@@ -44,14 +71,21 @@ static int apply_record(struct apply *apply, struct bytes record, GError **error
     if (!command) {
         return apply_malformed(error, "it is not a packed message");
     }
-    uint32_t kind = (uint32_t)command->kind_case;
-    if (kind >= G_N_ELEMENTS(apply_functions) || !apply_functions[kind]) {
-        g_set_error_literal(error, STATE_ERROR, ENOTSUP,
-                            "command: this program does not know its kind: run a newer microcloud");
+    if (level_is_refused(apply, command->level)) {
+        return 0;
+    }
+    if (level_is_too_new(command->level, error)) {
         return -ENOTSUP;
     }
+    if (!is_known(command)) {
+        g_set_error_literal(error, STATE_ERROR, ENOTSUP,
+                            "command: this program does not know its kind or one of its fields: "
+                            "run a newer microcloud");
+        return -ENOTSUP;
+    }
+    apply->tables->level = MAX(apply->tables->level, command->level);
     apply->connection_number = command->connection_number;
-    return apply_functions[kind](apply, command, error);
+    return kinds[command->kind_case].apply(apply, command, error);
 }
 
 /* What was lost on the way (it cannot be applied any more, since a later one is) ends as unknown.

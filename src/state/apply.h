@@ -28,6 +28,9 @@ struct apply {
  * reason in the result. */
 typedef int apply_fn(struct apply *apply, const State__Command *command, GError **error);
 
+/* What every node must be able to apply before this may be proposed. Of a kind that we know. */
+uint32_t apply_level(const State__Command *command);
+
 /* apply_publish.c */
 apply_fn apply_publish, apply_release;
 /* apply_delivery.c */

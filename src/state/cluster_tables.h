@@ -9,7 +9,8 @@
 
 struct state;
 
-/* The commands that this program can apply; grows by one whenever commands.proto gets new ones. */
+/* The commands that this program can apply: one more for each version whose commands.proto has new
+ * ones. How versions live together: level.h. */
 #define STATE_COMMAND_LEVEL 2
 
 #define NODES_MAX       100
@@ -81,6 +82,9 @@ const char *cluster_node_label(const struct cluster_node *node, const char *key)
 bool state_node_was_here(const struct state *state, uint64_t node_id);
 /* What all nodes can apply: only such commands are proposed. */
 uint32_t state_command_level(const struct state *state);
+/* Why some are refused: names the node that is the furthest behind, for people. NULL when all nodes
+ * can apply what we can. Caller frees. */
+char *state_level_problem(const struct state *state);
 
 /* In order of ids. */
 uint32_t state_token_count(const struct state *state);

@@ -1,6 +1,7 @@
 /* Proposals: each is packed straight into the room that the log gives in its current group. Nothing
  * is applied from here. */
 #include "state/propose.h"
+#include "state/apply.h"
 #include "state/propose_private.h"
 #include "state/record.h"
 #include "state/tables.h"
@@ -13,19 +14,14 @@ static int append_error(const struct state *state)
     return error < 0 ? error : -EAGAIN;
 }
 
-/* The commands that came with a later level than the first. */
-static uint32_t level_of(const State__Command *command)
-{
-    return command->kind_case >= STATE__COMMAND__KIND_NODE_JOIN ? 2 : 1;
-}
-
 int propose_command(struct state *state, State__Command *command,
                     const struct state_completion *completion)
 {
-    uint32_t level = level_of(command);
+    uint32_t level = apply_level(command);
     if (level > 1 && level > state_command_level(state)) {
         return -ENOTSUP;
     }
+    command->level = level > 1 ? level : 0;
     command->connection_number = completion ? completion->connection_number : 0;
     size_t length = state__command__get_packed_size(command);
     if (length > STATE_RECORD_BYTES_MAX - RECORD_LENGTH_BYTES) {

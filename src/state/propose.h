@@ -3,7 +3,8 @@
  * gets its result, exactly once, never from inside the call. Each function returns 0, or a negative
  * errno when nothing was proposed and `fn` will not be called: -EAGAIN (the log's backlog is full:
  * try again later), -ENOSPC (disk full), -ENOTCONN (no leader), -EMSGSIZE (above
- * STATE_RECORD_BYTES_MAX: never fits). All views are copied before it returns. */
+ * STATE_RECORD_BYTES_MAX: never fits), -ENOTSUP (a node is too old: state_level_problem). All views
+ * are copied before it returns. */
 #pragma once
 
 #include "base/bytes.h"
@@ -15,7 +16,7 @@ struct state;
 
 struct state_result {
     int error; /* 0, or why it was not applied: -ENOSPC (disk full), -ECANCELED (stopping, unknown
-                  whether applied) */
+                  whether applied), -ENOTSUP (a node is too old, see `message`) */
     uint8_t reason; /* MQTT reason code of the outcome: 0, 0x10 no matching subscribers, 0x97 quota
                        exceeded, 0x91 ... */
     bool session_present;      /* open: a session was there and goes on */

@@ -1,5 +1,5 @@
 /* Proposals about the cluster. As in propose.h: 0 or a negative errno; `message` of the result says
- * what was wrong. -ENOTSUP: some node is too old to apply this command. */
+ * what was wrong. */
 #pragma once
 
 #include "state/cluster_tables.h"

@@ -333,6 +333,7 @@ static void get_session(struct reader *reader, struct bytes client_id)
 
 static void get_tables(struct reader *reader)
 {
+    reader->tables->level = wire_get_u32(reader->bytes.at + 12);
     reader->tables->applied_index = get_number(reader);
     reader->tables->time_unix_ms = reader->version >= 2 ? get_number(reader) : 0;
     get_origins(reader);
@@ -369,6 +370,15 @@ static int check_header(struct bytes bytes, GError **error)
             "snapshot: format %u is newer than this program, which reads up to %d: run a newer "
             "microcloud",
             version, STATE_SNAPSHOT_VERSION);
+        return -ENOTSUP;
+    }
+    uint32_t level = wire_get_u32(bytes.at + 12);
+    if (level > STATE_COMMAND_LEVEL) {
+        g_set_error(
+            error, STATE_ERROR, ENOTSUP,
+            "snapshot: commands of level %u are in use, and microcloud %s applies those up to "
+            "level %d: run a newer microcloud",
+            level, MICROCLOUD_VERSION, STATE_COMMAND_LEVEL);
         return -ENOTSUP;
     }
     uint64_t length = wire_get_u64(bytes.at + 16);

@@ -44,6 +44,7 @@ struct setting {
     const char *at_limit; /* what happens there; NULL when it is no limit */
     size_t offset;        /* in struct settings */
     uint8_t width;        /* integers: 8 when the member is a uint64_t, else it is a uint32_t */
+    uint32_t level;       /* from which on programs know it (cluster_tables.h); 0 = all do */
 };
 
 /* In order of keys. */

@@ -286,6 +286,7 @@ struct state_snapshot *state_snapshot_new(const struct state *state)
     GByteArray *first = writer.chunk;
     uint8_t header[SNAPSHOT_HEADER_BYTES] = SNAPSHOT_MAGIC;
     wire_put_u32(header + 8, STATE_SNAPSHOT_VERSION);
+    wire_put_u32(header + 12, state->tables.level);
     put_raw(&writer, header, sizeof header);
     put_tables(&writer, &state->tables);
     end_chunk(&writer);

@@ -1,6 +1,10 @@
 /* The form of a snapshot, shared by snapshot.c (writes) and restore.c (reads).
  *
- *   "mcstate\n" | version (32 bits) | 0 (32 bits) | bytes in all (64 bits) | body
+ *   "mcstate\n" | version (32 bits) | level (32 bits) | bytes in all (64 bits) | body
+ *
+ * The level is the highest of all commands that have been applied: a program below it does not read
+ * on. What comes with a new level stands in the body only from that level on, so that nodes of
+ * neighbouring versions write the same bytes and read each other's until the new commands are used.
  *
  * The body is numbers (varint), byte strings (length, bytes) and lists (count, items):
  *

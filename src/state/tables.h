@@ -42,6 +42,7 @@ struct tables {
     GArray *origins;       /* struct origin, in order of node ids */
     uint64_t time_unix_ms; /* the newest of all groups: time never goes back */
     struct roster roster;
+    uint32_t level; /* the highest that a command needed: who is below cannot read these tables */
 };
 
 struct state {

@@ -139,14 +139,20 @@ bool roster_remove_node(struct roster *roster, uint64_t node_id)
     return remove_entry(roster->nodes, node_id);
 }
 
-uint32_t roster_command_level(const struct roster *roster)
+const struct cluster_node *roster_find_oldest(const struct roster *roster)
 {
-    uint32_t level = 0;
+    const struct cluster_node *oldest = NULL;
     for (uint32_t i = 0; i < roster->nodes->len; i++) {
         const struct cluster_node *node = roster->nodes->pdata[i];
-        level = i == 0 ? node->command_level : MIN(level, node->command_level);
+        oldest = !oldest || node->command_level < oldest->command_level ? node : oldest;
     }
-    return level;
+    return oldest;
+}
+
+uint32_t roster_command_level(const struct roster *roster)
+{
+    const struct cluster_node *oldest = roster_find_oldest(roster);
+    return oldest ? oldest->command_level : 0;
 }
 
 void roster_set_text(char **text, const char *value)

@@ -38,6 +38,8 @@ bool roster_remove_node(struct roster *roster, uint64_t node_id);
 /* `value` NULL removes. */
 void roster_set_label(struct cluster_node *node, const char *key, const char *value);
 void roster_set_text(char **text, const char *value);
+/* The one (the first one) of the lowest command level; NULL without nodes. */
+const struct cluster_node *roster_find_oldest(const struct roster *roster);
 /* The lowest level of all nodes, 0 without nodes. */
 uint32_t roster_command_level(const struct roster *roster);
 /* NULL when it may stand there, else what is wrong, for people. Caller frees. */
