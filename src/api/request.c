@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "net/stream.h"
+#include "state/cluster_tables.h"
 #include <errno.h>
 #include <stdarg.h>
 
@@ -126,9 +127,11 @@ void api_committed(void *owner, uint64_t token, const struct state_result *resul
     if (result->error == -ENOSPC) {
         api_answer_error(request, 507, "disk_full", "the node's disk is full: nothing was changed");
     } else if (result->error == -ENOTSUP) {
-        api_answer_error(request, 409, "version_too_old",
-                         "not all nodes of the cluster have a version that knows this: upgrade "
-                         "them first; see node ls");
+        g_autofree char *problem = state_level_problem(request->api->options.state);
+        const char *message = result->message ? result->message : problem;
+        api_answer_error(request, 409, "version_too_old", "%s",
+                         message ? message
+                                 : "a node of the cluster was too old for this: try again");
     } else if (result->error == -ETIMEDOUT) {
         api_answer_error(request, 503, "no_quorum",
                          "this node reaches no majority of the cluster: nothing was confirmed");

@@ -3,7 +3,7 @@
  *
  * The new node trusts the CA with the token's fingerprint and nothing else, sends the token's id
  * and secret, its name, its request for a certificate, version, clock and address. The other checks
- * cluster, version, clock, then by `check` of its owner token and name, then calls the address
+ * cluster and clock, then by `check` of its owner token, version and name, then calls the address
  * back: there the new node shows a certificate whose fingerprint it sent, so it is really there.
  * Only then is the certificate made and the node proposed, by `propose` of the owner; when that is
  * applied the answer has everything that a node needs. Until then nothing is written anywhere. */
@@ -59,7 +59,7 @@ struct join_request {
     const char *cluster, *name, *address, *version, *role; /* address: where it can be
  reached; NULL = where we see it */
     const char *const *labels;                             /* name, value, ..., NULL */
-    uint32_t level_min, level;                             /* command levels that it can apply */
+    uint32_t level;                                        /* of commands that it can apply */
     uint64_t unix_ms;
     const char *request_pem;
     uint16_t port;                             /* of the address, when it knows no host */
@@ -88,7 +88,7 @@ struct join_answer {
 struct joining;
 
 struct join_server_events {
-    /* Looks, changes nothing: 0, or an error of domain JOIN_ERROR (token, name). */
+    /* Looks, changes nothing: 0, or an error of domain JOIN_ERROR (token, version, name). */
     int (*check)(void *owner, const struct join_request *request, GError **error);
     /* Proposes the node. All that `request`, `node_id` and `certificate` point to is valid until
      * the answer. */
@@ -105,14 +105,11 @@ struct join_server_events {
 struct join_server_options {
     struct loop *loop;
     const char *cluster, *version; /* copied */
-    uint32_t level_min, level;     /* the cluster's level now, and the highest that we can apply */
     const struct join_server_events *events;
     void *owner;
 };
 
 struct join_server *join_server_new(const struct join_server_options *options);
-/* The cluster's level has changed. */
-void join_server_set_level(struct join_server *server, uint32_t level_min);
 /* Joins under way end; their `propose` need not be answered any more. */
 void join_server_free(struct join_server *server);
 /* From the peer listener; takes the stream. */
@@ -132,7 +129,7 @@ struct join_client_options {
     uint16_t port;             /* of the peer port, which must be free: it is opened to be
                                   called back, and closed before on_done */
     const char *const *labels; /* name, value, ..., NULL; may be NULL */
-    uint32_t level_min, level;
+    uint32_t level;
     uint64_t unix_ms; /* 0 = the clock's; tests */
 };
 

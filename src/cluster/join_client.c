@@ -21,7 +21,7 @@ struct join_client {
     struct token token;
     char *name, *version, *role, *address, **labels;
     uint16_t port;
-    uint32_t level_min, level;
+    uint32_t level;
     uint64_t unix_ms;
     void (*on_done)(void *owner, const struct join_answer *answer, const GError *error);
     void *owner;
@@ -123,7 +123,6 @@ static void ask(struct join_client *client)
                                    .version = client->version,
                                    .role = client->role,
                                    .labels = (const char *const *)client->labels,
-                                   .level_min = client->level_min,
                                    .level = client->level,
                                    .unix_ms = client->unix_ms ? client->unix_ms : clock_unix_ms(),
                                    .request_pem = client->request_pem,
@@ -285,7 +284,6 @@ struct join_client *join_client_new(const struct join_client_options *options,
     client->address = g_strdup(options->address);
     client->labels = g_strdupv((char **)options->labels);
     client->port = options->port;
-    client->level_min = options->level_min;
     client->level = options->level;
     client->unix_ms = options->unix_ms;
     client->on_done = on_done;

@@ -141,7 +141,6 @@ struct text_value *join_request_to_value(const struct join_request *request)
     text_set_string(value, "version", request->version);
     text_set_string(value, "role", request->role);
     text_set(value, "labels", labels);
-    text_set_integer(value, "level_min", request->level_min);
     text_set_integer(value, "level", request->level);
     text_set_integer(value, "unix_ms", (int64_t)request->unix_ms);
     text_set_string(value, "request", request->request_pem);
@@ -183,8 +182,7 @@ int join_request_from_value(struct join_request *request, const char **labels,
 {
     const char *missing = missing_text(value);
     int64_t port = text_integer(text_get(value, "port"), 0);
-    int64_t level_min = text_integer(text_get(value, "level_min"), -1);
-    int64_t level = text_integer(text_get(value, "level"), -1);
+    int64_t level = text_integer(text_get(value, "level"), 0);
 
     *request = (struct join_request){
         .protocol = text_integer(text_get(value, "protocol"), 0),
@@ -201,12 +199,10 @@ int join_request_from_value(struct join_request *request, const char **labels,
     if (missing) {
         return fail(error, missing);
     }
-    if (request->protocol < 1 || port < 1 || port > UINT16_MAX || level_min < 0 ||
-        level < level_min || level > UINT32_MAX) {
+    if (request->protocol < 1 || port < 1 || port > UINT16_MAX || level < 1 || level > UINT32_MAX) {
         return fail(error, "protocol, port or level");
     }
     request->port = (uint16_t)port;
-    request->level_min = (uint32_t)level_min;
     request->level = (uint32_t)level;
     if (!get_hex(value, "secret", request->secret, sizeof request->secret) ||
         !get_hex(value, "fingerprint", request->fingerprint, sizeof request->fingerprint)) {

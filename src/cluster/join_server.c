@@ -214,24 +214,23 @@ static bool is_name(const char *name)
     return *name && strlen(name) <= JOIN_NAME_CHARS && strspn(name, allowed) == strlen(name);
 }
 
-/* True when it was refused. */
+/* Of what is said here; which commands it can apply is looked at by the owner. True when it was
+ * refused. */
 static bool has_wrong_version(struct joining *joining)
 {
     const struct join_server *server = joining->server;
     const struct join_request *request = &joining->request;
-    bool is_old = request->protocol < JOIN_PROTOCOL || request->level < server->options.level_min;
-    bool is_new = request->protocol > JOIN_PROTOCOL || request->level_min > server->options.level;
 
-    if (is_old) {
+    if (request->protocol < JOIN_PROTOCOL) {
         refuse(joining, JOIN_ERROR_VERSION_OLD,
                "version %s is too old for this cluster, whose nodes run %s: install that one",
                request->version, server->version);
-    } else if (is_new) {
+    } else if (request->protocol > JOIN_PROTOCOL) {
         refuse(joining, JOIN_ERROR_VERSION_NEW,
                "version %s is too new for this cluster, whose nodes run %s: upgrade those first",
                request->version, server->version);
     }
-    return is_old || is_new;
+    return request->protocol != JOIN_PROTOCOL;
 }
 
 static bool has_wrong_clock(struct joining *joining)
@@ -346,11 +345,6 @@ struct join_server *join_server_new(const struct join_server_options *options)
     server->version = g_strdup(options->version);
     server->under_way = g_ptr_array_new();
     return server;
-}
-
-void join_server_set_level(struct join_server *server, uint32_t level_min)
-{
-    server->options.level_min = level_min;
 }
 
 void join_server_free(struct join_server *server)

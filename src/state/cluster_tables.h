@@ -82,6 +82,9 @@ const char *cluster_node_label(const struct cluster_node *node, const char *key)
 bool state_node_was_here(const struct state *state, uint64_t node_id);
 /* What all nodes can apply: only such commands are proposed. */
 uint32_t state_command_level(const struct state *state);
+/* May a node of this version and level join? NULL, or why not, for people; caller frees. */
+char *state_version_problem(const struct state *state, const char *version, uint32_t level,
+                            bool *is_old);
 /* Why some are refused: names the node that is the furthest behind, for people. NULL when all nodes
  * can apply what we can. Caller frees. */
 char *state_level_problem(const struct state *state);

@@ -80,6 +80,24 @@ bool level_knows_fields(const State__Command *command)
 
 /* ---- for others ---- */
 
+/* One level apart is what is tested, so nothing else is let in. */
+char *state_version_problem(const struct state *state, const char *version, uint32_t level,
+                            bool *is_old)
+{
+    const struct cluster_node *oldest = roster_find_oldest(&state->tables.roster);
+    if (!oldest || (level >= oldest->command_level && level <= oldest->command_level + 1)) {
+        return NULL;
+    }
+    *is_old = level < oldest->command_level;
+    return *is_old
+               ? g_strdup_printf("microcloud %s is too old for this cluster, whose nodes run %s or "
+                                 "newer: install the version that they run",
+                                 version, oldest->version)
+               : g_strdup_printf("microcloud %s is too new for this cluster, whose node '%s' runs "
+                                 "%s: upgrade that first, one version after the other",
+                                 version, oldest->name, oldest->version);
+}
+
 char *state_level_problem(const struct state *state)
 {
     const struct cluster_node *oldest = roster_find_oldest(&state->tables.roster);

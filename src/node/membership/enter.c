@@ -72,7 +72,6 @@ static int ask(struct node *node, const struct token *token, GError **error)
                                           .role = config->witness ? "witness" : "auto",
                                           .address = address,
                                           .port = (uint16_t)config->peer_port,
-                                          .level_min = STATE_COMMAND_LEVEL - 1,
                                           .level = STATE_COMMAND_LEVEL};
     struct entering entering = {node, error, -EINTR};
 

@@ -39,6 +39,18 @@ static int check_token(const struct state *state, const struct join_request *req
     return 0;
 }
 
+static int check_version(const struct state *state, const struct join_request *request,
+                         GError **error)
+{
+    bool is_old = false;
+    g_autofree char *problem =
+        state_version_problem(state, request->version, request->level, &is_old);
+
+    return problem
+               ? refuse(error, is_old ? JOIN_ERROR_VERSION_OLD : JOIN_ERROR_VERSION_NEW, problem)
+               : 0;
+}
+
 static int on_check(void *owner, const struct join_request *request, GError **error)
 {
     struct node_cluster *cluster = owner;
@@ -51,7 +63,8 @@ static int on_check(void *owner, const struct join_request *request, GError **er
                       "the cluster takes no changes now, too few of its nodes are up: try again "
                       "when they are");
     }
-    if (check_token(state, request, loop_unix_ms(cluster->node->loop), error) < 0) {
+    if (check_token(state, request, loop_unix_ms(cluster->node->loop), error) < 0 ||
+        check_version(state, request, error) < 0) {
         return -EPERM;
     }
     if (state_find_node_by_name(state, request->name)) {
@@ -173,8 +186,6 @@ struct join_server *cluster_join_server(struct node_cluster *cluster)
     struct join_server_options options = {.loop = cluster->node->loop,
                                           .cluster = cluster->node->identity.cluster,
                                           .version = MICROCLOUD_VERSION,
-                                          .level_min = state_command_level(cluster->node->state),
-                                          .level = STATE_COMMAND_LEVEL,
                                           .events = &calls,
                                           .owner = cluster};
 

@@ -79,15 +79,10 @@ static char *id_problem(const struct apply *apply, const State__NodeJoin *join)
 
 static char *version_problem(const struct apply *apply, const State__NodeJoin *join)
 {
-    uint32_t level = roster_command_level(&apply->tables->roster);
-    if (level == 0 || (join->command_level >= level && join->command_level <= level + 1)) {
-        return NULL;
-    }
-    bool is_older = join->command_level < level;
-    return g_strdup_printf("join: microcloud %s is too %s for this cluster: %s", join->version,
-                           is_older ? "old" : "new",
-                           is_older ? "install the version of the other nodes"
-                                    : "bring the other nodes to a newer version first");
+    bool is_old;
+    g_autofree char *problem =
+        state_version_problem(apply->state, join->version, join->command_level, &is_old);
+    return problem ? g_strconcat("join: ", problem, NULL) : NULL;
 }
 
 static char *join_problem(const struct apply *apply, const State__NodeJoin *join,

@@ -169,7 +169,7 @@ static void a_program_too_old_or_too_new_does_not_join(void **in)
     wanted.version = "0.1.0";
     assert_has(propose_join(fixture, &wanted), "microcloud 0.1.0 is too old");
     wanted.command_level = STATE_COMMAND_LEVEL + 2;
-    assert_has(propose_join(fixture, &wanted), "is too new");
+    assert_has(propose_join(fixture, &wanted), "is too new for this cluster, whose node '");
     wanted.command_level = STATE_COMMAND_LEVEL + 1;
     assert_null(propose_join(fixture, &wanted));
     assert_int_equal(state_command_level(fixture->state), STATE_COMMAND_LEVEL);
