@@ -1,4 +1,4 @@
-/* Join tokens, virtual addresses, the certificate authority. */
+/* Join tokens, virtual addresses, the certificate authority; are the nodes the same? */
 #include "api/cluster.h"
 #include "api/cluster_view.h"
 #include "api/routes.h"
@@ -24,6 +24,20 @@ static void answer_failure(struct api_request *request, int error, const char *t
 
     api_answer_error(request, is_waiting ? 503 : 409, is_waiting ? "no_quorum" : "not_possible",
                      "%s", text ? text : g_strerror(-error));
+}
+
+/* ---- the same everywhere? ---- */
+
+/* Reads the whole state: to compare nodes that are at the same index. */
+void digest_get(struct api_request *request)
+{
+    const struct state *state = request->api->options.state;
+    g_autofree char *digest = state_digest(state);
+    struct text_value *value = text_new_object();
+
+    text_set_integer(value, "applied_index", (int64_t)state_applied_index(state));
+    text_set_string(value, "sha256", digest);
+    api_answer(request, 200, value);
 }
 
 /* ---- tokens ---- */

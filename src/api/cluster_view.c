@@ -58,6 +58,45 @@ bool api_votes_alone(const struct api *api, uint64_t node_id)
     return votes.voters == 1 && strcmp(votes.role, "voter") == 0;
 }
 
+/* ---- versions ---- */
+
+static const char *newest_version(const struct state *state)
+{
+    const char *newest = NULL;
+
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
+        const char *version = state_node_at(state, i)->version;
+        newest = !newest || strverscmp(version, newest) > 0 ? version : newest;
+    }
+    return newest;
+}
+
+static bool is_behind(const struct api *api, const struct cluster_node *node)
+{
+    const char *newest = newest_version(api->options.state);
+
+    return newest && strcmp(node->version, newest) != 0;
+}
+
+char *api_upgrade(const struct api *api)
+{
+    const struct state *state = api->options.state;
+    g_autoptr(GString) behind = g_string_new(NULL);
+
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
+        const struct cluster_node *node = state_node_at(state, i);
+        if (is_behind(api, node)) {
+            g_string_append_printf(behind, "%s'%s' (%s)", behind->len > 0 ? ", " : "", node->name,
+                                   node->version);
+        }
+    }
+    return behind->len == 0
+               ? NULL
+               : g_strdup_printf("An upgrade to %s is under way, these nodes are behind: "
+                                 "%s; what only the new version can do waits for them.",
+                                 newest_version(state), behind->str);
+}
+
 /* ---- nodes ---- */
 
 /* A spare follows the log as any stand-by, but is never to vote. */
@@ -127,6 +166,8 @@ struct text_value *api_describe_node(const struct api *api, const struct cluster
     text_set_boolean(value, "holder", facts.is_holder);
     text_set(value, "labels", describe_labels(node));
     text_set_string(value, "version", node->version);
+    text_set_integer(value, "level", node->command_level);
+    text_set_boolean(value, "behind", is_behind(api, node));
     text_set_string(value, "certificate", *node->certificate ? node->certificate : NULL);
     text_set_integer(value, "joined_unix_ms", (int64_t)node->joined_unix_ms);
     text_set_integer(value, "seen_unix_ms", (int64_t)facts.seen_unix_ms);
@@ -162,6 +203,7 @@ struct text_value *api_describe_nodes(const struct api *api)
                                      .name = (char *)api->options.node_name,
                                      .address = (char *)"",
                                      .version = (char *)api->options.version,
+                                     .command_level = STATE_COMMAND_LEVEL,
                                      .certificate = (char *)""};
         text_append(list, api_describe_node(api, &alone));
     }

@@ -24,6 +24,9 @@ struct text_value *api_describe_vips(const struct api *api);
 bool api_votes_alone(const struct api *api, uint64_t node_id);
 /* The name of the leader; NULL when none is known. */
 const char *api_leader_name(const struct api *api);
+/* That an upgrade is under way and who is behind, in one sentence; NULL when all nodes run the same
+ * version. Caller frees. */
+char *api_upgrade(const struct api *api);
 /* What is safe and what is not, in one sentence. */
 const char *api_safety(const struct api *api);
 char *api_id_to_string(uint64_t id); /* caller frees */

@@ -148,6 +148,14 @@ static void check_log(struct text_value *list, const struct api *api)
     doctor_add(list, "engine", true, log.engine, NULL);
 }
 
+static void check_versions(struct text_value *list, const struct api *api)
+{
+    g_autofree char *upgrade = api_upgrade(api);
+
+    doctor_add(list, "versions", !upgrade, upgrade ? upgrade : "all nodes run the same",
+               "upgrade those as well; one that is gone for good: microcloud node rm NAME");
+}
+
 void doctor_get(struct api_request *request)
 {
     const struct api *api = request->api;
@@ -161,6 +169,7 @@ void doctor_get(struct api_request *request)
     check_clock(list);
     check_vips(list, api);
     doctor_check_nodes(list, api);
+    check_versions(list, api);
     uint64_t used = state_bytes(api->options.state),
              most = state_settings(api->options.state)->state_bytes_max;
     g_autofree char *text =

@@ -20,6 +20,7 @@ static const struct api_route routes[] = {
     {"GET", "/v1/clients/{id}", ROLE_VIEWER, client_get},
     {"DELETE", "/v1/clients/{id}", ROLE_OPERATOR, client_delete},
     {"GET", "/v1/clients/{id}/trace", ROLE_OPERATOR, client_trace},
+    {"GET", "/v1/digest", ROLE_ADMIN, digest_get},
     {"GET", "/v1/doctor", ROLE_VIEWER, doctor_get},
     {"GET", "/v1/login", ROLE_VIEWER, login_get},
     {"POST", "/v1/login", ROLE_NONE, login_post},

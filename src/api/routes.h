@@ -17,6 +17,7 @@ const struct api_route *api_routes(unsigned *count);
 const struct api_route *api_route_find(struct api_request *request, unsigned *status);
 
 void status_get(struct api_request *request);
+void digest_get(struct api_request *request);
 void doctor_get(struct api_request *request);
 void health_get(struct api_request *request);
 void metrics_get(struct api_request *request);

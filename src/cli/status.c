@@ -85,10 +85,13 @@ static void status_print(const struct text_value *status)
                                                 {"publish_dropped", "dropped", OUTPUT_PLAIN},
                                                 {"uptime_s", "up for seconds", OUTPUT_PLAIN},
                                                 {NULL, NULL, OUTPUT_PLAIN}};
-    static const struct output_column nodes[] = {
-        {"name", "node", OUTPUT_PLAIN},       {"role", "role", OUTPUT_ROLE},
-        {"state", "state", OUTPUT_PLAIN},     {"leader", "leader", OUTPUT_PLAIN},
-        {"address", "address", OUTPUT_PLAIN}, {NULL, NULL, OUTPUT_PLAIN}};
+    static const struct output_column nodes[] = {{"name", "node", OUTPUT_PLAIN},
+                                                 {"role", "role", OUTPUT_ROLE},
+                                                 {"state", "state", OUTPUT_PLAIN},
+                                                 {"leader", "leader", OUTPUT_PLAIN},
+                                                 {"address", "address", OUTPUT_PLAIN},
+                                                 {"version", "version", OUTPUT_PLAIN},
+                                                 {NULL, NULL, OUTPUT_PLAIN}};
     static const struct output_column vips[] = {{"address", "virtual ip", OUTPUT_PLAIN},
                                                 {"holder", "holder", OUTPUT_PLAIN},
                                                 {"problem", "problem", OUTPUT_PLAIN},
@@ -104,6 +107,10 @@ static void status_print(const struct text_value *status)
         output_list(text_get(status, "vips"), vips, false);
     }
     printf("\n%s\n", text_string(text_get(status, "safety"), ""));
+    const char *upgrade = text_string(text_get(status, "upgrade"), NULL);
+    if (upgrade) {
+        printf("%s\n", upgrade);
+    }
     if (text_boolean(text_get(status, "stale"), false)) {
         printf("This node is cut off from the others: what it says may be old.\n");
     }

@@ -28,6 +28,22 @@ static const struct output_column node_columns[] = {{"name", "name", OUTPUT_PLAI
                                                     {"seen_unix_ms", "seen", OUTPUT_TIME},
                                                     {NULL, NULL, OUTPUT_PLAIN}};
 
+/* While an upgrade is under way. */
+static void print_behind(const struct text_value *list)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (size_t i = 0; i < text_count(list); i++) {
+        const struct text_value *node = text_at(list, i);
+        if (text_boolean(text_get(node, "behind"), false)) {
+            g_string_append_printf(names, " %s", text_string(text_get(node, "name"), "?"));
+        }
+    }
+    if (names->len > 0) {
+        printf("\nAn upgrade is under way, these nodes are behind:%s\n", names->str);
+    }
+}
+
 static int node_ls_run(const struct cli_call *call, GError **error)
 {
     const struct node_values *values = call->values;
@@ -38,6 +54,9 @@ static int node_ls_run(const struct cli_call *call, GError **error)
         return CLI_EXIT_ERROR;
     }
     output_list(list, node_columns, values->json);
+    if (!values->json) {
+        print_behind(list);
+    }
     return 0;
 }
 
