@@ -36,12 +36,18 @@ class Traveller(threading.Thread):
         self.faults = []  # what must never happen
         self.connections = 0
 
-    def connect(self):
+    def address(self):
+        return self.random.choice(self.targets), MQTT_PORT
+
+    def socket(self):
         with inside(self.lab.lan):
-            link = socket.socket()
+            return socket.socket()
+
+    def connect(self):
+        link = self.socket()
         link.settimeout(ANSWER_S)
         try:
-            link.connect((self.random.choice(self.targets), MQTT_PORT))
+            link.connect(self.address())
             client = Client(link, 5)
             link.settimeout(ANSWER_S)
             answer = client.start(self.client_id, clean=False, properties=[("session_expiry", EXPIRY_S)], keep_alive=10)

@@ -26,13 +26,6 @@ def persistent(member, client_id, clean=False):
     return client
 
 
-def run_to_its_end(member):
-    """The output of a node that is not let in."""
-    done = subprocess.run(member.command(), capture_output=True, text=True, timeout=40)
-    assert done.returncode != 0, done.stdout
-    return done.stderr
-
-
 def test_messages_cross_between_nodes(three):
     first, second, third = three.members
     with first.client() as subscriber, second.client() as publisher, third.client() as late:
@@ -127,18 +120,18 @@ def test_who_may_not_join_is_told_why(three):
         member = Member(f"{three.directory}/s{stranger.count}", name)
         member.token = token
         return member
-    assert "it has been used" in run_to_its_end(stranger(used))
-    assert "name 'n2'" in run_to_its_end(stranger(three.make_token(), "n2"))
-    assert "--join: " in run_to_its_end(stranger("mc1.nonsense"))
+    assert "it has been used" in stranger(used).run_to_its_end()
+    assert "name 'n2'" in stranger(three.make_token(), "n2").run_to_its_end()
+    assert "--join: " in stranger("mc1.nonsense").run_to_its_end()
     removed = three.make_token()
     _, tokens = first.request("GET", "/v1/tokens")
     for token in tokens:
         if token["state"] == "open":
             first.request("DELETE", f"/v1/tokens/{token['id']}")
-    assert "does not know it" in run_to_its_end(stranger(removed))
+    assert "does not know it" in stranger(removed).run_to_its_end()
     occupied = stranger(three.make_token())
     occupied.data = first.data
-    assert "another microcloud runs on it" in run_to_its_end(occupied)
+    assert "another microcloud runs on it" in occupied.run_to_its_end()
     assert len(first.nodes()) == 3
 
 

@@ -17,10 +17,11 @@ class Member(Node):
         self.peer_port = free_ports(1)[0]
         self.more = list(options)
         self.token = None
+        self.program = program()
 
     def command(self):
         join = ["--join", self.token] if self.token else []
-        return [program(), "run", "--data", str(self.data), "--name", self.name, "--address", "127.0.0.1",
+        return [self.program, "run", "--data", str(self.data), "--name", self.name, "--address", "127.0.0.1",
                 "--mqtt-port", str(self.port), "--mqtts-port", "0", "--http-port", str(self.http_port),
                 "--https-port", "0", "--peer-port", str(self.peer_port), "--no-discovery", "--no-keeper",
                 *join, *self.more]
@@ -34,6 +35,12 @@ class Member(Node):
             return self.request("GET", "/healthz")[0] == 200
         except OSError:
             return False
+
+    def run_to_its_end(self):
+        """The output of a node that does not go on."""
+        done = subprocess.run(self.command(), capture_output=True, text=True, timeout=40, check=False)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
 
     def nodes(self):
         """What it says of all nodes; nothing when it does not answer."""

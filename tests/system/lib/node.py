@@ -23,6 +23,15 @@ def program():
     return str(path)
 
 
+def next_program():
+    """That of the next version (tests/next), built when it is not there."""
+    path = os.environ.get("MICROCLOUD_NEXT")
+    if not path:
+        make = pathlib.Path(__file__).resolve().parents[2] / "next" / "make"
+        path = subprocess.run([make], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return path
+
+
 def free_ports(count):
     """Ports below those that the kernel gives to outgoing connections."""
     found, held = [], []
