@@ -106,6 +106,21 @@ def say(member, *words):
     return done.stdout
 
 
+def snapshot_index(member):
+    return member.request("GET", "/v1/status")[1]["log"]["snapshot_index"]
+
+
+def forget_log(member):
+    """Its log no longer begins at the beginning: who comes new needs a snapshot."""
+    with member.client() as client:
+        client.connect("big", clean=True)
+
+        def is_forgotten():
+            client.publish("big", b"x" * 200000, qos=1, retain=True)
+            return snapshot_index(member) > 150
+        until(is_forgotten, "a snapshot that is more than those 64 entries ahead that are kept")
+
+
 def behind_of(nodes):
     return sorted(node["name"] for node in nodes if node["behind"])
 
@@ -211,7 +226,12 @@ def test_old_and_new_join_a_mixed_cluster_and_the_way_back_is_open(three):
     newer = three.members[1]
     exchange(newer, next_program())
     three.settle()
-    three.grow()
+    for old in three.others(newer):
+        assert old.request("POST", f"/v1/nodes/{old.name}/drain")[0] == 200
+    until(lambda: three.leader() is newer, "the new version leads")
+    forget_log(newer)
+    older = three.grow()
+    assert snapshot_index(older) > 0, "it came by a snapshot of the new version"
     joined = Member(f"{three.directory}/n5", "n5")
     joined.program = next_program()
     joined.token = three.make_token()
