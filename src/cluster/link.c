@@ -270,7 +270,7 @@ static void on_pong(struct link *link, const uint8_t *body)
     link->round_trip_us = link->round_trip_us == 0
                               ? (uint32_t)trip_us
                               : (uint32_t)(((uint64_t)link->round_trip_us * 7 + trip_us) / 8);
-    link->clock_offset_ms = (int64_t)(get_u64(body + 8) - clock_unix_ms() + trip_us / 2000);
+    link->clock_begun_ms = get_u64(body + 8) + trip_us / 2000 - now_us / 1000;
     if (link->links->events->on_pong) {
         link->links->events->on_pong(link->links->owner, link->node_id);
     }

@@ -52,7 +52,8 @@ struct link {
     uint64_t arrived_bytes;           /* of sent_bytes, that the other is known to have got */
     uint8_t peer_protocol;
     uint32_t trips_us[LINK_TRIPS], trip_count, round_trip_us;
-    int64_t clock_offset_ms;
+    uint64_t
+        clock_begun_ms; /* its calendar clock at 0 of our clock_now_ms, so that ours may jump */
     char *error;
     uint8_t issuer_sha256[32]; /* of the CA that signed the peer's certificate */
 };

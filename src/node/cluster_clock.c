@@ -14,10 +14,11 @@
 #include "loop/loop.h"
 #include "node/cluster.h"
 #include "node/node.h"
+#include "state/cluster_tables.h"
 #include <stdlib.h>
 
-#define OFF_MS_MAX 2000 /* worth a line in the log */
-#define WAIT_MS    3000 /* for the others' clocks, at the start */
+#define OFF_MS_MAX 2000  /* worth a line in the log */
+#define WAIT_MS    10000 /* for the others' clocks, at the start */
 
 G_STATIC_ASSERT(CALENDAR_CLOCKS_MAX >= LINKS_PEERS_MAX);
 
@@ -75,6 +76,15 @@ static void set_known(struct node_cluster *cluster)
     }
 }
 
+/* So far; 0 = not at all. Before it has heard the others a node knows only what the log says, which
+ * is never ahead. */
+static uint64_t counted_unix_ms(const struct node_cluster *cluster)
+{
+    uint64_t counted_ms = cluster->is_clock_known ? loop_unix_ms(cluster->node->loop) : 0;
+
+    return MAX(counted_ms, state_time_unix_ms(cluster->node->state));
+}
+
 void cluster_clock_look(struct node_cluster *cluster)
 {
     struct loop *loop = cluster->node->loop;
@@ -88,9 +98,10 @@ void cluster_clock_look(struct node_cluster *cluster)
         links_for_each(cluster->links, add_clock, &clocks);
     }
     uint64_t own_ms = clock_unix_ms();
-    int64_t counted_ms = (int64_t)(loop_unix_ms(loop) - own_ms);
+    uint64_t counted_ms = counted_unix_ms(cluster);
+    int64_t before_ms = (int64_t)(counted_ms - own_ms);
     int64_t off_ms =
-        calendar_choose(clocks.off_ms, clocks.count, cluster->is_clock_known ? &counted_ms : NULL);
+        calendar_choose(clocks.off_ms, clocks.count, counted_ms != 0 ? &before_ms : NULL);
     loop_set_unix_ms(loop, clocks.count > 1 ? own_ms + (uint64_t)off_ms : 0);
     tell_off(cluster);
     set_known(cluster);
