@@ -1,9 +1,12 @@
 #!/usr/bin/python3
-"""Faults at random on three real boxes, under clients that account for everything: torture.py PROGRAM [SECONDS] [SEED].
+"""Faults at random on three real boxes, under clients that account for everything: torture.py PROGRAM [SECONDS] [SEED] [--json FILE].
 
-One fault at a time, healed before the next. At the end everything that was acknowledged must be there: messages at persistent
-subscribers, retained ones on all boxes, settings; nothing twice at QoS 2; order kept; the virtual IP never at two boxes.
+One fault at a time, healed before the next; but the clock of a box may stay an hour off while others follow. At the end everything that
+was acknowledged must be there: messages at persistent subscribers, retained ones on all boxes, subscriptions, settings; nothing twice at
+QoS 2; order kept; the virtual addresses never at two boxes.
 """
+import argparse
+import json
 import pathlib
 import random
 import signal
@@ -14,12 +17,20 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from holders import Holders, overlap  # noqa: E402
-from lab import MQTT_PORT, VIP, Lab, LabError, inside, until  # noqa: E402
-from traffic import Client, Publisher, Subscriber  # noqa: E402
+from lab import MQTT_PORT, VIP, VIP6, Lab, LabError, inside, until  # noqa: E402
+from traffic import RETAIN_EVERY, Chooser, Client, Publisher, Subscriber  # noqa: E402
 
-PUBLISHERS, SUBSCRIBERS, RATE_PER_S = 4, 2, 60
+PUBLISHERS, SUBSCRIBERS, CHOOSERS, RATE_PER_S = 4, 2, 1, 60
 DISK_MB = 96
 SETTING = "mqtt.queue_messages_max"
+HOUR_S = 3600
+
+
+def both(spans):
+    """The times that touch another box's: (box, from, to)."""
+    flat = [(who, since, to) for who, each in spans.items() for since, to in each]
+    return [(who, round(since, 3), round(to, 3)) for who, since, to in flat
+            if any(other != who and since < there_to and there < to for other, there, there_to in flat)]
 
 
 class Torture:
@@ -28,6 +39,8 @@ class Torture:
         targets = [box.address for box in lab.boxes] + [VIP]
         self.publishers = [Publisher(lab, i, targets, RATE_PER_S, seed * 100 + i) for i in range(PUBLISHERS)]
         self.subscribers = [Subscriber(lab, i, targets, seed * 100 + 50 + i) for i in range(SUBSCRIBERS)]
+        self.choosers = [Chooser(lab, i, targets, seed * 100 + 80 + i) for i in range(CHOOSERS)]
+        self.travellers = [*self.subscribers, *self.choosers, *self.publishers]
         self.faults = []   # what must never happen
         self.counts = {}   # what was done
         self.setting = None
@@ -41,7 +54,7 @@ class Torture:
 
     def freeze(self, box, which):
         box.send(which, signal.SIGSTOP)
-        self.last(0.2, 2.5)
+        self.last(0.2, 2)
         box.send(which, signal.SIGCONT)
 
     def cut(self, box, way):
@@ -49,7 +62,7 @@ class Torture:
             box.unplug()
         else:
             box.cut_off(way)
-        self.last(0.3, 3)
+        self.last(0.3, 2.5)
         box.heal()
 
     def fill_disk(self, box):
@@ -61,8 +74,17 @@ class Torture:
                     file.write(bytes(1 << 16))
             except OSError:
                 pass
-        self.last(0.5, 2.5)
+        self.last(0.5, 1.5)
         filler.unlink()
+
+    def step_clock(self, box):
+        """By an hour, and half of the time it stays so until the next step of any clock."""
+        for other in self.lab.boxes:
+            other.step_clock(0)
+        box.step_clock(self.random.choice((-HOUR_S, HOUR_S)))
+        self.last(0.5, 1.5)
+        if self.random.random() < 0.5:
+            box.step_clock(0)
 
     def last(self, least, most):
         time.sleep(self.random.uniform(least, most))  # how long the fault lasts, not a condition
@@ -81,6 +103,7 @@ class Torture:
             "is not heard": lambda box: self.cut(box, "out"),
             "cable pulled": lambda box: self.cut(box, "unplug"),
             "disk full": self.fill_disk,
+            "clock stepped": self.step_clock,
         }
 
     def one_fault(self):
@@ -102,7 +125,8 @@ class Torture:
 
     def change_setting(self):
         value = str(self.random.randrange(100000, 200000))
-        if self.lab.running()[0].command("setting", "set", SETTING, value)[0] == 0:
+        status, _ = self.lab.running()[0].call("PUT", f"/v1/settings/{SETTING}", {"value": value})
+        if status in (200, 204):
             self.setting = value
 
     # ---- what must be true in the end ----
@@ -119,13 +143,17 @@ class Torture:
             return {found.topic: int(found.payload) for found in client.waiting}
 
     def judge(self):
-        for traveller in self.publishers + self.subscribers:
+        for traveller in self.travellers:
             self.faults += traveller.faults
+        for box in self.lab.boxes:
+            for chooser in self.choosers:
+                self.faults += chooser.judge(box)
         for subscriber in self.subscribers:
             self.faults += subscriber.judge(self.publishers)
             missing = subscriber.missing(self.publishers)
             if missing:
-                self.faults.append(f"{subscriber.client_id}: {missing} acknowledged messages never came")
+                self.faults.append(f"{subscriber.client_id}: {missing} acknowledged messages never came: {subscriber.explain(self.publishers)}; "
+                                   f"what the boxes say of it: {self.described(subscriber)}")
         retained = [self.retained_at(box) for box in self.lab.boxes]
         if any(each != retained[0] for each in retained):
             self.faults.append(f"retained messages differ: {retained}")
@@ -137,9 +165,15 @@ class Torture:
             if self.setting and self.setting not in box.command("setting", "get", SETTING)[1]:
                 self.faults.append(f"{box.name}: {SETTING} is not {self.setting}")
 
+    def described(self, traveller):
+        answers = [(box.call("GET", f"/v1/clients/{traveller.client_id}")[1] or {}, box.name) for box in self.lab.boxes]
+        return [(name, *(answer.get(key) for key in ("connected", "queued", "in_flight", "dropped"))) for answer, name in answers]
+
     def quiesce(self):
-        for publisher in self.publishers:
-            publisher.is_closing = True
+        for traveller in self.publishers + self.choosers:
+            traveller.is_closing = True
+        for box in self.lab.boxes:
+            box.step_clock(0)
         self.wait("all that was sent is answered", lambda: not any(publisher.in_flight for publisher in self.publishers))
         self.wait("all that was acknowledged has come", lambda: not any(s.missing(self.publishers) for s in self.subscribers))
 
@@ -149,6 +183,15 @@ class Torture:
         except LabError as error:
             self.faults.append(str(error))
 
+    def summary(self, seconds, spans, seed):
+        return {"seed": seed, "faults": sum(self.counts.values()), "seconds": round(seconds), "kinds": dict(sorted(self.counts.items())),
+                "acknowledged": sum(len(p.acknowledged[1]) + len(p.acknowledged[2]) for p in self.publishers),
+                "retained acknowledged": sum(p.retained for p in self.publishers) // RETAIN_EVERY,
+                "subscriptions changed": sum(c.changes for c in self.choosers),
+                "longest without an acknowledgement, s": round(max(p.longest_s for p in self.publishers), 2),
+                "virtual IP held by two, ms": [round(1000 * overlap(each), 1) for each in spans],
+                "lost or wrong": len(self.faults)}
+
     def report(self, seconds, spans, seed):
         faults = sum(self.counts.values())
         acknowledged = sum(len(p.acknowledged[1]) + len(p.acknowledged[2]) for p in self.publishers)
@@ -157,48 +200,55 @@ class Torture:
             print(f"  {count:4}  {name}")
         print(f"acknowledged {acknowledged}, refused {sum(p.refused for p in self.publishers)}, "
               f"received {sum(len(n) for s in self.subscribers for n in s.received.values())} by {SUBSCRIBERS} subscribers, "
-              f"connections {sum(t.connections for t in self.publishers + self.subscribers)}")
+              f"subscriptions changed {sum(c.changes for c in self.choosers)}, connections {sum(t.connections for t in self.travellers)}")
         print(f"longest time without an acknowledgement {max(p.longest_s for p in self.publishers):.2f} s")
-        print(f"virtual IP: taken {sum(map(len, spans.values()))} times, by two for {1000 * overlap(spans):.1f} ms")
+        for address, each in zip((VIP, VIP6), spans):
+            print(f"{address}: taken {sum(map(len, each.values()))} times, by two for {1000 * overlap(each):.1f} ms")
         for fault in self.faults:
             print(f"FAULT {fault}")
         print(f"{'lost or wrong: ' + str(len(self.faults)) if self.faults else 'nothing lost, nothing twice, order kept'}")
 
-    def run(self, seconds, seed):
+    def run(self, seconds, seed, file):
         for subscriber in self.subscribers:
             subscriber.start()
         for subscriber in self.subscribers:
             subscriber.is_subscribed.wait(30)
-        for publisher in self.publishers:
-            publisher.start()
-        watch = Holders(self.lab, VIP)
+        for traveller in self.choosers + self.publishers:
+            traveller.start()
+        watches = [Holders(self.lab, address) for address in (VIP, VIP6)]
         begun = time.monotonic()
         while time.monotonic() - begun < seconds and not self.faults:
             name, box = self.one_fault()
             print(f"{time.monotonic() - begun:6.1f} s  {name}: {box.name}", flush=True)
         lasted = time.monotonic() - begun
         self.quiesce()
-        spans = watch.stop()
-        if overlap(spans) > 0:
-            self.faults.append(f"two boxes had the virtual IP for {1000 * overlap(spans):.1f} ms: {spans}")
+        spans = [watch.stop() for watch in watches]
+        for address, each in zip((VIP, VIP6), spans):
+            if overlap(each) > 0:
+                self.faults.append(f"two boxes had {address} for {1000 * overlap(each):.1f} ms: {both(each)}")
         self.judge()
-        for traveller in self.publishers + self.subscribers:
+        for traveller in self.travellers:
             traveller.is_stopped = True
         self.report(lasted, spans, seed)
+        if file:
+            file.write_text(json.dumps(self.summary(lasted, spans, seed), indent=2) + "\n")
         return 1 if self.faults else 0
 
 
 def main():
-    program = pathlib.Path(sys.argv[1]).resolve()
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60
-    seed = int(sys.argv[3]) if len(sys.argv) > 3 else int(time.time())
-    print(f"seed {seed}", flush=True)
-    lab = Lab(3, program, disk_mb=DISK_MB)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("seconds", type=float, nargs="?", default=60)
+    parser.add_argument("seed", type=int, nargs="?", default=int(time.time()))
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="a summary, for bench/results")
+    chosen = parser.parse_args()
+    print(f"seed {chosen.seed}", flush=True)
+    lab = Lab(3, chosen.program.resolve(), disk_mb=DISK_MB, has_clocks=True)
     try:
         lab.form()
         until(lambda: lab.leader().command("setting", "set", "mqtt.anonymous", "on")[0] == 0, "clients may come")
-        lab.set_vip()
-        status = Torture(lab, seed).run(seconds, seed)
+        lab.set_vip(f"{VIP}/24", f"{VIP6}/64")
+        status = Torture(lab, chosen.seed).run(chosen.seconds, chosen.seed, chosen.json)
         if status:
             for box in lab.boxes:
                 print(f"---- {box.name}, the end of its log\n{box.output()[-5000:]}")

@@ -14,11 +14,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "system"
 from lab import MQTT_PORT, inside  # noqa: E402
 from lib import packet  # noqa: E402
 from lib.mqtt import Client, Closed  # noqa: E402
-from lib.packet import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL  # noqa: E402
+from lib.packet import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK  # noqa: E402
 
 WINDOW = 8
 ANSWER_S = 3  # a box that says nothing for so long is left for another
-EXPIRY_S = 3600
+EXPIRY_S = 1800  # of sessions and messages: a clock that jumps by an hour must not end them
+EXPIRES = [("message_expiry", EXPIRY_S)]
 RETAIN_EVERY = 10
 GONE = (OSError, Closed, AssertionError)
 
@@ -108,7 +109,7 @@ class Publisher(Traveller):
             if is_released:
                 client.send(packet.ack(PUBREL, packet_id))
             else:
-                client.send_publish(topic, payload, qos, packet_id=packet_id, dup=True, retain=retain)
+                client.send_publish(topic, payload, qos, packet_id=packet_id, dup=True, retain=retain, properties=EXPIRES)
 
     def message(self, qos, number, retain):
         """(topic, payload); number_of() reads the number again."""
@@ -131,7 +132,7 @@ class Publisher(Traveller):
         self.last_id = self.last_id % 65535 + 1
         topic, payload = self.message(qos, number, retain)
         self.in_flight[self.last_id] = [topic, payload, qos, retain, False]
-        client.send_publish(topic, payload, qos, packet_id=self.last_id, retain=retain)
+        client.send_publish(topic, payload, qos, packet_id=self.last_id, retain=retain, properties=EXPIRES)
 
     def step(self, client):
         now = time.monotonic()
@@ -226,8 +227,16 @@ class Subscriber(Traveller):
 
     def missing(self, publishers):
         """How many acknowledged ones have not come."""
-        return sum(len(publisher.acknowledged[qos] - set(self.received.get((publisher.number, qos), ())))
-                   for publisher in publishers for qos in (1, 2))
+        return sum(map(len, self.lacks(publishers).values()))
+
+    def lacks(self, publishers):
+        """(publisher, qos) -> the numbers."""
+        return {(publisher.number, qos): publisher.acknowledged[qos] - set(self.received.get((publisher.number, qos), ()))
+                for publisher in publishers for qos in (1, 2)}
+
+    def explain(self, publishers):
+        return ", ".join(f"publisher {number} QoS {qos}: {len(lacks)} of {min(lacks)} to {max(lacks)}"
+                         for (number, qos), lacks in self.lacks(publishers).items() if lacks)
 
     def judge(self, publishers):
         """Twice at QoS 2, and first arrivals out of order; what is missing is asked separately."""
@@ -240,3 +249,44 @@ class Subscriber(Traveller):
                 at = next(i for i in range(1, len(first)) if first[i] < first[i - 1])
                 faults.append(f"{self.client_id}: publisher {publisher}, QoS {qos}: {first[at - 1]} came before {first[at]}")
         return faults
+
+
+class Chooser(Traveller):
+    """Subscribes and unsubscribes; knows of each filter what was last acknowledged."""
+
+    FILTERS, PAUSE_S = 40, 0.05
+
+    def __init__(self, lab, number, targets, seed):
+        super().__init__(lab, f"chooser-{number}", targets, seed)
+        self.number = number
+        self.is_subscribed = {}  # filter -> bool; None = asked and not answered
+        self.changes = 0
+        self.is_closing = False
+
+    def resume(self, client):
+        pass
+
+    def step(self, client):
+        if self.is_closing:
+            client.barrier()
+            time.sleep(self.PAUSE_S)
+            return
+        name = f"choice/{self.number}/{self.random.randrange(self.FILTERS)}/+"
+        wanted = not self.is_subscribed.get(name)
+        self.is_subscribed[name] = None
+        packet_id = client.new_id()
+        client.send(packet.subscribe(packet_id, [(name, packet.options(qos=1))]) if wanted else packet.unsubscribe(packet_id, [name]))
+        answer = client.expect(SUBACK if wanted else UNSUBACK, packet_id, ANSWER_S)
+        if max(answer.reasons) < 0x80:
+            self.is_subscribed[name] = wanted
+            self.changes += 1
+        time.sleep(self.PAUSE_S)  # not a condition: how busy it is
+
+    def judge(self, box):
+        """What differs from what was acknowledged, at this box."""
+        status, answer = box.call("GET", f"/v1/clients/{self.client_id}")
+        if status != 200:
+            return [f"{box.name}: {self.client_id} is not known: {status}"]
+        there = {row["filter"] for row in answer["filters"]}
+        return [f"{box.name}: {self.client_id}: {name}: {wanted} was acknowledged, {name in there} is true"
+                for name, wanted in self.is_subscribed.items() if wanted is not None and wanted != (name in there)]
