@@ -270,6 +270,7 @@ static void on_pong(struct link *link, const uint8_t *body)
     link->round_trip_us = link->round_trip_us == 0
                               ? (uint32_t)trip_us
                               : (uint32_t)(((uint64_t)link->round_trip_us * 7 + trip_us) / 8);
+    link->has_clock = true;
     link->clock_begun_ms = get_u64(body + 8) + trip_us / 2000 - now_us / 1000;
     if (link->links->events->on_pong) {
         link->links->events->on_pong(link->links->owner, link->node_id);
@@ -432,6 +433,7 @@ void link_open(struct link *link, struct stream *stream)
     link->stream = stream;
     note_socket(link, stream);
     link->state = LINK_GREETING;
+    link->has_clock = false;
     link->heard_ms = link->pinged_ms = loop_now_ms(link->links->loop);
     stream_set_silence_ms(stream, (unsigned)link->links->give_up_ms);
     stream_start(stream, &stream_events, link);

@@ -45,6 +45,7 @@ struct link {
     bool is_wanted;      /* while the peers are compared */
     bool wants_writable; /* refused something */
     bool is_removed;
+    bool has_clock; /* a pong came over this connection */
     uint64_t backoff_ms, since_ms, heard_ms, pinged_ms;
     uint32_t socket_number; /* of on_socket; 0 = none */
     uint64_t peer_epoch, sent_bytes, received_bytes;

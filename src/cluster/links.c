@@ -318,7 +318,6 @@ static void fill(const struct link *link, struct links_status *status)
     for (uint32_t i = 0; i < trips; i++) {
         most = MAX(most, link->trips_us[i]);
     }
-    bool has_clock = link->trip_count > 0;
     uint64_t clock_ms = link->clock_begun_ms + clock_now_ms();
 
     *status = (struct links_status){
@@ -330,7 +329,8 @@ static void fill(const struct link *link, struct links_status *status)
         .heard_ms = link->heard_ms,
         .round_trip_us = link->round_trip_us,
         .round_trip_us_max = most,
-        .clock_offset_ms = has_clock ? (int64_t)(clock_ms - clock_unix_ms()) : 0,
+        .has_clock = link->has_clock,
+        .clock_offset_ms = link->has_clock ? (int64_t)(clock_ms - clock_unix_ms()) : 0,
         .sent_bytes = link->sent_bytes,
         .received_bytes = link->received_bytes,
         .pending_bytes = link->stream ? stream_pending_bytes(link->stream) : 0,

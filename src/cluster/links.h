@@ -153,6 +153,7 @@ struct links_status {
     uint64_t since_ms;                         /* up or down since (loop time) */
     uint64_t heard_ms;                         /* last bytes (loop time) */
     uint32_t round_trip_us, round_trip_us_max; /* smoothed, and the most of the last 64; 0 = none */
+    bool has_clock;                            /* it has told its clock since it is up */
     int64_t clock_offset_ms; /* its calendar clock minus ours, within half a trip */
     uint64_t sent_bytes, received_bytes, pending_bytes;
     const char *error;            /* why it is down; NULL */

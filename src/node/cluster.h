@@ -55,6 +55,7 @@ struct node_cluster {
     struct timer *clock_timer;    /* while somebody waits for it */
     void (*on_clock)(void *node); /* who waits */
     bool is_clock_known, is_clock_off;
+    uint64_t jumped_ms; /* the majority since says another time; 0 = it does not */
 
     /* Leading. */
     struct timer *roles_timer, *leave_timer;

@@ -17,7 +17,8 @@
 #include "state/cluster_tables.h"
 #include <stdlib.h>
 
-#define OFF_MS_MAX 2000  /* worth a line in the log */
+#define OFF_MS_MAX 2000 /* worth a line in the log */
+#define LAST_MS    3000
 #define WAIT_MS    10000 /* for the others' clocks, at the start */
 
 G_STATIC_ASSERT(CALENDAR_CLOCKS_MAX >= LINKS_PEERS_MAX);
@@ -33,7 +34,7 @@ static void add_clock(void *owner, const struct links_status *status)
 {
     struct clocks *clocks = owner;
 
-    if (status->is_up && status->round_trip_us > 0 && clocks->count < CALENDAR_CLOCKS_MAX) {
+    if (status->is_up && status->has_clock && clocks->count < CALENDAR_CLOCKS_MAX) {
         clocks->off_ms[clocks->count++] = status->clock_offset_ms;
     }
 }
@@ -49,7 +50,7 @@ static void count_voter(void *owner, const struct consensus_member *member)
         clocks->known +=
             member->node_id == cluster->node->identity.id ||
             (cluster->links && links_status(cluster->links, member->node_id, &status) &&
-             status.is_up && status.round_trip_us > 0);
+             status.is_up && status.has_clock);
     }
 }
 
@@ -85,6 +86,22 @@ static uint64_t counted_unix_ms(const struct node_cluster *cluster)
     return MAX(counted_ms, state_time_unix_ms(cluster->node->state));
 }
 
+/* Clocks of others are known as of their last pong, so that two that jump in turn may look like two
+ * that agree: what lasts is believed. */
+static bool has_lasted(struct node_cluster *cluster, bool is_jump)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    if (!is_jump || !cluster->is_clock_known) {
+        cluster->jumped_ms = 0;
+        return true;
+    }
+    if (cluster->jumped_ms == 0) {
+        cluster->jumped_ms = now_ms;
+    }
+    return now_ms - cluster->jumped_ms >= LAST_MS;
+}
+
 void cluster_clock_look(struct node_cluster *cluster)
 {
     struct loop *loop = cluster->node->loop;
@@ -102,7 +119,9 @@ void cluster_clock_look(struct node_cluster *cluster)
     int64_t before_ms = (int64_t)(counted_ms - own_ms);
     int64_t off_ms =
         calendar_choose(clocks.off_ms, clocks.count, counted_ms != 0 ? &before_ms : NULL);
-    loop_set_unix_ms(loop, clocks.count > 1 ? own_ms + (uint64_t)off_ms : 0);
+    if (has_lasted(cluster, llabs(off_ms - before_ms) > OFF_MS_MAX)) {
+        loop_set_unix_ms(loop, clocks.count > 1 ? own_ms + (uint64_t)off_ms : 0);
+    }
     tell_off(cluster);
     set_known(cluster);
 }
