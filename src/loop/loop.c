@@ -8,6 +8,7 @@
 #include "loop/loop_private.h"
 #include <assert.h>
 #include <glib.h>
+#include <stdio.h>
 
 #define READ_BUFFER_BYTES (128 * 1024)
 
@@ -112,8 +113,10 @@ void loop_free(struct loop *loop)
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     int r = uv_loop_close(&loop->uv);
+    if (r < 0) { /* a bug: say who was forgotten */
+        uv_print_all_handles(&loop->uv, stderr);
+    }
     assert(r == 0);
-    (void)r;
     while (loop->block_count > 0) {
         g_free(loop->blocks[--loop->block_count]);
     }
