@@ -102,12 +102,21 @@ struct loop *loop_new(void)
     return loop;
 }
 
+void loop_run(struct loop *loop)
+{
+    do { /* libuv does not turn for deferred work alone */
+        run_deferred(loop);
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
+    } while (!loop->is_stopped && !list_is_empty(&loop->deferred));
+    loop->is_stopped = false;
+}
+
 void loop_free(struct loop *loop)
 {
     if (!loop) {
         return;
     }
-    run_deferred(loop);
+    loop_run(loop); /* streams that linger: their end is deferred, too */
     watches_free(loop);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
@@ -122,15 +131,6 @@ void loop_free(struct loop *loop)
     }
     g_free(loop->read_buffer);
     g_free(loop);
-}
-
-void loop_run(struct loop *loop)
-{
-    do { /* libuv does not turn for deferred work alone */
-        run_deferred(loop);
-        uv_run(&loop->uv, UV_RUN_DEFAULT);
-    } while (!loop->is_stopped && !list_is_empty(&loop->deferred));
-    loop->is_stopped = false;
 }
 
 void loop_stop(struct loop *loop)

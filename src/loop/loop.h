@@ -13,7 +13,8 @@ struct timer;
 
 /* Returns NULL when the kernel refuses. */
 struct loop *loop_new(void);
-/* Asserts that nothing is left but handles that are closing; runs until those are closed. */
+/* Runs until what lingers (closing streams) has come to its end, then asserts that nothing is left.
+ */
 void loop_free(struct loop *loop);
 /* Until loop_stop, or until nothing is left that could happen. */
 void loop_run(struct loop *loop);

@@ -300,6 +300,33 @@ static void all_readers_share_one_buffer(void **state)
     assert_true(length >= 65536 && length == same);
 }
 
+static void on_lingered(void *owner)
+{
+    struct world *world = owner;
+
+    timer_free(world->timer);
+    world->timer = NULL;
+}
+
+static void on_linger(void *owner)
+{
+    struct world *world = owner;
+
+    deferred_schedule(world->loop, &world->first);
+}
+
+static void what_lingers_comes_to_its_end_when_the_loop_is_freed(void **state)
+{
+    struct world *world = *state;
+
+    world->timer = timer_new(world->loop, on_linger, world);
+    deferred_init(&world->first, on_lingered, world);
+    timer_start(world->timer, 5);
+    loop_free(world->loop);
+    assert_null(world->timer);
+    world->loop = loop_new();
+}
+
 #define LOOP_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -318,6 +345,7 @@ int main(void)
         LOOP_TEST(a_signal_is_an_event),
         LOOP_TEST(blocks_are_kept_for_the_next_up_to_a_limit),
         LOOP_TEST(all_readers_share_one_buffer),
+        LOOP_TEST(what_lingers_comes_to_its_end_when_the_loop_is_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
