@@ -89,6 +89,13 @@ SECTIONS = {
              Row('bytes written by three', ('idle', '3 nodes', 'bytes written'), '', most=0),
              Row('the leader of ten, against that of three', ('idle', '10 nodes', 'leader, % of a core'), '×', most=2,
                  over=('idle', '3 nodes', 'leader, % of a core'))],
+    'nobody dies, four CPU burners beside it': [
+        Row('lasted', ('burners', 'seconds'), 's'), Row('false failovers', ('burners', 'false failovers'), '', most=0),
+        Row('QoS 1 acknowledged, p99', ('burners', 'QoS 1 acknowledged', 'p99'))],
+    'nobody dies, 200 ms and 1 Mbit/s between boxes': [
+        Row('the timeout that doctor proposes', ('roofs', 'proposed, ms')), Row('lasted', ('roofs', 'seconds'), 's'),
+        Row('false failovers', ('roofs', 'false failovers'), '', most=0), Row('QoS 1 acknowledged, p99', ('roofs', 'QoS 1 acknowledged', 'p99')),
+        Row('a further box serves after', ('roofs', 'a further box serves after, s'), 's')],
     'a witness': [Row('memory (VmRSS)', ('witness', 'VmRSS, MB'), 'MB', most=8), Row('disk', ('witness', 'disk, MB'), 'MB')],
 }
 
