@@ -8,7 +8,8 @@
 
 void backup_get(struct api_request *request)
 {
-    static const char *const parts[] = {"node.json", "admin-password", "tls", "raft", NULL};
+    static const char *const parts[] = {"node.json", "peers.json", "admin-password",
+                                        "tls",       "raft",       NULL};
     g_autoptr(GError) error = NULL;
     GByteArray *archive = NULL;
 

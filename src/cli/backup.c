@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RESTORED "restored" /* as node/membership/enter.c knows it */
+
 static int backup_run(const struct cli_call *call, GError **error)
 {
     struct node_request request = {.method = "GET", .target = "/v1/backup"};
@@ -45,7 +47,9 @@ static int restore_run(const struct cli_call *call, GError **error)
     if (!g_file_get_contents(path, &bytes, &length, error)) {
         return CLI_EXIT_ERROR;
     }
-    if (archive_unpack((const guint8 *)bytes, length, values->data, error) < 0) {
+    g_autofree char *mark = g_build_filename(values->data, RESTORED, NULL);
+    if (archive_unpack((const guint8 *)bytes, length, values->data, error) < 0 ||
+        !g_file_set_contents(mark, "", 0, error)) {
         return CLI_EXIT_ERROR;
     }
     fprintf(stderr, "restored: start the node with `microcloud run --data %s`\n", values->data);

@@ -14,6 +14,7 @@
 #include "net/stream.h"
 #include "net/tls.h"
 #include "node/cluster_vip.h"
+#include "node/membership/enter.h"
 #include "node/node.h"
 #include "state/cluster_tables.h"
 #include "state/log.h"
@@ -302,6 +303,7 @@ void node_cluster_serve(struct node_cluster *cluster)
     if (node->config.rescue) {
         cluster_remove_others(cluster);
     }
+    cluster_forget_restored(node);
     on_settings(cluster);
     on_nodes(cluster);
     cluster_look_after(cluster);

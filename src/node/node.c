@@ -165,6 +165,7 @@ static int prepare_data(struct node *node, GError **error)
         node_identity_load(&node->identity, node->config.data, node->config.name, error) < 0) {
         r = 1;
     }
+    r = r == 0 ? cluster_check_restored(node, error) : r;
     return r == 0 && node->identity.is_removed ? fail_removed(node, error) : r;
 }
 

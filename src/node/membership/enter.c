@@ -11,6 +11,7 @@
 #include "node/node.h"
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct entering {
     struct node *node;
@@ -103,6 +104,37 @@ static int look_again(struct node *node, const struct token *token, GError **err
     node_identity_deinit(&identity);
     return is_same ? 0 : 1;
 }
+
+/* ---- from a backup ---- */
+
+#define RESTORED "restored" /* as cli/backup.c writes it */
+
+/* A voter that does not know any more what it has promised may make the others lose what they have
+ * acknowledged. Alone, by a rescue or because it always was, it may go on. */
+int cluster_check_restored(const struct node *node, GError **error)
+{
+    g_autofree char *mark = g_build_filename(node->config.data, RESTORED, NULL);
+    g_autoptr(GHashTable) others = cluster_peers_load(node->config.data);
+
+    if (node->config.rescue || access(mark, F_OK) != 0 || g_hash_table_size(others) == 0) {
+        return 0;
+    }
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+                "data directory '%s' was restored from a backup of a cluster: when all other nodes "
+                "are gone, start it once with --rescue; when they live, empty it and join anew "
+                "with --join TOKEN",
+                node->config.data);
+    return 1;
+}
+
+void cluster_forget_restored(const struct node *node)
+{
+    g_autofree char *mark = g_build_filename(node->config.data, RESTORED, NULL);
+
+    unlink(mark);
+}
+
+/* ---- by a token ---- */
 
 int cluster_enter(struct node *node, GError **error)
 {
