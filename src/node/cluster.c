@@ -192,6 +192,7 @@ static void on_nodes(void *owner)
     set_peers(cluster);
     cluster_clock_look(cluster);
     cluster_roles_look(cluster);
+    cluster_rotation_look(cluster); /* perhaps it waited for the one that is gone */
 }
 
 static void on_settings(void *owner)

@@ -24,14 +24,18 @@ static bool is_rotating(const struct cluster_ca *row)
     return row->generation > 0 && row->previous_certificate[0] != '\0';
 }
 
+/* Links first, the log's streams when the previous one is gone: heartbeats go by either, and both
+ * at once would look like a dead leader. */
 void cluster_rotation_apply(struct node_cluster *cluster)
 {
     const struct cluster_ca *row = state_ca(cluster->node->state);
     struct ca_certificate ca;
 
     peer_listener_renew(cluster->listener);
-    links_renew(cluster->links);
-    if (!is_rotating(row) && ca_look(row->certificate, &ca, NULL) == 0) {
+    if (is_rotating(row)) {
+        links_renew(cluster->links);
+    } else if (ca_look(row->certificate, &ca, NULL) == 0) {
+        links_reset_others(cluster->links, ca.fingerprint, 0);
         raft_transport_drop_others(cluster->transport, ca.fingerprint);
     }
 }
