@@ -17,7 +17,8 @@ usage: ./do VERB [ARGUMENTS]
   demo [--script]     three boxes, plugs and a thermometer on this machine; kills the one that leads
                       and shows what was kept
   torture [SECONDS]   faults at random on three boxes under clients that account for everything
-                      (default 60 s); a second number is the seed
+                      (default 60 s); a second number is the seed, and
+                      behind it --json FILE writes a summary
   fuzz [SECONDS]      all fuzz targets, the time split among them (default 60)
   coverage            lines that the tests reach; fails where too few
   format              clang-format over the sources
