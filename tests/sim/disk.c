@@ -146,6 +146,7 @@ static void write_snapshot(struct disk *disk, const struct disk_write *write)
                                      .content = g_byte_array_free_to_bytes(whole)};
     configuration_copy(&from->configuration, &saved->configuration);
     if (write->trailing == 0) { /* the leader's: what was here is not of its log */
+        disk->installed++;
         g_ptr_array_set_size(disk->entries, 0);
         disk->first_index = from->index + 1;
         return;

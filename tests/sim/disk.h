@@ -35,6 +35,7 @@ struct disk {
     uint64_t first_index; /* of entries */
     GPtrArray *entries;   /* struct saved_entry, owned */
     struct saved_snapshot snapshot;
+    uint64_t installed; /* snapshots of a leader's */
 
     /* Of the life that is. */
     struct raft_io *io; /* borrowed; NULL = nobody has it open */

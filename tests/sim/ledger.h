@@ -49,7 +49,8 @@ struct ledger {
     bool may_drop;       /* queues are short and drop their oldest: nothing must come */
     bool may_drop_wills; /* queues are short */
     /* With several nodes. */
-    bool may_be_late; /* another node delivers when it comes to it, also to who came meanwhile */
+    bool may_be_late;   /* another node delivers when it comes to it, also to who came meanwhile */
+    bool may_hear_late; /* nodes may be cut off from what is committed */
     uint64_t clock_ms_off; /* nodes may think so much of the time, while links are slow */
     guint unordered;       /* those up to it may change places: links were cut */
     guint unpromised; /* those up to it need not come to sessions that end with their connection */

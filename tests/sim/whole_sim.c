@@ -59,7 +59,8 @@ struct whole {
     struct boxes boxes;
     struct loop *loop; /* the clients' */
     uint64_t wake_daemon_ms[BOXES], wake_keeper_ms[BOXES];
-    uint64_t compared; /* index */
+    uint64_t compared;  /* index */
+    uint64_t installed; /* snapshots, so far */
     unsigned faults[FAULT_COUNT], rate;
     unsigned allowed; /* a bit for each fault */
     bool is_told;     /* faults are printed */
@@ -151,6 +152,28 @@ static void judge_step(struct whole *whole)
     compare_some(whole, COMPARE_EVERY);
 }
 
+static void note_loss(struct whole *whole)
+{
+    struct ledger *ledger = &whole->crowd.world.ledger;
+
+    ledger->unpromised = ledger->sent->len;
+}
+
+/* Who is behind so far that it gets a snapshot has nothing to deliver to sessions that are not in
+ * it. */
+static void note_snapshots(struct whole *whole)
+{
+    uint64_t installed = 0;
+
+    for (unsigned i = 0; i < BOXES; i++) {
+        installed += box_at(whole, i)->disk.installed;
+    }
+    if (installed != whole->installed) {
+        whole->installed = installed;
+        note_loss(whole);
+    }
+}
+
 /* ---- time ---- */
 
 static void wake(struct whole *whole)
@@ -179,6 +202,7 @@ static void turn(struct whole *whole, uint64_t now_ms)
         box_turn(box_at(whole, (first + i) % BOXES));
     }
     virtual_loop_enter(whole->loop);
+    note_snapshots(whole);
     judge_step(whole);
 }
 
@@ -205,13 +229,6 @@ static void pass(void *owner, uint64_t ms)
 }
 
 /* ---- faults ---- */
-
-static void note_loss(struct whole *whole)
-{
-    struct ledger *ledger = &whole->crowd.world.ledger;
-
-    ledger->unpromised = ledger->sent->len;
-}
 
 static void on_dying(void *owner, unsigned box)
 {
@@ -569,6 +586,7 @@ static void set_up(struct whole *whole, guint32 seed, GBytes *beginning)
     crowd->world.is_of_one_mind = is_of_one_mind;
     crowd->world.may_find_ended = crowd->world.may_notice_late = true;
     crowd->world.ledger.clock_ms_off = CLOCK_MS_OFF;
+    crowd->world.ledger.may_hear_late = true;
     whole->allowed = faults_of(seed);
     whole->rate = 20 + (unsigned)below(whole, 60);
     net_init(&whole->net, crowd->world.random, BOXES);
