@@ -245,7 +245,7 @@ static void a_follower_that_is_far_behind_gets_a_snapshot(void **state)
     cluster_heal(&cluster);
     cluster_run_ms(&cluster, 500); /* while others write */
     cluster_settle(&cluster);
-    assert_int_equal(behind->restores, 1);
+    assert_true(behind->restores >= 1); /* a slow machine gets a newer one, too */
     assert_int_equal(behind->acknowledged, 3);
 
     /* What came by snapshot is there after a restart. */
@@ -290,6 +290,30 @@ static void a_snapshot_of_the_leader_waits_for_one_that_is_being_taken(void **st
     offer_snapshot(log);
     assert_int_equal(handed_on, 1);
     log->receive = receive;
+    cluster_deinit(&cluster);
+}
+
+/* A sanitizer or the heap notices when it is freed twice. */
+static void a_snapshot_that_is_of_no_use_is_freed_once(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    struct consensus *log = cluster.nodes[follower_of(&cluster, 0)].consensus;
+    struct raft_message message = {.type = RAFT_INSTALL_SNAPSHOT};
+    struct raft_install_snapshot *snapshot = &message.install_snapshot;
+
+    raft_leader(&log->raft, &message.server_id, &message.server_address);
+    snapshot->term = raft_current_term(&log->raft);
+    snapshot->last_index = 1; /* it has that long since */
+    snapshot->last_term = 1;
+    snapshot->conf_index = 1;
+    raft_configuration_init(&snapshot->conf);
+    assert_int_equal(raft_configuration_add(&snapshot->conf, 1, "1", RAFT_VOTER), 0);
+    snapshot->data.base = raft_malloc(64);
+    snapshot->data.len = 64;
+    leadership_on_receive(&log->io, &message);
+    cluster_settle(&cluster);
     cluster_deinit(&cluster);
 }
 
@@ -578,6 +602,7 @@ int main(void)
         cmocka_unit_test(without_a_majority_writes_wait_and_are_refused_in_time),
         cmocka_unit_test(a_follower_that_is_far_behind_gets_a_snapshot),
         cmocka_unit_test(a_snapshot_of_the_leader_waits_for_one_that_is_being_taken),
+        cmocka_unit_test(a_snapshot_that_is_of_no_use_is_freed_once),
         cmocka_unit_test(a_new_node_gets_a_long_log),
         cmocka_unit_test(leadership_is_handed_over_under_load),
         cmocka_unit_test(nodes_are_removed_down_to_one),

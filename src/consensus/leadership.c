@@ -231,9 +231,6 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message)
     if (term != 0 && term == raft_current_term(raft)) {
         note_heard(self, node_id);
     }
-    if (message->type == RAFT_INSTALL_SNAPSHOT && !raft->snapshot.installing) {
-        raft_configuration_close(&message->install_snapshot.conf); /* that it forgets, too */
-    }
 }
 
 /* ---- the configuration ---- */
