@@ -63,7 +63,7 @@ static const struct ingress_events events = {on_held, on_changed};
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_in address;
+    struct sockaddr_in address = {0};
     socklen_t length = sizeof address;
 
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);

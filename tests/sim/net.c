@@ -236,7 +236,7 @@ static void arrive(struct net *net, struct wire *wire, unsigned side, struct pac
         }
         return;
     }
-    if (packet->kind == PACKET_BYTES) {
+    if (packet->bytes) { /* of PACKET_BYTES */
         virtual_stream_send(peer->stream, packet->bytes->data, packet->bytes->len);
     } else if (packet->kind == PACKET_FIN) {
         virtual_stream_finish(peer->stream);
