@@ -467,6 +467,18 @@ static void pass(struct retained_candidates *candidates, const struct sent *sent
     }
 }
 
+/* One that was never acknowledged, as below. */
+static bool has_late_removal(struct ledger *ledger, uint8_t topic)
+{
+    for (guint i = 1; i <= ledger->unordered; i++) {
+        const struct sent *sent = ledger_sent(ledger, i);
+        if (sent->topic == topic && !sent->has_content && sent->told == NEVER) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A repeated QoS 1 message may come to the broker once more behind a QoS 2 one that it has already:
  * then it is the last. So may one that was never acknowledged, by an earlier connection to a node
  * that was cut off from the others. */
@@ -485,7 +497,8 @@ void ledger_settle_retained(struct ledger *ledger, uint8_t topic, guint message)
             pass(&candidates, sent, message == i, may_be_last);
         }
     }
-    if (message == 0 && !candidates.may_be_none && !candidates.may_be_none_again) {
+    if (message == 0 && !candidates.may_be_none && !candidates.may_be_none_again &&
+        !has_late_removal(ledger, topic)) {
         fail(ledger, message, "a retained message is gone");
     }
     if (message != 0 && !candidates.is_explained) {
