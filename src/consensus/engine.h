@@ -100,14 +100,14 @@ struct consensus {
     uint32_t election_timeout_ms, heartbeat_ms;
     struct timer *ticks; /* runs while there are other nodes, until tick_ms (loop time) */
     uint64_t ticked_ms, tick_ms;
-    bool has_others;                 /* in the configuration */
-    bool is_leader;                  /* libraft's word */
-    bool has_caught_up;              /* followed somebody to the end once */
-    uint64_t lead_index;             /* all up to it must be applied before we lead */
-    uint64_t told_commit;            /* leading: the followers know that so much is committed */
-    uint64_t heard_commit;           /* of the first leader that was heard; 0 = none yet */
-    uint64_t leader_id, leader_term; /* as told by on_leader */
-    uint64_t heard_id, heard_term;   /* whose word was last heard, and when */
+    bool has_others;                    /* in the configuration */
+    bool is_leader;                     /* libraft's word */
+    bool has_caught_up;                 /* followed somebody to the end once */
+    uint64_t lead_index;                /* all up to it must be applied before we lead */
+    uint64_t told_commit;               /* leading: the followers know that so much is committed */
+    uint64_t heard_end, heard_end_term; /* the end of the log of that term's leader; 0 = none */
+    uint64_t leader_id, leader_term;    /* as told by on_leader */
+    uint64_t heard_id, heard_term;      /* whose word was last heard, and when */
     uint64_t heard_ms;
     uint64_t other_ms; /* when another than heard_id was last heard, or this was made */
     GArray *heard;     /* struct heard: of each node that has sent anything */

@@ -210,14 +210,26 @@ uint64_t consensus_heard_other_ms(const struct consensus *self, uint64_t node_id
     return self->heard_id != 0 && self->heard_id != node_id ? self->heard_ms : self->other_ms;
 }
 
+/* All that may be committed is in the log of whoever leads, but one that was just elected does not
+ * know yet how far: so what counts is the end of its log, as its first word shows it. */
+static void note_end(struct consensus *self, const struct raft_append_entries *first)
+{
+    raft_index end = first->prev_log_index + first->n_entries;
+
+    if (!self->has_caught_up && (self->heard_end == 0 || first->term > self->heard_end_term)) {
+        self->heard_end = MAX(end, first->leader_commit);
+        self->heard_end_term = first->term;
+    }
+}
+
 void leadership_on_receive(struct raft_io *io, struct raft_message *message)
 {
     struct raft *raft = io->data;
     struct consensus *self = raft->fsm->data;
 
-    if (message->type == RAFT_APPEND_ENTRIES && self->heard_commit == 0 &&
+    if (message->type == RAFT_APPEND_ENTRIES &&
         message->append_entries.term >= raft_current_term(raft)) {
-        self->heard_commit = message->append_entries.leader_commit;
+        note_end(self, &message->append_entries);
     }
     uint64_t node_id = message->server_id;
     note_message(self, node_id);
@@ -302,10 +314,11 @@ static bool is_silent(const struct consensus *self, uint64_t leader_id)
 
 static enum consensus_state state_of_follower(struct consensus *self, uint64_t leader_id)
 {
-    if (leader_id == 0 || self->heard_commit == 0) {
+    if (leader_id == 0) {
         return CONSENSUS_ELECTING;
     }
-    self->has_caught_up |= raft_last_applied(&self->raft) >= self->heard_commit;
+    self->has_caught_up |=
+        self->heard_end != 0 && raft_last_applied(&self->raft) >= self->heard_end;
     return self->has_caught_up ? CONSENSUS_FOLLOWING : CONSENSUS_ELECTING;
 }
 

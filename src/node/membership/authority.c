@@ -127,16 +127,6 @@ static bool is_good(const struct node_cluster *cluster, const char *chain)
            g_str_has_suffix(chain, rest);
 }
 
-/* All nodes were switched off for a year, and the clock is not behind. */
-static bool has_ended(const struct node_cluster *cluster)
-{
-    g_autofree char *chain = read_file(cluster, "node.pem");
-    struct ca_certificate own;
-
-    return state_ca(cluster->node->state)->generation > 0 && chain &&
-           ca_look(chain, &own, NULL) == 0 && clock_unix_ms() >= own.until_unix_ms;
-}
-
 static void renew(struct node_cluster *cluster)
 {
     const struct cluster_ca *row = state_ca(cluster->node->state);
@@ -304,7 +294,10 @@ static void found(struct node_cluster *cluster)
     g_autoptr(GError) error = NULL;
     uint8_t key[CA_KEY_BYTES];
 
-    if (RAND_bytes(key, sizeof key) != 1 || make_authority(cluster, key, &error) < 0) {
+    /* One that is there is of an attempt that a crash ended: never lose what it may open. */
+    bool has_key = cluster_key_load(cluster->node->config.data, key, NULL) == 0;
+    if ((!has_key && RAND_bytes(key, sizeof key) != 1) ||
+        make_authority(cluster, key, &error) < 0) {
         log_error("no certificate authority", "error=\"%s\"",
                   error ? error->message : "no randomness from the system");
         timer_start(cluster->renew_timer, RETRY_MS);
@@ -330,15 +323,14 @@ void cluster_look_after(struct node_cluster *cluster)
     const struct cluster_node *row = state_find_node(state, cluster->node->identity.id);
     g_autoptr(GError) error = NULL;
 
-    if (!cluster->is_ready && cluster->links && !cluster->node->is_stopping && has_ended(cluster)) {
-        renew(cluster); /* nobody would let it in with the old one */
-    }
     if (!cluster->is_ready || cluster->is_founding || cluster->node->is_stopping) {
         return;
     }
     timer_start(cluster->renew_timer, state_node_count(state) > 1 ? RENEW_LOOK_MS : ALONE_LOOK_MS);
     if (state_ca(state)->generation == 0) {
-        found(cluster);
+        if (cluster->node->is_leading) {
+            found(cluster);
+        }
     } else if (!cluster->links && cluster_open(cluster, &error) < 0) {
         node_fail(cluster->node, error->message);
     } else if (state_node_count(state) == 0) {
