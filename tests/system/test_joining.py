@@ -1,0 +1,139 @@
+"""Who may not join is told why, and no trace is left: of it in the cluster, of the cluster in its directory, of the token its use."""
+import pathlib
+import struct
+import subprocess
+
+import pytest
+
+from lib.cluster import Cluster, Member
+from lib.wait import until
+
+CLOCK = pathlib.Path(__file__).resolve().parent.parent / "lab" / "clock_step.c"
+DAY_S = 86400
+
+
+@pytest.fixture(scope="module")
+def clocks(tmp_path_factory):
+    """environment(seconds): what sets a node's calendar clock off by so much."""
+    directory = tmp_path_factory.mktemp("clocks")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", directory / "clock.so", CLOCK, "-ldl"], check=True, timeout=60)
+
+    def environment(seconds):
+        if not (directory / str(seconds)).exists():  # others have it mapped
+            (directory / str(seconds)).write_bytes(struct.pack("=q", seconds))
+        return {"LD_PRELOAD": str(directory / "clock.so"), "LAB_CLOCK": str(directory / str(seconds))}
+    return environment
+
+
+@pytest.fixture(scope="module")
+def one():
+    cluster = Cluster(1)
+    yield cluster
+    cluster.end()
+
+
+def stranger(cluster, name="stranger", *options):
+    stranger.count = getattr(stranger, "count", 0) + 1
+    return Member(f"{cluster.directory}/s{stranger.count}", name, *options)
+
+
+def refused(member, environment=None):
+    """What it says; nothing of the cluster is in its directory."""
+    done = subprocess.run(["env", *(f"{key}={value}" for key, value in (environment or {}).items()), *member.command()],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stdout + done.stderr
+    for name in ("node.json", "peers.json", "tls/node.pem", "tls/cluster.key", "tls/ca.pem"):
+        assert not (member.data / name).exists(), name
+    return done.stderr
+
+
+def may_still_join(cluster, member):
+    """With the same token and directory, once what was wrong is put right."""
+    assert len(cluster.members[0].nodes()) == 1
+    member.start()
+    first = cluster.members[0]
+    until(lambda: len(first.nodes()) == 2 and all(node["state"] == "online" for node in first.nodes()), "it has joined")
+    member.stop()
+    assert first.request("DELETE", f"/v1/nodes/{member.name}")[0] in (200, 204)
+    until(lambda: len(first.nodes()) == 1, "it is out again")
+
+
+@pytest.mark.parametrize("off_s", [-7200, 7200])
+def test_a_clock_that_is_off(one, clocks, off_s):
+    member = stranger(one)
+    member.token = one.make_token()
+    said = refused(member, clocks(off_s))
+    assert f"{'behind' if off_s < 0 else 'ahead of'} ours: set the clock" in said and "its clock is 7" in said
+    may_still_join(one, member)
+
+
+def test_a_clock_that_is_off_by_years(one, clocks):
+    """Not even the certificates are valid then."""
+    member = stranger(one)
+    member.token = one.make_token()
+    assert "is the clock of this machine right?" in refused(member, clocks(-40 * 365 * DAY_S))
+    may_still_join(one, member)
+
+
+def test_a_token_that_is_old(one):
+    member = stranger(one)
+    member.token = one.make_token(ttl_s=1)
+    until(lambda: "ended" in [token["state"] for token in one.members[0].request("GET", "/v1/tokens")[1]], "it has ended")
+    assert "token: it has ended" in refused(member)
+    assert len(one.members[0].nodes()) == 1
+
+
+def test_a_token_from_elsewhere(one):
+    other = Cluster(1)
+    try:
+        member = stranger(one)
+        member.token = other.make_token()
+        other.members[0].stop()
+        other.members[0].peer_port, mine = one.members[0].peer_port, other.members[0].peer_port
+        assert "no node of the token's cluster answers" in refused(member)
+        assert mine and len(one.members[0].nodes()) == 1
+    finally:
+        other.end()
+
+
+def test_a_name_that_is_taken(one):
+    member = stranger(one, one.members[0].name)
+    member.token = one.make_token()
+    assert "another node has it: give another with --name" in refused(member)
+    member.name = "another"
+    may_still_join(one, member)
+
+
+def test_an_address_that_cannot_be_reached_back(one):
+    member = stranger(one)
+    member.token = one.make_token()
+    right = member.command
+
+    member.command = lambda: ["192.0.2.1" if word == "127.0.0.1" else word for word in right()]
+    said = refused(member)
+    member.command = right
+    assert "address '192.0.2.1:" in said and "cannot be reached back from here" in said
+    may_still_join(one, member)
+
+
+def test_certificates_renew_themselves_before_they_end(clocks):
+    """Nine months have passed."""
+    cluster = Cluster(3)
+    try:
+        before = [(member.data / "tls" / "node.pem").read_text() for member in cluster.members]
+        for member in cluster.members:
+            member.stop()
+        environment = [f"{key}={value}" for key, value in clocks(270 * DAY_S).items()]
+        for member in cluster.members:
+            with member.log.open("ab") as log:
+                member.process = subprocess.Popen(["env", *environment, *member.command()], stdout=log, stderr=subprocess.STDOUT)
+        for member in cluster.members:
+            until(member.is_serving, f"{member.name} serves", 40)
+        cluster.settle()
+        for member, old in zip(cluster.members, before):
+            until(lambda m=member, o=old: (m.data / "tls" / "node.pem").read_text() != o, f"{member.name} has a new certificate")
+        with cluster.members[0].client() as client:
+            client.connect("a", clean=True)
+            client.publish("a", b"x", qos=1, retain=True)
+    finally:
+        cluster.end()
