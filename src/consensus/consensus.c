@@ -147,6 +147,7 @@ static void on_closed(struct raft *raft)
 static void close_engine(struct consensus *self)
 {
     self->stop_stage = STOP_CLOSING;
+    group_drop_foreign(self);
     members_stop(self);
     timer_stop(self->retry);
     timer_stop(self->stop_limit);

@@ -163,6 +163,8 @@ void group_refuse_own(struct consensus *self, bool with_sent, int error);
 /* Whoever had them may have lost them: own groups go out anew, oldest first. Those of others are
  * forgotten, their origins do the same. */
 void group_send_anew(struct consensus *self);
+/* What others sent and libraft has not: they keep it, and send it to the next leader. */
+void group_drop_foreign(struct consensus *self);
 bool group_is_idle(const struct consensus *self);
 void group_on_retry(void *owner);
 void group_on_patience(void *owner);

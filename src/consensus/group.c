@@ -254,9 +254,24 @@ static bool leads_in(const struct consensus *self, uint64_t term)
     return raft_state(raft) == RAFT_LEADER && raft_current_term(raft) == term;
 }
 
+static void drop_foreign(struct consensus *self)
+{
+    struct group *group = g_queue_pop_head(&self->foreign);
+
+    self->foreign_bytes -= group->length;
+    group_free(group);
+}
+
+void group_drop_foreign(struct consensus *self)
+{
+    while (self->foreign.length > 0) {
+        drop_foreign(self);
+    }
+}
+
 void group_send_anew(struct consensus *self)
 {
-    struct group *foreign;
+    const struct group *foreign;
 
     for (GList *link = self->own.head; link; link = link->next) {
         struct group *group = link->data;
@@ -269,8 +284,7 @@ void group_send_anew(struct consensus *self)
     /* Those of this term may have come before we noticed that we lead. */
     while ((foreign = g_queue_peek_head(&self->foreign)) != NULL &&
            !leads_in(self, foreign->term)) {
-        self->foreign_bytes -= foreign->length;
-        group_free(g_queue_pop_head(&self->foreign));
+        drop_foreign(self);
     }
     consensus_schedule(self);
 }
@@ -340,8 +354,7 @@ static void submit_all(struct consensus *self)
         }
         group->is_sent = true;
         if (is_foreign) {
-            self->foreign_bytes -= group->length;
-            group_free(g_queue_pop_head(&self->foreign));
+            drop_foreign(self);
         }
     }
 }
