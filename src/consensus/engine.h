@@ -160,17 +160,15 @@ void group_submit_all(struct consensus *self);
 void group_applied(struct consensus *self, const uint8_t *header);
 /* Refuses own groups: all, or those that nobody has yet. */
 void group_refuse_own(struct consensus *self, bool with_sent, int error);
-/* Whoever had them may have lost them: own groups go out anew, oldest first. Those of others are
- * forgotten, their origins do the same. */
+/* Whoever had them may have lost them: own groups go out anew, oldest first. */
 void group_send_anew(struct consensus *self);
-/* What others sent and libraft has not: they keep it, and send it to the next leader. */
+/* Those of others that libraft has not: their origins keep them, and send them anew. */
 void group_drop_foreign(struct consensus *self);
 bool group_is_idle(const struct consensus *self);
 void group_on_retry(void *owner);
 void group_on_patience(void *owner);
 /* An empty entry of libraft's: 0, or a RAFT_ error. */
 int group_barrier(struct consensus *self, raft_barrier_cb done);
-
 /* leadership.c: who leads, and libraft's ticks. */
 void leadership_init(struct consensus *self, const struct consensus_options *options);
 /* After raft_start. */
