@@ -219,8 +219,11 @@ void consensus_for_each_member(const struct consensus *self,
 {
     struct raft *raft = (struct raft *)&self->raft;
     const struct raft_configuration *configuration = &raft->configuration;
+    /* While libraft closes it still says that it leads, and has forgotten how far the others are.
+     */
+    bool is_open = self->is_engine_open && self->stop_stage != STOP_CLOSING;
 
-    for (unsigned i = 0; self->is_engine_open && i < configuration->n; i++) {
+    for (unsigned i = 0; is_open && i < configuration->n; i++) {
         struct consensus_member member = {
             .node_id = configuration->servers[i].id,
             .role = role_of(configuration->servers[i].role),

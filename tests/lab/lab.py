@@ -107,6 +107,12 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def clock_environment(library, file):
+    """With the calendar clock of clock_step.c, also for a program with ASan, which wants to be the first library."""
+    options = os.environ.get("ASAN_OPTIONS", "")
+    return {"LD_PRELOAD": str(library), "LAB_CLOCK": str(file), "ASAN_OPTIONS": f"{options}:verify_asan_link_order=0".strip(":")}
+
+
 def is_stopped(pid):
     """Whom nobody stopped must not be told to go on: LeakSanitizer, at the end of a process, stops it for itself and would wait for ever."""
     try:
@@ -143,7 +149,7 @@ class Box:
             return None
         if not self.clock.exists():
             self.step_clock(0)
-        return {**os.environ, "LD_PRELOAD": str(self.lab.clocks), "LAB_CLOCK": str(self.clock)}
+        return {**os.environ, **clock_environment(self.lab.clocks, self.clock)}
 
     def step_clock(self, seconds):
         """Its calendar clock, from now on, before what it should be."""

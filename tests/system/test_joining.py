@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from lab import clock_environment
 from lib.cluster import Cluster, Member
 from lib.wait import until
 
@@ -21,7 +22,7 @@ def clocks(tmp_path_factory):
     def environment(seconds):
         if not (directory / str(seconds)).exists():  # others have it mapped
             (directory / str(seconds)).write_bytes(struct.pack("=q", seconds))
-        return {"LD_PRELOAD": str(directory / "clock.so"), "LAB_CLOCK": str(directory / str(seconds))}
+        return clock_environment(directory / "clock.so", directory / str(seconds))
     return environment
 
 

@@ -152,7 +152,6 @@ def test_a_dead_leader_is_still_replaced(lab, proposed, way):
         until(lambda: publisher.publish("durable", way, 1, retain=True).reason == 0, "changes are taken again", 60)
         lasted = time.monotonic() - begun
     print(f"{way}: changes were taken again after {lasted:.1f} s, the timeout being {proposed:.1f} s")
-    assert lasted < (proposed if way == "killed" else 5 * proposed)
     leader.heal()
     if way == "killed":
         leader.start()
