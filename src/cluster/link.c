@@ -139,16 +139,26 @@ static void set_error(struct link *link, const char *error)
 }
 
 /* Random, so that the nodes of a cluster that comes back do not all dial at once. */
+static uint64_t about_ms(uint64_t most_ms)
+{
+    return most_ms / 2 + (uint64_t)g_random_int_range(0, (gint32)(most_ms / 2) + 1);
+}
+
+/* The time for knocking stays as it is, whatever happens before that, until the link is up: the
+ * other one may call again and again and let go each time, taking this node for another. */
 static void dial_later(struct link *link)
 {
-    uint64_t half_ms = (may_dial(link) ? link->backoff_ms : LINK_KNOCK_MS) / 2;
+    uint64_t now_ms = loop_now_ms(link->links->loop);
 
     if (link->is_removed) {
         timer_stop(link->timer);
-        return;
+    } else if (may_dial(link)) {
+        timer_start(link->timer, about_ms(link->backoff_ms));
+        link->backoff_ms = MIN(link->backoff_ms * 2, LINK_BACKOFF_MAX);
+    } else {
+        link->knock_ms = link->knock_ms ? link->knock_ms : now_ms + about_ms(LINK_KNOCK_MS);
+        timer_start(link->timer, link->knock_ms > now_ms ? link->knock_ms - now_ms : 1);
     }
-    timer_start(link->timer, half_ms + (uint64_t)g_random_int_range(0, (gint32)half_ms + 1));
-    link->backoff_ms = MIN(link->backoff_ms * 2, LINK_BACKOFF_MAX);
 }
 
 /* ---- ending ---- */
@@ -323,6 +333,7 @@ static bool on_hello(struct link *link, struct bytes body)
     link->state = LINK_UP;
     link->since_ms = loop_now_ms(links->loop);
     link->backoff_ms = LINK_BACKOFF_MS;
+    link->knock_ms = 0;
     set_error(link, NULL);
     send_ping(link);
     log_info("link up", "node=%016" G_GINT64_MODIFIER "x address=%s", link->node_id, link->address);
@@ -472,6 +483,7 @@ static void dial(struct link *link)
     g_autoptr(GError) error = NULL;
     uint16_t port = 7474;
 
+    link->knock_ms = 0;
     if (address_split(link->address, &host, &port, &error) < 0) {
         set_error(link, error->message);
         dial_later(link);

@@ -47,6 +47,7 @@ struct link {
     bool is_removed;
     bool has_clock; /* a pong came over this connection */
     uint64_t backoff_ms, since_ms, heard_ms, pinged_ms;
+    uint64_t knock_ms;      /* when the one dials whose turn it is not; 0 = not waiting for that */
     uint32_t socket_number; /* of on_socket; 0 = none */
     uint64_t peer_epoch, sent_bytes, received_bytes;
     uint64_t pinged_us, pinged_bytes; /* the newest ping, and what was sent before it */

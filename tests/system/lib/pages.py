@@ -97,7 +97,10 @@ class Box(Member):
                 return True
             done = subprocess.run([program(), "status", "--data", str(self.data)], capture_output=True, text=True, timeout=20)
             return line in done.stdout
-        until(has_said, f"{self.name} says {line!r}", 40)
+        try:
+            until(has_said, f"{self.name} says {line!r}", 40)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log:\n{self.output()[-6000:]}") from error
 
 
 class Home:
