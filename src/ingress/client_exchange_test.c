@@ -25,7 +25,8 @@ struct play {
     struct timer *timer;
     struct ingress *ingress;
     struct client_exchange *exchange;
-    int keeper_fd, listener, client, accepted;
+    struct keeper_ends keeper;
+    int listener, client, accepted;
     uint16_t port, client_port;
     GBytes *frames[FRAMES_MAX]; /* sent, owned */
     uint64_t to[FRAMES_MAX];
@@ -89,17 +90,19 @@ static void connect_client(struct play *play)
 static int set_up(void **state)
 {
     struct play *play = g_new0(struct play, 1);
-    int pair[2];
+    int pair[2], renewals[2];
 
     fixture_init(&play->fixture);
     run(&play->fixture,
         state_propose_vip_set(play->fixture.state, "10.0.0.1/24", "lo", &play->fixture.completion));
     assert_int_equal(state_vip_count(play->fixture.state), 1);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
-    play->keeper_fd = pair[0];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, renewals), 0);
+    play->keeper = (struct keeper_ends){pair[0], renewals[0]};
     play->loop = loop_new();
     play->timer = timer_new(play->loop, on_timer, play);
-    play->ingress = ingress_new(play->loop, pair[1], &events, play);
+    play->ingress =
+        ingress_new(play->loop, (struct keeper_ends){pair[1], renewals[1]}, &events, play);
     ingress_set(play->ingress, play->fixture.state, false);
     play->exchange = client_exchange_new(&(struct client_exchange_options){
         .loop = play->loop, .ingress = play->ingress, .own_id = 1, .send = on_send, .owner = play});
@@ -119,7 +122,8 @@ static int tear_down(void **state)
     ingress_free(play->ingress);
     timer_free(play->timer);
     loop_free(play->loop);
-    close(play->keeper_fd);
+    close(play->keeper.pair);
+    close(play->keeper.renewals);
     close(play->listener);
     close(play->client);
     close(play->accepted);
@@ -132,7 +136,7 @@ static struct keeper_message next(struct play *play)
 {
     struct keeper_message message;
 
-    if (recv(play->keeper_fd, &message, sizeof message, 0) != sizeof message) {
+    if (recv(play->keeper.pair, &message, sizeof message, 0) != sizeof message) {
         message = (struct keeper_message){0};
     }
     return message;
@@ -145,7 +149,7 @@ static void hold(struct play *play)
     struct keeper_message message = next(play);
     assert_int_equal(message.type, KEEPER_HOLD);
     message.type = KEEPER_HELD;
-    assert_int_equal(send(play->keeper_fd, &message, sizeof message, 0), sizeof message);
+    assert_int_equal(send(play->keeper.pair, &message, sizeof message, 0), sizeof message);
     for (int turns = 0; turns < 2; turns++) {
         timer_start(play->timer, 0);
         loop_run(play->loop);

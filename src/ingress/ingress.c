@@ -3,9 +3,10 @@
  *   IDLE --lease--> ASKED --HELD--> HELD --RELEASED--> IDLE
  *                     +--CONFLICT, FAILED--> IDLE, asked again after a moment
  *
- * What is held is renewed without an answer: that the keeper has read it is answer enough. One that
- * has not answered, or read, for longer than KEEPER_SILENT_MS is frozen: this node cannot hold
- * anything, and its owner lets another one lead. */
+ * What is held is renewed without an answer: that the keeper has read it is answer enough, and it
+ * reads when the lease that it knows of ends. One that is late by KEEPER_SILENT_MS with an answer,
+ * or with reading by KEEPER_LATE_MS, is frozen: this node cannot hold anything, and its owner lets
+ * another one lead. */
 #include "ingress/ingress.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -22,6 +23,7 @@
 #define CONFLICT_WAIT_MS 150
 #define FAILED_WAIT_MS   2000
 #define KEEPER_SILENT_MS 400
+#define KEEPER_LATE_MS   250
 #define GIVE_UP_MS       300
 #define FORGET_MS        30000        /* then it is tried again, or was long ago; */
 #define FORGET_MS_MAX    (30 * 60000) /* later each time, until one could be held */
@@ -49,7 +51,9 @@ struct ingress {
     void (*given_up)(void *owner, bool is_certain);
     void *given_up_owner;
     uint64_t until_ms, forget_ms;
-    bool is_silent; /* the keeper */
+    uint64_t read_by_ms; /* when the keeper will read the oldest renewal; 0 = it has read all */
+    bool is_silent;      /* the keeper */
+    bool is_unsure;      /* what it holds: it says so, or may have seen the lease end */
 };
 
 static void entry_free(void *memory)
@@ -131,7 +135,7 @@ static void release(struct ingress *ingress, struct entry *entry)
 
 static void look_whether_it_answers(struct ingress *ingress, uint64_t now_ms)
 {
-    bool is_silent = false;
+    bool is_silent = ingress->read_by_ms != 0 && now_ms > ingress->read_by_ms + KEEPER_LATE_MS;
 
     for (guint i = 0; i < ingress->entries->len; i++) {
         const struct entry *entry = entry_at(ingress, i);
@@ -151,37 +155,47 @@ static void look_whether_it_answers(struct ingress *ingress, uint64_t now_ms)
     }
 }
 
-/* Nobody answers what renews; so this is looked at before the next one is sent. */
+/* Nobody answers what renews; so it is looked at before the next one is sent. */
 static void note_what_was_read(struct ingress *ingress)
 {
-    bool is_read = ingress_holds_any(ingress) && keeper_client_is_read(ingress->keeper);
-
-    for (guint i = 0; is_read && i < ingress->entries->len; i++) {
-        struct entry *entry = entry_at(ingress, i);
-        if (entry->state == ENTRY_HELD) {
-            entry->asked_ms = 0;
-        }
+    if (ingress->read_by_ms != 0 && keeper_client_is_read(ingress->keeper)) {
+        ingress->read_by_ms = 0;
     }
 }
 
+static void renew(struct ingress *ingress, uint64_t known_until_ms)
+{
+    if (ingress->read_by_ms == 0) {
+        ingress->read_by_ms = known_until_ms;
+    }
+    keeper_client_renew(ingress->keeper, ingress->until_ms);
+}
+
+/* A lease that has become shorter is nothing for a renewal, which is read when the longer one ends.
+ */
 void ingress_lease(struct ingress *ingress, uint64_t until_ms)
 {
-    uint64_t now_ms = clock_now_ms();
+    uint64_t now_ms = clock_now_ms(), known_until_ms = ingress->until_ms;
+    bool is_renewal = until_ms >= known_until_ms && now_ms < known_until_ms && !ingress->is_unsure;
 
     ingress->until_ms = until_ms;
     if (!ingress->keeper) {
         return;
     }
     note_what_was_read(ingress);
+    is_renewal &= ingress_holds_any(ingress);
+    ingress->is_unsure = false;
     for (guint i = 0; i < ingress->entries->len; i++) {
         struct entry *entry = entry_at(ingress, i);
         if (until_ms == 0) {
             release(ingress, entry);
-        } else if (now_ms >= entry->retry_ms) {
-            bool is_held = entry->state == ENTRY_HELD;
+        } else if (now_ms >= entry->retry_ms && (entry->state != ENTRY_HELD || !is_renewal)) {
             entry->state = MAX(entry->state, ENTRY_ASKED);
-            ask(ingress, entry, is_held ? KEEPER_RENEW : KEEPER_HOLD, now_ms);
+            ask(ingress, entry, KEEPER_HOLD, now_ms);
         }
+    }
+    if (is_renewal) {
+        renew(ingress, known_until_ms);
     }
     look_whether_it_answers(ingress, now_ms);
 }
@@ -284,7 +298,8 @@ static void on_message(void *owner, const struct keeper_message *message)
     struct ingress *ingress = owner;
     struct entry *entry = find(ingress, &message->address);
 
-    if (!entry) {
+    ingress->is_unsure |= message->type == KEEPER_UNSURE;
+    if (!entry || message->type == KEEPER_UNSURE) {
         return;
     }
     entry->asked_ms = 0;
@@ -370,8 +385,8 @@ void ingress_give_up(struct ingress *ingress, void (*fn)(void *owner, bool is_ce
     timer_start(ingress->give_up_timer, is_anything_out(ingress) ? GIVE_UP_MS : 0);
 }
 
-struct ingress *ingress_new(struct loop *loop, int keeper_fd, const struct ingress_events *events,
-                            void *owner)
+struct ingress *ingress_new(struct loop *loop, struct keeper_ends keeper,
+                            const struct ingress_events *events, void *owner)
 {
     struct ingress *ingress = g_new0(struct ingress, 1);
 
@@ -382,8 +397,7 @@ struct ingress *ingress_new(struct loop *loop, int keeper_fd, const struct ingre
     ingress->entries = g_ptr_array_new_with_free_func(entry_free);
     ingress->give_up_timer = timer_new(loop, on_give_up_timer, ingress);
     ingress->forget_timer = timer_new(loop, on_forget_timer, ingress);
-    ingress->keeper =
-        keeper_fd < 0 ? NULL : keeper_client_new(loop, keeper_fd, on_message, ingress);
+    ingress->keeper = keeper.pair < 0 ? NULL : keeper_client_new(loop, keeper, on_message, ingress);
     return ingress;
 }
 

@@ -17,9 +17,9 @@ struct ingress_events {
     void (*on_changed)(void *owner);
 };
 
-/* Takes the descriptor of the keeper's pair; -1: there is none, nothing can be held. */
-struct ingress *ingress_new(struct loop *loop, int keeper_fd, const struct ingress_events *events,
-                            void *owner);
+/* Takes the ends of the keeper's pairs; -1: there is none, nothing can be held. */
+struct ingress *ingress_new(struct loop *loop, struct keeper_ends keeper,
+                            const struct ingress_events *events, void *owner);
 void ingress_free(struct ingress *ingress);
 /* The daemon is up: a crash from now on is mended by the keeper. */
 void ingress_ready(struct ingress *ingress);

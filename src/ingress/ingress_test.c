@@ -17,7 +17,7 @@ struct play {
     struct loop *loop;
     struct timer *timer;
     struct ingress *ingress;
-    int keeper_fd;
+    struct keeper_ends keeper;
     unsigned held, changed, given_up;
     bool was_certain;
 };
@@ -63,16 +63,18 @@ static const struct ingress_events events = {on_held, on_changed};
 static int set_up(void **state)
 {
     struct play *play = g_new0(struct play, 1);
-    int pair[2];
+    int pair[2], renewals[2];
 
     fixture_init(&play->fixture);
     run(&play->fixture, state_propose_vip_set(play->fixture.state, "10.0.0.1/24", "eth7",
                                               &play->fixture.completion));
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
-    play->keeper_fd = pair[0];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, renewals), 0);
+    play->keeper = (struct keeper_ends){pair[0], renewals[0]};
     play->loop = loop_new();
     play->timer = timer_new(play->loop, on_timer, play);
-    play->ingress = ingress_new(play->loop, pair[1], &events, play);
+    play->ingress =
+        ingress_new(play->loop, (struct keeper_ends){pair[1], renewals[1]}, &events, play);
     ingress_set(play->ingress, play->fixture.state, false);
     *state = play;
     return 0;
@@ -85,21 +87,32 @@ static int tear_down(void **state)
     ingress_free(play->ingress);
     timer_free(play->timer);
     loop_free(play->loop);
-    close(play->keeper_fd);
+    close(play->keeper.pair);
+    close(play->keeper.renewals);
     fixture_deinit(&play->fixture);
     g_free(play);
     return 0;
 }
 
 /* The next message for the keeper; type 0 when there is none. */
-static struct keeper_message next(struct play *play)
+static struct keeper_message next_of(int fd)
 {
     struct keeper_message message;
 
-    if (recv(play->keeper_fd, &message, sizeof message, 0) != sizeof message) {
+    if (recv(fd, &message, sizeof message, 0) != sizeof message) {
         message = (struct keeper_message){0};
     }
     return message;
+}
+
+static struct keeper_message next(struct play *play)
+{
+    return next_of(play->keeper.pair);
+}
+
+static struct keeper_message next_renewal(struct play *play)
+{
+    return next_of(play->keeper.renewals);
 }
 
 static void answer(struct play *play, struct keeper_message message, enum keeper_message_type type,
@@ -107,7 +120,7 @@ static void answer(struct play *play, struct keeper_message message, enum keeper
 {
     message.type = type;
     message.number = number;
-    assert_int_equal(send(play->keeper_fd, &message, sizeof message, 0), sizeof message);
+    assert_int_equal(send(play->keeper.pair, &message, sizeof message, 0), sizeof message);
     run_loop(play, 0);
     run_loop(play, 0);
 }
@@ -116,7 +129,7 @@ static struct keeper_message hold(struct play *play)
 {
     ingress_lease(play->ingress, clock_now_ms() + 1000);
     struct keeper_message asked = next(play);
-    assert_true(asked.type == KEEPER_HOLD || asked.type == KEEPER_RENEW);
+    assert_int_equal(asked.type, KEEPER_HOLD);
     answer(play, asked, KEEPER_HELD, 0);
     return asked;
 }
@@ -143,11 +156,41 @@ static void while_the_lease_lasts_the_keeper_is_asked(void **state)
     assert_true(ingress_has(play->ingress, asked.address.bytes, false));
     assert_int_equal(play->held, 1);
     ingress_lease(play->ingress, until_ms + 1);
-    asked = next(play);
+    asked = next_renewal(play);
     assert_int_equal(asked.type, KEEPER_RENEW);
     assert_true(asked.until_ms == until_ms + 1);
-    answer(play, asked, KEEPER_HELD, 0);
+    assert_int_equal(next(play).type, 0); /* what would wake it up */
+}
+
+static void what_the_keeper_must_know_at_once_is_asked_so(void **state)
+{
+    struct play *play = *state;
+
+    struct keeper_message held = hold(play);
+    ingress_lease(play->ingress, held.until_ms - 500); /* it would wait for the end of the other */
+    assert_true(next(play).until_ms == held.until_ms - 500);
+    ingress_lease(play->ingress, held.until_ms);
+    assert_int_equal(next(play).type, 0);
+    answer(play, (struct keeper_message){0}, KEEPER_UNSURE, 0);
+    ingress_lease(play->ingress, held.until_ms + 1);
+    assert_int_equal(next(play).type, KEEPER_HOLD);
+    ingress_lease(play->ingress, held.until_ms + 2);
+    assert_int_equal(next(play).type, 0);
     assert_int_equal(play->held, 1); /* not taken again */
+}
+
+static void after_a_lease_that_may_have_ended_the_keeper_is_asked_again(void **state)
+{
+    struct play *play = *state;
+
+    hold(play);
+    ingress_lease(play->ingress, clock_now_ms() + 1);
+    assert_int_equal(next(play).type, KEEPER_HOLD);
+    for (uint64_t end_ms = clock_now_ms() + 2; clock_now_ms() < end_ms;) {
+        run_loop(play, 1);
+    }
+    ingress_lease(play->ingress, clock_now_ms() + 1000);
+    assert_int_equal(next(play).type, KEEPER_HOLD); /* it may have let go, unheard */
 }
 
 static void a_keeper_that_reads_need_not_answer_what_renews(void **state)
@@ -157,7 +200,7 @@ static void a_keeper_that_reads_need_not_answer_what_renews(void **state)
     hold(play);
     for (uint64_t end_ms = clock_now_ms() + SILENT_MS; clock_now_ms() < end_ms;) {
         ingress_lease(play->ingress, clock_now_ms() + 1000);
-        assert_int_equal(next(play).type, KEEPER_RENEW);
+        assert_int_equal(next_renewal(play).type, KEEPER_RENEW);
         run_loop(play, 50);
         assert_true(ingress_is_able(play->ingress));
     }
@@ -238,7 +281,10 @@ static void a_keeper_that_is_silent_makes_it_unable_until_it_speaks(void **state
         ingress_lease(play->ingress, clock_now_ms() + 1000);
         run_loop(play, 20);
     }
+    while (next_renewal(play).type != 0) {
+    }
     answer(play, held, KEEPER_HELD, 0);
+    ingress_lease(play->ingress, clock_now_ms() + 1000);
     assert_true(ingress_is_able(play->ingress));
 }
 
@@ -292,7 +338,7 @@ static void one_that_is_new_is_looked_for_longer(void **state)
 static void without_a_keeper_nothing_can_be_held(void **state)
 {
     struct play *play = *state;
-    struct ingress *ingress = ingress_new(play->loop, -1, &events, play);
+    struct ingress *ingress = ingress_new(play->loop, (struct keeper_ends){-1, -1}, &events, play);
 
     ingress_set(ingress, play->fixture.state, false);
     ingress_lease(ingress, clock_now_ms() + 1000);
@@ -306,6 +352,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(while_the_lease_lasts_the_keeper_is_asked, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_the_keeper_must_know_at_once_is_asked_so, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(after_a_lease_that_may_have_ended_the_keeper_is_asked_again,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_keeper_that_reads_need_not_answer_what_renews, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(when_it_is_over_everything_is_released, set_up, tear_down),

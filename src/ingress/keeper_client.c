@@ -14,6 +14,7 @@
 struct keeper_client {
     struct watch watch;
     struct loop *loop;
+    int renewals;
     GQueue waiting; /* of struct keeper_message, owned, oldest first */
     void (*on_message)(void *owner, const struct keeper_message *message);
     void *owner;
@@ -61,7 +62,7 @@ static void on_events(struct watch *watch, unsigned events)
     }
 }
 
-struct keeper_client *keeper_client_new(struct loop *loop, int fd,
+struct keeper_client *keeper_client_new(struct loop *loop, struct keeper_ends ends,
                                         void (*on_message)(void *owner,
                                                            const struct keeper_message *message),
                                         void *owner)
@@ -69,10 +70,11 @@ struct keeper_client *keeper_client_new(struct loop *loop, int fd,
     struct keeper_client *client = g_new0(struct keeper_client, 1);
 
     client->loop = loop;
+    client->renewals = ends.renewals;
     client->on_message = on_message;
     client->owner = owner;
     g_queue_init(&client->waiting);
-    watch_init(&client->watch, fd, on_events);
+    watch_init(&client->watch, ends.pair, on_events);
     update_watch(client);
     return client;
 }
@@ -82,6 +84,7 @@ void keeper_client_free(struct keeper_client *client)
     if (client) {
         watch_set(client->loop, &client->watch, 0);
         close(client->watch.fd);
+        close(client->renewals);
         g_queue_clear_full(&client->waiting, g_free);
         g_free(client);
     }
@@ -98,12 +101,18 @@ void keeper_client_send(struct keeper_client *client, const struct keeper_messag
     }
 }
 
+void keeper_client_renew(struct keeper_client *client, uint64_t until_ms)
+{
+    struct keeper_message message = {.type = KEEPER_RENEW, .until_ms = until_ms};
+
+    (void)!send(client->renewals, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 bool keeper_client_is_read(const struct keeper_client *client)
 {
     int bytes = 0;
 
-    return client->waiting.length == 0 && ioctl(client->watch.fd, SIOCOUTQ, &bytes) == 0 &&
-           bytes == 0;
+    return ioctl(client->renewals, SIOCOUTQ, &bytes) == 0 && bytes == 0;
 }
 
 bool keeper_client_send_descriptor(struct keeper_client *client,

@@ -106,7 +106,7 @@ static void what_a_node_says_of_itself_is_understood(void **state)
     fixture_init(&fixture);
     run(&fixture, state_propose_vip_set(fixture.state, "10.0.0.1/24", "", &fixture.completion));
     struct loop *loop = loop_new();
-    struct ingress *ingress = ingress_new(loop, -1, &events, NULL);
+    struct ingress *ingress = ingress_new(loop, (struct keeper_ends){-1, -1}, &events, NULL);
     ingress_set(ingress, fixture.state, false);
     peer_states_describe(bytes, ingress);
     tell(states, 7, bytes);

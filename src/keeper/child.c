@@ -1,7 +1,9 @@
 /* See child.h. The rights go in this order: bounding set (while CAP_SETPCAP is there), user, the
  * rest; then nothing that is executed can bring them back. */
 #include "keeper/child.h"
+#include "keeper/message.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
@@ -14,9 +16,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAIR_FD    3
-#define PAIR_BYTES (1024 * 1024)
-#define WORDS      2
+#define PAIR_FD     3
+#define RENEWALS_FD 4
+#define PAIR_BYTES  (1024 * 1024)
+#define WORDS       2
 #define KEPT_RIGHTS                                                                                \
     ((1u << CAP_NET_ADMIN) | (1u << CAP_NET_RAW) | (1u << CAP_KILL) | (1u << CAP_SETUID) |         \
      (1u << CAP_SETGID) | (1u << CAP_SETPCAP))
@@ -82,12 +85,14 @@ int child_drop_rights(const struct child_user *user)
 }
 
 /* In the child. */
-static void begin(const struct child_user *user, pid_t keeper, int fd)
+static void begin(const struct child_user *user, pid_t keeper, struct keeper_ends ends)
 {
     sigset_t none;
+    int renewals = fcntl(ends.renewals, F_DUPFD, RENEWALS_FD + 1); /* it may be 3 */
 
-    dup2(fd, PAIR_FD);
-    close_range(PAIR_FD + 1, ~0u, 0);
+    dup2(ends.pair, PAIR_FD);
+    dup2(renewals, RENEWALS_FD);
+    close_range(RENEWALS_FD + 1, ~0u, 0);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     int r = child_drop_rights(user);
@@ -101,29 +106,54 @@ static void begin(const struct child_user *user, pid_t keeper, int fd)
     }
 }
 
-pid_t child_fork(const struct child_user *user, int *fd)
+static void close_both(struct keeper_ends ends)
 {
-    int pair[2], bytes = PAIR_BYTES;
-    pid_t keeper = getpid();
+    close(ends.pair);
+    close(ends.renewals);
+}
+
+static int make_pairs(struct keeper_ends *ours, struct keeper_ends *theirs)
+{
+    int pair[2], renewals[2], bytes = PAIR_BYTES;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) < 0) {
         return -errno;
     }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, renewals) < 0) {
+        int r = -errno;
+        close(pair[0]);
+        close(pair[1]);
+        return r;
+    }
     setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    *ours = (struct keeper_ends){pair[0], renewals[0]};
+    *theirs = (struct keeper_ends){pair[1], renewals[1]};
+    return 0;
+}
+
+pid_t child_fork(const struct child_user *user, struct keeper_ends *ends)
+{
+    struct keeper_ends ours = {-1, -1}, theirs = {-1, -1};
+    pid_t keeper = getpid();
+    int r = make_pairs(&ours, &theirs);
+
+    if (r < 0) {
+        return r;
+    }
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        begin(user, keeper, pair[1]);
-        *fd = PAIR_FD;
+        begin(user, keeper, theirs);
+        *ends = (struct keeper_ends){PAIR_FD, RENEWALS_FD};
         return 0;
     }
-    int r = -errno;
-    close(pair[1]);
+    r = -errno;
+    close_both(theirs);
     if (pid < 0) {
-        close(pair[0]);
+        close_both(ours);
         return r;
     }
-    *fd = pair[0];
+    *ends = ours;
     return pid;
 }

@@ -17,7 +17,8 @@ bool child_may_keep(void);
 int child_keep_needed_rights(void);
 /* This process becomes that user and has no right any more, for good. 0, or a negative errno. */
 int child_drop_rights(const struct child_user *user);
-/* Forks. In the keeper: the child's pid, `*fd` is this end of the pair. In the daemon: 0, `*fd` is
- * its end, every other descriptor above 2 is closed, no right is left, and it dies with the keeper.
- * Or a negative errno. */
-pid_t child_fork(const struct child_user *user, int *fd);
+struct keeper_ends;
+/* Forks. In the keeper: the child's pid, `*ends` are this side's of the pairs. In the daemon: 0,
+ * its own ends, every other descriptor above 2 is closed, no right is left, and it dies with the
+ * keeper. Or a negative errno. */
+pid_t child_fork(const struct child_user *user, struct keeper_ends *ends);

@@ -75,22 +75,24 @@ static int put(struct holds *holds, struct hold *hold, uint64_t now_ms)
     return r;
 }
 
-static void renew(struct holds *holds, struct hold *hold, const struct keeper_message *message,
-                  uint64_t now_ms)
+static void prolong(struct holds *holds, struct hold *hold, uint64_t until_ms, uint64_t now_ms)
 {
-    hold->until_ms = message->until_ms;
-    if (hold->state != HOLD_HELD) {
-        return;
-    }
-    if (hold->kernel_ms < message->until_ms + KERNEL_RENEW_MS) {
+    hold->until_ms = until_ms;
+    if (hold->state == HOLD_HELD && hold->kernel_ms < until_ms + KERNEL_RENEW_MS) {
         int r = put(holds, hold, now_ms);
         if (r < 0) {
             end(holds, hold, KEEPER_FAILED, -r);
-            return;
         }
     }
-    if (message->type == KEEPER_HOLD) {
-        tell(holds, KEEPER_HELD, &hold->address, 0, message->until_ms);
+}
+
+void holds_renew(struct holds *holds, uint64_t until_ms, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < KEEPER_ADDRESSES_MAX; i++) {
+        struct hold *hold = &holds->table[i];
+        if (hold->state == HOLD_HELD && until_ms > hold->until_ms && until_ms > now_ms) {
+            prolong(holds, hold, until_ms, now_ms);
+        }
     }
 }
 
@@ -130,7 +132,10 @@ void holds_ask(struct holds *holds, const struct keeper_message *message, uint64
             end(holds, hold, KEEPER_RELEASED, 0);
         }
     } else if (hold) {
-        renew(holds, hold, message, now_ms);
+        prolong(holds, hold, message->until_ms, now_ms);
+        if (hold->state == HOLD_HELD) {
+            tell(holds, KEEPER_HELD, &hold->address, 0, hold->until_ms);
+        }
     } else {
         begin(holds, message, now_ms);
     }

@@ -186,29 +186,39 @@ static void it_goes_when_the_lease_is_not_renewed(void **state)
     assert_int_equal(machine.told.type, KEEPER_RELEASED);
 }
 
-static void a_renewal_is_answered_only_when_something_changed(void **state)
+static void a_renewal_prolongs_what_is_held_and_is_not_answered(void **state)
 {
     struct machine machine = {0};
     struct holds holds = {.ops = &ops, .owner = &machine};
-    struct keeper_message renewal = hold(1, NOW + 300, 30);
 
-    renewal.type = KEEPER_RENEW;
     ask(&holds, hold(1, NOW + 225, 0), NOW);
-    ask(&holds, renewal, NOW + 100);
+    holds_renew(&holds, NOW + 300, NOW + 100);
     assert_int_equal(machine.tells, 1);
-    assert_int_equal(holds_next_ms(&holds), NOW + 30); /* announced again */
     holds_tick(&holds, NOW + 299);
     assert_true(machine.is_there[0]);
     ask(&holds, hold(1, NOW + 400, 0), NOW + 299); /* who is not sure asks so */
     assert_int_equal(machine.tells, 2);
     holds_tick(&holds, NOW + 400);
     assert_int_equal(machine.told.type, KEEPER_RELEASED);
-    renewal.until_ms = NOW + 800;
-    ask(&holds, renewal, NOW + 500); /* it does not know that it is gone: looked for again */
-    assert_false(machine.is_there[0]);
+    holds_renew(&holds, NOW + 800, NOW + 500); /* gone is gone, until it is asked for */
     holds_tick(&holds, NOW + 530);
+    assert_false(machine.is_there[0]);
+}
+
+static void an_old_renewal_neither_shortens_nor_revives(void **state)
+{
+    struct machine machine = {0};
+    struct holds holds = {.ops = &ops, .owner = &machine};
+
+    ask(&holds, hold(1, NOW + 400, 0), NOW);
+    holds_renew(&holds, NOW + 300, NOW + 100);
+    holds_tick(&holds, NOW + 399);
     assert_true(machine.is_there[0]);
-    assert_int_equal(machine.told.type, KEEPER_HELD);
+    ask(&holds, hold(1, NOW + 450, 0), NOW + 399); /* but a HOLD may shorten */
+    ask(&holds, hold(1, NOW + 420, 0), NOW + 399);
+    holds_renew(&holds, NOW + 430, NOW + 440); /* read too late */
+    holds_tick(&holds, NOW + 440);
+    assert_false(machine.is_there[0]);
 }
 
 static void a_lease_that_lay_in_the_socket_for_too_long_takes_nothing(void **state)
@@ -317,7 +327,8 @@ int main(void)
         cmocka_unit_test(an_answer_counts_also_when_the_keeper_is_late),
         cmocka_unit_test(what_is_held_is_defended_once_in_ten_seconds),
         cmocka_unit_test(it_goes_when_the_lease_is_not_renewed),
-        cmocka_unit_test(a_renewal_is_answered_only_when_something_changed),
+        cmocka_unit_test(a_renewal_prolongs_what_is_held_and_is_not_answered),
+        cmocka_unit_test(an_old_renewal_neither_shortens_nor_revives),
         cmocka_unit_test(a_lease_that_lay_in_the_socket_for_too_long_takes_nothing),
         cmocka_unit_test(the_kernel_is_told_anew_before_its_own_time_is_over),
         cmocka_unit_test(a_long_lease_has_a_long_life_in_the_kernel),

@@ -30,6 +30,7 @@
 #define RESTART_MS     100
 #define RESTART_MS_MAX 5000
 #define MESSAGES_MAX   4096 /* in one turn */
+#define RENEWALS_MAX   64
 
 enum { POLL_PAIR, POLL_SIGNAL, POLL_TIMER, POLL_LAN, POLL_COUNT = POLL_LAN + KEEPER_ADDRESSES_MAX };
 
@@ -41,8 +42,10 @@ struct guard {
 struct keeper {
     const struct child_user *user;
     pid_t child; /* 0 = none */
-    int pair_fd, signal_fd, timer_fd;
+    struct keeper_ends ends;
+    int signal_fd, timer_fd;
     bool is_ready, is_stopping;
+    bool has_missed;                /* the daemon, what it was told */
     uint64_t forked_ms, restart_ms; /* 0 = not now */
     uint64_t delay_ms;
     struct addresses addresses;
@@ -123,11 +126,11 @@ static void take(void *owner, unsigned at, const struct keeper_address *address)
 
 static void tell(void *owner, const struct keeper_message *message)
 {
-    const struct keeper *keeper = owner;
+    struct keeper *keeper = owner;
 
-    if (keeper->pair_fd >= 0) {
-        /* A daemon that reads nothing is frozen: it will see that its lease is over. */
-        (void)!send(keeper->pair_fd, message, sizeof *message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (keeper->ends.pair >= 0 &&
+        send(keeper->ends.pair, message, sizeof *message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        keeper->has_missed = true; /* it does not read: frozen, or slow */
     }
 }
 
@@ -177,6 +180,33 @@ static bool is_sound(const struct keeper_message *message)
            memchr(message->address.interface, '\0', sizeof message->address.interface);
 }
 
+static void tell_again(struct keeper *keeper)
+{
+    struct keeper_message message = {.type = KEEPER_UNSURE};
+
+    if (keeper->has_missed) {
+        keeper->has_missed = false; /* or true again */
+        tell(keeper, &message);
+    }
+}
+
+/* They wake nobody up, and lie in their socket until somebody asks. */
+static void read_renewals(struct keeper *keeper)
+{
+    struct keeper_message message;
+
+    for (unsigned i = 0; i < RENEWALS_MAX && keeper->ends.renewals >= 0; i++) {
+        ssize_t n = recv(keeper->ends.renewals, &message, sizeof message, MSG_DONTWAIT);
+        if (n <= 0) {
+            break;
+        }
+        if (n == sizeof message && message.type == KEEPER_RENEW) {
+            holds_renew(&keeper->holds, message.until_ms, clock_now_ms());
+            tell_again(keeper);
+        }
+    }
+}
+
 static void handle(struct keeper *keeper, const struct keeper_message *message, int fd)
 {
     struct guard *guard;
@@ -186,8 +216,8 @@ static void handle(struct keeper *keeper, const struct keeper_message *message, 
         keeper->is_ready = true;
         break;
     case KEEPER_HOLD:
-    case KEEPER_RENEW:
     case KEEPER_RELEASE:
+        read_renewals(keeper); /* what was sent before it */
         holds_ask(&keeper->holds, message, clock_now_ms());
         break;
     case KEEPER_GUARD:
@@ -239,7 +269,7 @@ static bool receive(struct keeper *keeper)
                                 .msg_iovlen = 1,
                                 .msg_control = control.bytes,
                                 .msg_controllen = sizeof control.bytes};
-        ssize_t length = recvmsg(keeper->pair_fd, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        ssize_t length = recvmsg(keeper->ends.pair, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (length < 0 && (errno == EAGAIN || errno == EINTR)) {
             return true;
         }
@@ -256,11 +286,19 @@ static bool receive(struct keeper *keeper)
     return true;
 }
 
+/* What is due, after what was renewed. */
+static void tick(struct keeper *keeper)
+{
+    read_renewals(keeper);
+    holds_tick(&keeper->holds, clock_now_ms());
+}
+
 static void let_go(struct keeper *keeper)
 {
-    if (keeper->pair_fd >= 0) {
-        close(keeper->pair_fd);
-        keeper->pair_fd = -1;
+    if (keeper->ends.pair >= 0) {
+        close(keeper->ends.pair);
+        close(keeper->ends.renewals);
+        keeper->ends = (struct keeper_ends){-1, -1};
     }
     holds_drop(&keeper->holds);
     drop_guards(keeper);
@@ -269,13 +307,13 @@ static void let_go(struct keeper *keeper)
 /* Returns true in the daemon. */
 static bool start(struct keeper *keeper)
 {
-    int fd = -1;
-    pid_t pid = child_fork(keeper->user, &fd);
+    struct keeper_ends ends;
+    pid_t pid = child_fork(keeper->user, &ends);
 
     keeper->restart_ms = 0;
     keeper->forked_ms = clock_now_ms();
     if (pid == 0) {
-        keeper->pair_fd = fd;
+        keeper->ends = ends;
         return true;
     }
     if (pid < 0) {
@@ -284,7 +322,8 @@ static bool start(struct keeper *keeper)
         return false;
     }
     keeper->child = pid;
-    keeper->pair_fd = fd;
+    keeper->ends = ends;
+    keeper->has_missed = false;
     return false;
 }
 
@@ -362,7 +401,7 @@ static void look_at_lans(struct keeper *keeper, const struct pollfd *polls)
 /* Returns true in a daemon that was forked. */
 static bool turn(struct keeper *keeper)
 {
-    struct pollfd polls[POLL_COUNT] = {{keeper->pair_fd, POLLIN, 0},
+    struct pollfd polls[POLL_COUNT] = {{keeper->ends.pair, POLLIN, 0},
                                        {keeper->signal_fd, POLLIN, 0},
                                        {keeper->timer_fd, POLLIN, 0}};
     uint64_t expirations;
@@ -377,12 +416,12 @@ static bool turn(struct keeper *keeper)
     if (polls[POLL_TIMER].revents) {
         (void)!read(keeper->timer_fd, &expirations, sizeof expirations);
     }
-    holds_tick(&keeper->holds, clock_now_ms()); /* first: what is over is not defended */
+    tick(keeper); /* first: what is over is not defended */
     look_at_lans(keeper, polls + POLL_LAN);
     if (polls[POLL_PAIR].revents && !receive(keeper)) {
         let_go(keeper);
     }
-    holds_tick(&keeper->holds, clock_now_ms());
+    tick(keeper);
     if (polls[POLL_SIGNAL].revents) {
         on_signals(keeper);
     }
@@ -406,9 +445,9 @@ static int open_descriptors(struct keeper *keeper)
     return keeper->signal_fd < 0 || keeper->timer_fd < 0 ? -errno : 0;
 }
 
-int keeper_run(const struct child_user *user)
+struct keeper_ends keeper_run(const struct child_user *user)
 {
-    struct keeper keeper = {.user = user, .pair_fd = -1, .holds = {.ops = &ops}};
+    struct keeper keeper = {.user = user, .ends = {-1, -1}, .holds = {.ops = &ops}};
 
     keeper.holds.owner = &keeper;
     addresses_init(&keeper.addresses);
@@ -434,5 +473,5 @@ int keeper_run(const struct child_user *user)
     while (!is_daemon) {
         is_daemon = turn(&keeper);
     }
-    return keeper.pair_fd;
+    return keeper.ends;
 }

@@ -4,7 +4,8 @@
 #pragma once
 
 #include "keeper/child.h"
+#include "keeper/message.h"
 
 /* Becomes the keeper and never returns there: it exits with the daemon's status. Returns in each
- * daemon that it forks, with its end of the pair. Before there are threads and loops. */
-int keeper_run(const struct child_user *user);
+ * daemon that it forks, with its ends of the pairs. Before there are threads and loops. */
+struct keeper_ends keeper_run(const struct child_user *user);

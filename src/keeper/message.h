@@ -1,16 +1,23 @@
-/* What daemon and keeper say to each other over a SOCK_SEQPACKET pair: one message, one struct of
- * fixed size, nothing to parse. The keeper reads nothing else; it checks each field all the same.
+/* What daemon and keeper say to each other over two SOCK_SEQPACKET pairs: one message, one struct
+ * of fixed size, nothing to parse. The keeper reads nothing else; it checks each field all the
+ * same.
  *
  *   daemon                                keeper
  *   READY                                 restarts it from now on when it crashes
  *   HOLD address until probe   ------>    looks whether the address is free, takes it
  *                              <------    HELD until | CONFLICT mac | FAILED errno
- *   RENEW                      ------>    as HOLD, but not answered when all is as it was: that it
- * was read says that the keeper lives RELEASE address            ------>    takes it away
+ *   RELEASE address            ------>    takes it away
  *                              <------    RELEASED, also when the lease ended
  *   GUARD id + descriptor                 keeps the link open until the addresses are gone
  *   UNGUARD id
- *   TICKLE address port peer              sends the peer a bare ACK from the address */
+ *   TICKLE address port peer              sends the peer a bare ACK from the address
+ *
+ * and over the second pair, which wakes nobody: it is read when something is due, in the end the
+ * lease. That it was read says that the keeper lives.
+ *
+ *   RENEW until                ------>    prolongs all that is held
+ *                              <------    UNSURE when the daemon has missed a message: HOLD again
+ */
 #pragma once
 
 #include <net/if.h>
@@ -33,6 +40,12 @@ enum keeper_message_type {
     KEEPER_FAILED,
     KEEPER_CONFLICT,
     KEEPER_RENEW,
+    KEEPER_UNSURE,
+};
+
+/* Of this process; -1 = none. */
+struct keeper_ends {
+    int pair, renewals;
 };
 
 struct keeper_address {
@@ -43,8 +56,8 @@ struct keeper_address {
 
 struct keeper_message {
     uint32_t type;
-    uint32_t number; /* GUARD, UNGUARD: which; FAILED: errno; HOLD, RENEW: how long to look whether
-                        somebody has the address, in ms */
+    uint32_t number;   /* GUARD, UNGUARD: which; FAILED: errno; HOLD: how long to look whether
+                          somebody   has the address, in ms */
     uint64_t until_ms; /* HOLD, RENEW, HELD: CLOCK_BOOTTIME */
     struct keeper_address address;
     uint8_t peer[16]; /* TICKLE: the client; CONFLICT: the first six bytes are who has it */

@@ -344,7 +344,7 @@ struct node_cluster *node_cluster_new(struct node *node)
         .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x", node->identity.id),
         .cluster = node->identity.cluster,
         .version = MICROCLOUD_VERSION};
-    cluster->vip = cluster_vip_new(cluster, node->keeper_fd);
+    cluster->vip = cluster_vip_new(cluster, node->keeper);
     cluster_api_init(cluster);
     return cluster;
 }

@@ -578,14 +578,14 @@ const char *cluster_vip_problem(const struct cluster_vip *vip)
 
 /* ---- life ---- */
 
-struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, int keeper_fd)
+struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, struct keeper_ends keeper)
 {
     struct cluster_vip *vip = g_new0(struct cluster_vip, 1);
 
     vip->cluster = cluster;
     vip->peers = peer_states_new();
     vip->renew_timer = timer_new(cluster->node->loop, on_renew_timer, vip);
-    vip->ingress = ingress_new(cluster->node->loop, keeper_fd, &ingress_calls, vip);
+    vip->ingress = ingress_new(cluster->node->loop, keeper, &ingress_calls, vip);
     vip->clients =
         client_exchange_new(&(struct client_exchange_options){.loop = cluster->node->loop,
                                                               .ingress = vip->ingress,

@@ -4,6 +4,7 @@
 
 #include "api/cluster.h"
 #include "consensus/members.h"
+#include "keeper/message.h"
 #include "net/stream.h"
 #include "state/cluster_tables.h"
 #include <stdbool.h>
@@ -14,7 +15,7 @@ struct links_echo;
 struct node_cluster;
 
 /* Takes the descriptor of the keeper's pair; -1 = there is none. */
-struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, int keeper_fd);
+struct cluster_vip *cluster_vip_new(struct node_cluster *cluster, struct keeper_ends keeper);
 void cluster_vip_free(struct cluster_vip *vip);
 
 /* ---- what the cluster tells ---- */

@@ -382,7 +382,7 @@ static int start(struct node *node, int argc, char **argv, GError **error)
     int r = node_config_load(&node->config, argc, argv, error);
 
     r = r == 0 ? set_log_level(node->config.log_level, error) : r;
-    r = r == 0 ? node_split_rights(&node->config, &node->keeper_fd, error) : r;
+    r = r == 0 ? node_split_rights(&node->config, &node->keeper, error) : r;
     if (r != 0) {
         return r;
     }
@@ -412,7 +412,7 @@ static int run_again(int argc, char **argv)
 
 int node_run(int argc, char **argv)
 {
-    struct node node = {.lock_fd = -1, .keeper_fd = -1};
+    struct node node = {.lock_fd = -1, .keeper = {-1, -1}};
     g_autoptr(GError) error = NULL;
 
     node.exit_status = start(&node, argc, argv, &error);
@@ -424,13 +424,17 @@ int node_run(int argc, char **argv)
     }
     int status = node.exit_status;
     bool wants_rescue = node.wants_rescue;
-    int keeper_fd = wants_rescue ? fcntl(node.keeper_fd, F_DUPFD, 3) : -1;
+    struct keeper_ends keeper = {-1, -1};
+    if (wants_rescue) {
+        keeper.pair = fcntl(node.keeper.pair, F_DUPFD, 3);
+        keeper.renewals = fcntl(node.keeper.renewals, F_DUPFD, 3);
+    }
     if (node.loop) {
         free_all(&node);
     } else {
         node_config_deinit(&node.config);
         node_identity_deinit(&node.identity);
     }
-    node_keep_split(keeper_fd);
+    node_keep_split(keeper);
     return wants_rescue ? run_again(argc, argv) : status;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "consensus/consensus.h"
+#include "keeper/message.h"
 #include "node/config.h"
 #include "node/identity.h"
 #include "state/state.h"
@@ -37,7 +38,8 @@ struct node {
     struct listener *listeners[NODE_LISTENERS_MAX];
     struct timer *tick;
     struct timer *settled; /* nothing rare has happened for a while */
-    int lock_fd, keeper_fd;
+    int lock_fd;
+    struct keeper_ends keeper; /* -1: none */
     bool is_stopping, is_serving, is_leading, wants_rescue;
     int exit_status;
 };

@@ -4,6 +4,7 @@
 #include "keeper/keeper.h"
 #include <errno.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,26 +84,33 @@ static int find_user(const struct node_config *config, struct child_user *user, 
     return geteuid() == 0 ? give_directory(config, entry, error) : 0;
 }
 
-/* Of a daemon that executed itself anew. -1 = none. */
-static int take_inherited(void)
+static bool is_socket(int fd)
 {
-    const char *text = g_getenv(INHERITED);
     struct stat status;
-    guint64 fd;
 
-    if (!text || !g_ascii_string_to_unsigned(text, 10, 3, 1024, &fd, NULL) ||
-        fstat((int)fd, &status) < 0 || !S_ISSOCK(status.st_mode)) {
-        return -1;
-    }
-    g_unsetenv(INHERITED);
-    return (int)fd;
+    return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
-void node_keep_split(int keeper_fd)
+/* Of a daemon that executed itself anew. False: none. */
+static bool take_inherited(struct keeper_ends *keeper)
 {
-    g_autofree char *text = g_strdup_printf("%d", keeper_fd);
+    const char *text = g_getenv(INHERITED);
+    struct keeper_ends found;
 
-    if (keeper_fd >= 0) {
+    if (!text || sscanf(text, "%d,%d", &found.pair, &found.renewals) != 2 ||
+        !is_socket(found.pair) || !is_socket(found.renewals)) {
+        return false;
+    }
+    g_unsetenv(INHERITED);
+    *keeper = found;
+    return true;
+}
+
+void node_keep_split(struct keeper_ends keeper)
+{
+    g_autofree char *text = g_strdup_printf("%d,%d", keeper.pair, keeper.renewals);
+
+    if (keeper.pair >= 0) {
         g_setenv(INHERITED, text, TRUE);
     }
 }
@@ -120,18 +128,17 @@ static int drop_rights(const struct child_user *user, GError **error)
     return 0;
 }
 
-int node_split_rights(const struct node_config *config, int *keeper_fd, GError **error)
+int node_split_rights(const struct node_config *config, struct keeper_ends *keeper, GError **error)
 {
     bool has_keeper = !config->no_keeper && config->peer_port != 0 && !config->witness;
     struct child_user user;
 
-    *keeper_fd = take_inherited();
-    if (*keeper_fd >= 0) {
+    if (take_inherited(keeper)) {
         return 0;
     }
     int r = find_user(config, &user, error);
     if (r == 0 && has_keeper && child_may_keep()) {
-        *keeper_fd = keeper_run(&user);
+        *keeper = keeper_run(&user);
     } else if (r == 0 && geteuid() == 0) {
         r = drop_rights(&user, error);
     }

@@ -2,11 +2,12 @@
  * the daemon its child (keeper/); where no keeper is wanted it gives its rights up. */
 #pragma once
 
+#include "keeper/message.h"
 #include "node/config.h"
 #include <glib.h>
 
-/* `*keeper_fd` is this daemon's end of the pair, -1 without a keeper. Returns in the daemon only;
+/* `*keeper` are this daemon's ends of the pairs, -1 without a keeper. Returns in the daemon only;
  * in the keeper never. 0, or the exit status with `error`. */
-int node_split_rights(const struct node_config *config, int *keeper_fd, GError **error);
-/* For a daemon that executes itself anew: hands its end of the pair on. */
-void node_keep_split(int keeper_fd);
+int node_split_rights(const struct node_config *config, struct keeper_ends *keeper, GError **error);
+/* For a daemon that executes itself anew: hands its ends of the pairs on. */
+void node_keep_split(struct keeper_ends keeper);

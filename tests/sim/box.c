@@ -261,7 +261,7 @@ static struct node_cluster *cluster_new(struct node *node)
     cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
     cluster->leave_timer = timer_new(node->loop, cluster_leave_on_timer, cluster);
     cluster->clock_timer = timer_new(node->loop, cluster_clock_on_timer, cluster);
-    cluster->vip = cluster_vip_new(cluster, node->keeper_fd);
+    cluster->vip = cluster_vip_new(cluster, node->keeper);
     return cluster;
 }
 
@@ -352,7 +352,7 @@ void box_start(struct box *box)
     node->config.data = (char *)box;
     node->identity.id = box->at + 1;
     node->identity.epoch = ++box->epoch;
-    node->keeper_fd = (int)box->at;
+    node->keeper = (struct keeper_ends){(int)box->at, (int)box->at};
     node->loop = virtual_loop_new(box->boxes->start_unix_ms);
     virtual_loop_set_clock(node->loop, box->boxes->net->now_ms, box->ahead_ms, box->rate_ppm);
     virtual_loop_enter(node->loop);
@@ -609,6 +609,7 @@ void boxes_init(struct boxes *boxes, struct net *net, GRand *random, unsigned co
         virtual_loop_set_clock(box->clock, net->now_ms, box->ahead_ms, box->rate_ppm);
         g_queue_init(&box->desk.asked);
         g_queue_init(&box->desk.conflicts);
+        box->desk.renewals = g_array_new(FALSE, FALSE, sizeof(uint64_t));
         box->desk.guarded = g_array_new(FALSE, FALSE, sizeof(struct guarded));
         disk_init(&box->disk, net, i, random);
     }
@@ -621,6 +622,7 @@ void boxes_deinit(struct boxes *boxes)
         desk_end(box);
         end_daemon(box);
         disk_deinit(&box->disk);
+        g_array_unref(box->desk.renewals);
         g_array_unref(box->desk.guarded);
         virtual_loop_free(box->clock);
         g_free(box->watch);

@@ -9,7 +9,8 @@
 #include "mqtt/test_virtual_loop.h"
 #include <string.h>
 
-#define LAN_MS 1 /* an answer to a probe */
+#define LAN_MS       1  /* an answer to a probe */
+#define RENEWALS_MAX 11 /* what the kernel keeps in such a socket */
 
 struct keeper_client {
     struct box *box;
@@ -125,14 +126,14 @@ static const struct hold_ops hold_ops = {on_open,     on_close, on_probe, on_is_
 
 /* ---- the daemon's end ---- */
 
-struct keeper_client *keeper_client_new(struct loop *loop, int fd,
+struct keeper_client *keeper_client_new(struct loop *loop, struct keeper_ends ends,
                                         void (*on_message)(void *owner,
                                                            const struct keeper_message *message),
                                         void *owner)
 {
     struct keeper_client *client = g_new0(struct keeper_client, 1);
 
-    client->box = &boxes_by_number[fd];
+    client->box = &boxes_by_number[ends.pair];
     client->on_message = on_message;
     client->owner = owner;
     g_queue_init(&client->told);
@@ -163,9 +164,18 @@ void keeper_client_send(struct keeper_client *client, const struct keeper_messag
     ask(client->box, message, 0);
 }
 
+void keeper_client_renew(struct keeper_client *client, uint64_t until_ms)
+{
+    struct desk *desk = &client->box->desk;
+
+    if (desk->is_alive && !client->box->is_dying && desk->renewals->len < RENEWALS_MAX) {
+        g_array_append_val(desk->renewals, until_ms);
+    }
+}
+
 bool keeper_client_is_read(const struct keeper_client *client)
 {
-    return g_queue_is_empty(&client->box->desk.asked);
+    return client->box->desk.renewals->len == 0;
 }
 
 bool keeper_client_send_descriptor(struct keeper_client *client,
@@ -187,13 +197,30 @@ void desk_tell(struct box *box)
 
 /* ---- the keeper ---- */
 
+static void read_renewals(struct box *box)
+{
+    struct desk *desk = &box->desk;
+
+    for (guint i = 0; i < desk->renewals->len; i++) {
+        holds_renew(&desk->holds, g_array_index(desk->renewals, uint64_t, i), now_ms(box));
+    }
+    g_array_set_size(desk->renewals, 0);
+}
+
+static void tick(struct box *box)
+{
+    read_renewals(box);
+    holds_tick(&box->desk.holds, now_ms(box));
+}
+
 static void handle(struct box *box, const struct asked *asked)
 {
     struct desk *desk = &box->desk;
 
     enum keeper_message_type type = asked->message.type;
 
-    if (type == KEEPER_HOLD || type == KEEPER_RENEW || type == KEEPER_RELEASE) {
+    if (type == KEEPER_HOLD || type == KEEPER_RELEASE) {
+        read_renewals(box);
         holds_ask(&desk->holds, &asked->message, now_ms(box));
     } else if (type == KEEPER_GUARD) {
         struct guarded guarded = {asked->message.number, asked->number};
@@ -225,6 +252,7 @@ void desk_let_go(struct box *box)
     struct asked *asked;
 
     holds_drop(&desk->holds);
+    g_array_set_size(desk->renewals, 0);
     while ((asked = g_queue_pop_head(&desk->asked)) != NULL) {
         if (asked->number != 0) {
             net_release(box->boxes->net, asked->number);
@@ -242,10 +270,11 @@ void desk_turn(struct box *box)
     struct desk *desk = &box->desk;
     struct asked *asked;
 
-    if (!desk->is_alive || desk->is_stopped) {
+    if (!desk->is_alive || desk->is_stopped ||
+        (box->node && desk_next_ms(box) > box->boxes->net->now_ms)) {
         return;
     }
-    holds_tick(&desk->holds, now_ms(box)); /* first: what is over is not defended */
+    tick(box); /* first: what is over is not defended */
     look_at_lan(box);
     while (box->node && (asked = g_queue_pop_head(&desk->asked)) != NULL) {
         handle(box, asked);
@@ -254,7 +283,7 @@ void desk_turn(struct box *box)
     if (!box->node) {
         desk_let_go(box);
     }
-    holds_tick(&desk->holds, now_ms(box));
+    tick(box);
 }
 
 bool desk_guards(void *owner, int number)
