@@ -76,7 +76,20 @@ void consensus_fail(struct consensus *self, const char *format, ...)
     consensus_set_state(self, CONSENSUS_FAILED);
 }
 
-/* libraft tells of what it does only here. */
+/* libraft 0.22 forgets that it could not take entries back that another leader has overruled
+ * (uv->errored is never read), and writes the new ones behind them: two of one index on the disk, a
+ * log that nobody can read any more. So the process ends before it goes on. */
+static void on_truncated(struct consensus *self)
+{
+    if (!self->is_truncated) {
+        consensus_fail(self, "%s: entries could not be taken back: is the disk full?",
+                       self->directory);
+        self->is_fatal_announced = true;
+        self->events->on_fatal(self->owner, self->fatal_message);
+    }
+}
+
+/* libraft tells of what it does only here; what it does to files, on another thread. */
 static void on_trace(struct raft_tracer *tracer, int type, const void *info)
 {
     struct consensus *self = tracer->impl;
@@ -92,6 +105,12 @@ static void on_trace(struct raft_tracer *tracer, int type, const void *info)
         self->is_allocation_failing = true;
     } else if (g_str_has_prefix(message, "completed creation of")) {
         self->is_allocation_failing = false;
+    } else if (g_str_has_prefix(message, "set truncate work")) {
+        self->is_truncated = false;
+    } else if (g_str_has_prefix(message, "uv truncate work cb ok")) {
+        self->is_truncated = true;
+    } else if (g_str_has_prefix(message, "uv truncate after work cb")) {
+        on_truncated(self);
     }
     log_debug("libraft", "message=\"%s\"", message);
 }

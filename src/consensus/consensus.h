@@ -122,8 +122,8 @@ struct consensus_events {
     void (*on_leader)(void *owner, uint64_t leader_id, uint64_t term);
     /* Nodes were added, removed, or have another role. May be NULL. */
     void (*on_members)(void *owner);
-    /* The disk failed, or libraft did: nothing more is acknowledged. The process should end and be
-     * started again (rule 10). */
+    /* The disk failed, or libraft did: nothing more is acknowledged. The process has to end in it,
+     * and be started again (rule 10): what libraft does next may harm the log. */
     void (*on_fatal)(void *owner, const char *message);
 };
 

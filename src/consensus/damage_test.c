@@ -6,6 +6,7 @@
 #include "consensus/snapshot_file.h"
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -418,6 +419,20 @@ static void leftovers_of_a_crash_are_taken_away(void **test)
     g_rmdir(lost);
 }
 
+static void what_was_not_taken_back_to_the_end_is_whole(void **test)
+{
+    struct fixture *fixture = *test;
+    restore(fixture);
+    g_autofree char *last = find_file(fixture->directory, "0", true);
+    uint64_t from, to;
+    assert_int_equal(sscanf(last, "%" SCNu64 "-%" SCNu64, &from, &to), 2);
+    g_autofree char *name = g_strdup_printf("%016" PRIu64 "-%016" PRIu64, from, to - 1);
+    g_autofree char *copy = path_in(fixture->directory, name);
+    assert_true(g_file_set_contents(copy, "x", 1, NULL));
+    assert_whole(fixture);
+    assert_false(g_file_test(copy, G_FILE_TEST_EXISTS));
+}
+
 static void foreign_files_are_refused(void **test)
 {
     struct fixture *fixture = *test;
@@ -519,6 +534,7 @@ int main(void)
         after_kill(snapshots_are_verified),
         cmocka_unit_test(a_snapshot_of_a_newer_version_is_named_as_such),
         after_kill(leftovers_of_a_crash_are_taken_away),
+        after_kill(what_was_not_taken_back_to_the_end_is_whole),
         after_stop(foreign_files_are_refused),
         when_empty(an_empty_directory_is_refused_unless_it_is_to_be_founded),
         cmocka_unit_test(a_directory_that_is_not_there_or_a_file_is_refused),

@@ -2,8 +2,8 @@
  * open segments in order of their counters. Each segment is read once; every entry must follow on
  * the one before. Only when all of it holds together are the files changed: open segments that hold
  * entries become closed ones (an unfinished last write is cut off: it was never acknowledged),
- * unused ones go, and so do closed ones that the snapshot has made superfluous, since libraft would
- * keep them in memory whole. */
+ * unused ones go, and so do closed ones that the snapshot or a longer one has made superfluous,
+ * since libraft would keep them in memory whole. */
 #include "consensus/directory.h"
 
 #include "base/log.h"
@@ -18,9 +18,11 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define REPAIR "restore a backup, or empty the data directory and join anew"
+#define TRUNCATION_SPARE_BYTES (256 * 1024)
+#define REPAIR                 "restore a backup, or empty the data directory and join anew"
 
 /* What is to be done with one open segment. */
 struct plan {
@@ -62,6 +64,14 @@ int directory_lock(const char *path, GError **error)
         return r;
     }
     return fd;
+}
+
+bool directory_has_room(const char *path)
+{
+    struct statvfs disk;
+
+    return statvfs(path, &disk) < 0 ||
+           (uint64_t)disk.f_bavail * disk.f_frsize >= SEGMENT_BYTES + TRUNCATION_SPARE_BYTES;
 }
 
 static char *path_of(const struct look *look, const struct file_name *file)
@@ -165,13 +175,23 @@ static int segment_load(struct look *look, const struct file_name *file, enum se
     return r;
 }
 
+/* The beginning of the next one. libraft takes entries back by such a copy, and a crash came before
+ * it could remove the original: which is as good, the leader overrules it again. */
+static bool is_copy(const struct look *look, uint32_t n)
+{
+    const struct file_name *file = file_list_find(&look->list, FILE_CLOSED, n);
+    const struct file_name *next = file_list_find(&look->list, FILE_CLOSED, n + 1);
+
+    return next && next->a == file->a;
+}
+
 static int look_at_closed(struct look *look, GError **error)
 {
     for (uint32_t i = 0; i < file_list_count(&look->list, FILE_CLOSED); i++) {
         const struct file_name *file = file_list_find(&look->list, FILE_CLOSED, i);
         struct segment_report report = {0};
 
-        if (file->b <= look->report.snapshot_index) {
+        if (file->b <= look->report.snapshot_index || is_copy(look, i)) {
             continue; /* superfluous */
         }
         uint64_t expected =
@@ -379,7 +399,8 @@ static int apply_closed(const struct look *look)
     int r = 0;
     for (uint32_t i = 0; i < file_list_count(&look->list, FILE_CLOSED) && r == 0; i++) {
         const struct file_name *file = file_list_find(&look->list, FILE_CLOSED, i);
-        r = file->b <= look->report.snapshot_index ? apply_unlink(look, file) : 0;
+        bool is_superfluous = file->b <= look->report.snapshot_index || is_copy(look, i);
+        r = is_superfluous ? apply_unlink(look, file) : 0;
     }
     return r;
 }

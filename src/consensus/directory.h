@@ -23,6 +23,8 @@ enum directory_use {
     DIRECTORY_JOIN,     /* an empty one is that of a node which is still to be added */
 };
 
+/* Room for the copy of a segment that libraft makes to take entries back. */
+bool directory_has_room(const char *path);
 /* The directory for this process alone; returns a descriptor that holds it, or a negative errno. */
 int directory_lock(const char *path, GError **error);
 /* Touches no file unless everything is fine. Errors begin with the path. `only_voter`: the node

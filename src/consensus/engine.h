@@ -80,8 +80,7 @@ struct consensus {
     struct timer *stop_limit;
     struct timer *patience; /* while groups wait and there are other nodes */
     struct group *current;  /* being filled, or NULL */
-    GQueue own;             /* of struct group: full ones, until they have been seen applied; oldest
-                               first */
+    GQueue own;             /* of struct group: full ones, until seen applied; oldest first */
     GQueue foreign;         /* of struct group: forwarded to us, for libraft */
     size_t foreign_bytes;
     uint32_t requests; /* that libraft holds: entries, barriers */
@@ -90,8 +89,9 @@ struct consensus {
     uint32_t forwarded; /* own groups that the leader has, and their bytes */
     size_t forwarded_bytes;
     bool is_forward_blocked; /* no room in the link */
-    bool is_foreign_next;
-    bool is_allocation_failing;
+    bool is_foreign_next, is_allocation_failing;
+    bool is_waiting_for_room; /* what the leader sends is dropped */
+    bool is_truncated;        /* the last time that entries had to be taken back, they were */
     uint32_t write_wait_ms;
 
     /* Leadership (leadership.c). */

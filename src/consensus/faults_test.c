@@ -9,12 +9,17 @@
 #include "consensus/members.h"
 #include "loop/loop.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -147,6 +152,115 @@ static void a_leader_that_ends_loses_nothing_of_the_others(void **state)
         assert_true(cluster.nodes[id].epoch == 2 || cluster.nodes[id].failed->len == 0);
     }
     cluster_deinit(&cluster);
+}
+
+static void mount_small_disk(struct node *node)
+{
+    node->directory = harness_make_directory();
+    if (mount("none", node->directory, "tmpfs", 0, "size=64m") < 0) {
+        print_message("skipped: a small disk cannot be mounted without the right to\n");
+        skip();
+    }
+}
+
+static void fill_disk(const char *path, const char *directory)
+{
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+
+    assert_true(fd >= 0);
+    while (directory_has_room(directory)) {
+        assert_int_equal(posix_fallocate(fd, lseek(fd, 0, SEEK_END), 1024 * 1024), 0);
+    }
+    close(fd);
+}
+
+static void with_a_full_disk_what_was_overruled_stays_until_there_is_room(void **state)
+{
+    struct cluster cluster;
+
+    cluster_init(&cluster);
+    struct node *old = &cluster.nodes[1];
+    mount_small_disk(old);
+    cluster_build(&cluster, 3);
+    assert_int_equal(cluster_leader(&cluster)->id, 1);
+    cluster_cut(&cluster, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(node_write(old, 1, 100), 0);
+        cluster_run_ms(&cluster, 1);
+    }
+    old_leader = 1;
+    cluster_run(&cluster, has_new_leader, "another leads");
+    g_autofree char *ballast = g_build_filename(old->directory, "tmp-ballast", NULL);
+    fill_disk(ballast, old->directory);
+    cluster_heal(&cluster);
+    cluster_write(&cluster);
+    uint64_t count = old->count;
+    cluster_run_ms(&cluster, 1000);
+    assert_int_equal(old->count, count);
+    assert_true(cluster_leader(&cluster)->count > count + 10);
+    g_remove(ballast);
+    cluster_settle(&cluster);
+    assert_true(old->count > count + 10);
+    assert_null(old->fatal);
+    g_autofree char *mounted = g_strdup(old->directory);
+    cluster_deinit(&cluster);
+    umount2(mounted, MNT_DETACH);
+    g_rmdir(mounted);
+}
+
+static void end_process(void *owner, const char *message)
+{
+    _exit(strstr(message, "taken back") ? 42 : 1);
+}
+
+/* In a process of its own. Tells the directory of who has to take something back. */
+static void be_unable_to_take_back(int tell_fd)
+{
+    struct cluster cluster;
+
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    struct node *old = cluster_leader(&cluster);
+    assert_true(write(tell_fd, old->directory, strlen(old->directory)) > 0);
+    cluster_cut(&cluster, old->id);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(node_write(old, 1, 100), 0);
+        cluster_run_ms(&cluster, 1);
+    }
+    old_leader = old->id;
+    cluster_run(&cluster, has_new_leader, "another leads");
+    for (int last = 1; last < 200; last++) { /* in the way of the shortened file */
+        g_autofree char *path = g_strdup_printf("%s/tmp-%016d-%016d", old->directory, 2, last);
+        assert_true(g_file_set_contents(path, "", 0, NULL));
+    }
+    cluster.events.on_fatal = end_process;
+    cluster_heal(&cluster);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 5000);
+    _exit(0);
+}
+
+static void what_cannot_be_taken_back_ends_the_process_before_more_is_written(void **state)
+{
+    int tell[2], status;
+    char directory[256] = {0};
+    struct directory_report report;
+    g_autoptr(GError) error = NULL;
+
+    assert_int_equal(pipe(tell), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        be_unable_to_take_back(tell[1]);
+    }
+    close(tell[1]);
+    assert_true(read(tell[0], directory, sizeof directory - 1) > 0);
+    close(tell[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    int r = directory_prepare(directory, 0, DIRECTORY_EXISTING, &report, &error);
+    assert_string_equal(error ? error->message : "", "");
+    assert_int_equal(r, 0);
+    assert_int_equal(WEXITSTATUS(status), 42);
+    harness_remove_directory(g_strdup(directory));
 }
 
 static void a_leader_that_is_cut_off_gives_its_groups_to_the_next(void **state)
@@ -597,6 +711,8 @@ int main(void)
         cmocka_unit_test(heartbeats_by_the_links_keep_the_leader),
         cmocka_unit_test(a_beat_that_is_not_sound_changes_nothing),
         cmocka_unit_test(a_leader_that_ends_loses_nothing_of_the_others),
+        cmocka_unit_test(with_a_full_disk_what_was_overruled_stays_until_there_is_room),
+        cmocka_unit_test(what_cannot_be_taken_back_ends_the_process_before_more_is_written),
         cmocka_unit_test(a_leader_that_is_cut_off_gives_its_groups_to_the_next),
         cmocka_unit_test(a_link_that_is_cut_in_one_direction_loses_nothing),
         cmocka_unit_test(without_a_majority_writes_wait_and_are_refused_in_time),

@@ -129,16 +129,46 @@ void leadership_on_tick(void *owner)
 /* ---- what comes from others ---- */
 
 /* libraft crashes when a snapshot comes while it takes one of its own (rule 7), and forgets to free
- * one that comes while it installs another. The leader sends it again. */
-static bool is_dropped(const struct consensus *self, struct raft_message *message)
+ * one that comes while it installs another. */
+static bool drop_snapshot(const struct consensus *self, struct raft_install_snapshot *snapshot)
 {
-    if (message->type != RAFT_INSTALL_SNAPSHOT ||
-        (!self->writing.is_active && !self->raft.snapshot.installing)) {
+    if (!self->writing.is_active && !self->raft.snapshot.installing) {
         return false;
     }
-    raft_configuration_close(&message->install_snapshot.conf);
-    raft_free(message->install_snapshot.data.base);
+    raft_configuration_close(&snapshot->conf);
+    raft_free(snapshot->data.base);
     return true;
+}
+
+/* Entries for places where others stand already, which may have to be taken back: that needs room,
+ * and libraft must not try without (consensus.c). */
+static bool drop_entries(struct consensus *self, const struct raft_append_entries *append)
+{
+    bool is_overlap =
+        append->n_entries > 0 && append->prev_log_index < raft_last_index(&self->raft);
+
+    if (!is_overlap || directory_has_room(self->directory)) {
+        self->is_waiting_for_room &= !is_overlap;
+        return false;
+    }
+    if (!self->is_waiting_for_room) {
+        log_warning("the disk is full: what the leader sends has to wait", "directory=%s",
+                    self->directory);
+        self->is_waiting_for_room = true;
+    }
+    raft_free(append->entries[0].batch);
+    raft_free(append->entries);
+    return true;
+}
+
+/* The leader sends it again. */
+static bool is_dropped(struct consensus *self, struct raft_message *message)
+{
+    if (message->type == RAFT_APPEND_ENTRIES) {
+        return drop_entries(self, &message->append_entries);
+    }
+    return message->type == RAFT_INSTALL_SNAPSHOT &&
+           drop_snapshot(self, &message->install_snapshot);
 }
 
 static void set_heard(struct consensus *self, uint64_t node_id, uint64_t at_ms)
