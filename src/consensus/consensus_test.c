@@ -1,6 +1,7 @@
 /* The living log: order, replay, groups, back-pressure, snapshots, stop. */
 #include "consensus/harness.h"
 
+#include "base/clock.h"
 #include <errno.h>
 #include <raft/uv.h>
 #include <setjmp.h>
@@ -153,26 +154,28 @@ static void the_status_tells_what_is_so(void **test)
     harness_close(harness);
 }
 
-static bool has_two_snapshots(struct harness *harness)
+static bool is_bounded(struct harness *harness)
 {
-    return harness->releases >= 2;
+    struct consensus_status status;
+    consensus_status(harness->consensus, &status);
+    return harness->releases >= 2 && status.log_bytes < 64 * 1024 && status.snapshot_index > 0;
 }
 
+/* A further snapshot is only taken in a pause of 40 ms, which a slow disk may make. */
 static void the_log_is_bounded_by_snapshots_that_rest_between(void **test)
 {
     struct fixture *fixture = *test;
+    uint32_t pauses = 0;
     fixture->harness.snapshot_log_bytes = 64 * 1024;
     struct harness *harness = opened(test);
     for (uint32_t round = 0; round < 40; round++) {
+        uint64_t begun_ms = clock_now_ms();
         harness_fill(harness, 100, 200);
+        pauses += clock_now_ms() - begun_ms >= 20; /* one may reach from a round into the next */
     }
-    assert_int_equal(harness->snapshots, 1);
-    harness_run(harness, has_two_snapshots);
+    assert_in_range(harness->snapshots, 1, 1 + pauses);
+    harness_run(harness, is_bounded);
     harness_fill(harness, 1, 1);
-    struct consensus_status status;
-    consensus_status(harness->consensus, &status);
-    assert_true(status.log_bytes < 64 * 1024);
-    assert_true(status.snapshot_index > 0);
     harness_close(harness);
 
     harness = opened(test);

@@ -308,6 +308,8 @@ void snapshot_turn(struct consensus *self)
             refuse(self);
         }
         writing->index = 0;
+        /* What came meanwhile: perhaps nothing more is applied that would look. */
+        self->is_snapshot_asked |= is_due(self) && !rests(self);
     }
     if (self->is_snapshot_asked && is_ready(self) && self->stop_stage == STOP_NOT) {
         self->is_snapshot_asked = false;
