@@ -83,8 +83,7 @@ struct consensus {
     GQueue own;             /* of struct group: full ones, until seen applied; oldest first */
     GQueue foreign;         /* of struct group: forwarded to us, for libraft */
     size_t foreign_bytes;
-    uint32_t requests; /* that libraft holds: entries, barriers */
-    uint32_t entries_in_flight;
+    uint32_t requests, entries_in_flight; /* that libraft holds: barriers are among the first */
     size_t in_flight_bytes, pending_bytes;
     uint32_t forwarded; /* own groups that the leader has, and their bytes */
     size_t forwarded_bytes;
@@ -93,6 +92,7 @@ struct consensus {
     bool is_waiting_for_room; /* what the leader sends is dropped */
     bool is_truncated;        /* the last time that entries had to be taken back, they were */
     uint32_t write_wait_ms;
+    uint64_t own_applied_ms; /* loop time at which the last own group was seen applied */
 
     /* Leadership (leadership.c). */
     const struct consensus_network *network; /* NULL = alone for ever */

@@ -407,35 +407,6 @@ static void a_snapshot_of_the_leader_waits_for_one_that_is_being_taken(void **st
     cluster_deinit(&cluster);
 }
 
-static bool has_short_log(struct cluster *cluster)
-{
-    struct consensus_status status;
-    consensus_status(cluster->nodes[1].consensus, &status);
-    return status.snapshot_index > 0 && status.log_bytes < cluster->snapshot_log_bytes;
-}
-
-/* Without another write. */
-static void what_came_during_a_snapshot_gets_one_too(void **state)
-{
-    struct cluster cluster;
-    cluster_init(&cluster);
-    cluster.snapshot_log_bytes = 64 * 1024;
-    cluster_build(&cluster, 1);
-    struct consensus *log = cluster.nodes[1].consensus;
-    consensus_snapshot_soon(log);
-    cluster_run(&cluster, has_short_log, "the first snapshot");
-    log->writing = (struct snapshot_writing){.is_active = true, .index = log->snapshot_index};
-    for (int i = 0; i < 10; i++) {
-        assert_int_equal(node_write(&cluster.nodes[1], 1, 10000), 0);
-    }
-    cluster_settle(&cluster);
-    assert_false(has_short_log(&cluster));
-    log->writing.is_active = false; /* it is there */
-    consensus_schedule(log);
-    cluster_run(&cluster, has_short_log, "the second snapshot");
-    cluster_deinit(&cluster);
-}
-
 /* A sanitizer or the heap notices when it is freed twice. */
 static void a_snapshot_that_is_of_no_use_is_freed_once(void **state)
 {
@@ -747,7 +718,6 @@ int main(void)
         cmocka_unit_test(without_a_majority_writes_wait_and_are_refused_in_time),
         cmocka_unit_test(a_follower_that_is_far_behind_gets_a_snapshot),
         cmocka_unit_test(a_snapshot_of_the_leader_waits_for_one_that_is_being_taken),
-        cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
         cmocka_unit_test(a_snapshot_that_is_of_no_use_is_freed_once),
         cmocka_unit_test(a_new_node_gets_a_long_log),
         cmocka_unit_test(leadership_is_handed_over_under_load),

@@ -219,6 +219,7 @@ void group_applied(struct consensus *self, const uint8_t *header)
         self->pending_bytes -= group->record_bytes;
         group_free(group);
     }
+    self->own_applied_ms = loop_now_ms(self->loop);
     consensus_schedule(self);
 }
 
@@ -437,7 +438,8 @@ void group_submit_all(struct consensus *self)
     }
 }
 
-/* Runs out again and again while writes are busy; what counts is the age of the oldest. */
+/* Runs out again and again while writes are busy; what counts is for how long nothing of what waits
+ * went on. On a slow disk the last of many may wait for longer, and is not refused. */
 void group_on_patience(void *owner)
 {
     struct consensus *self = owner;
@@ -448,8 +450,9 @@ void group_on_patience(void *owner)
     if (!oldest) {
         return;
     }
-    if (oldest->begun_ms + self->write_wait_ms > now_ms) {
-        timer_start(self->patience, oldest->begun_ms + self->write_wait_ms - now_ms);
+    uint64_t end_ms = MAX(oldest->begun_ms, self->own_applied_ms) + self->write_wait_ms;
+    if (end_ms > now_ms) {
+        timer_start(self->patience, end_ms - now_ms);
         return;
     }
     log_warning("no leader took what was written: it is refused", "directory=%s", self->directory);

@@ -1,7 +1,7 @@
-/* For faults_test.c: several logs in one process on one loop, joined by socket pairs through a
- * switch that can cut each direction, heal it, and end connections. Every node writes numbered
- * groups; what any node applies is held against what the first one applied at that place, so that
- * anything lost, doubled or out of order is noticed at once. */
+/* For faults_test.c and moments_test.c: several logs in one process on one loop, joined by socket
+ * pairs through a switch that can cut each direction, heal it, and end connections. Every node
+ * writes numbered groups; what any node applies is held against what the first one applied at that
+ * place, so that anything lost, doubled or out of order is noticed at once. */
 #pragma once
 
 #include "consensus/consensus.h"

@@ -1,0 +1,112 @@
+/* Moments that seldom come by themselves, so they are made inside of a log: what waits behind a
+ * slow disk, what comes during a snapshot, who asks while libraft closes. */
+#include "consensus/test_switchboard.h"
+
+#include "consensus/engine.h"
+#include "consensus/members.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void writes_behind_others_that_go_on_are_not_refused(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 1);
+    struct node *node = &cluster.nodes[1];
+    struct consensus *log = node->consensus;
+    assert_int_equal(node_write(node, 1, 10), 0);
+    cluster_settle(&cluster);
+    assert_int_equal(node_write(node, 1, 10), 0);
+    log->current->begun_ms -= log->write_wait_ms;
+    group_on_patience(log);
+    assert_int_equal(node->failed->len, 0);
+    log->own_applied_ms -= log->write_wait_ms; /* nothing went on */
+    group_on_patience(log);
+    assert_int_equal(node->failed->len, 1);
+    assert_int_equal(node->failed_error, -ETIMEDOUT);
+    cluster_deinit(&cluster);
+}
+
+static bool has_short_log(struct cluster *cluster)
+{
+    struct consensus_status status;
+    consensus_status(cluster->nodes[1].consensus, &status);
+    return status.snapshot_index > 0 && status.log_bytes < cluster->snapshot_log_bytes;
+}
+
+/* Without another write. */
+static void what_came_during_a_snapshot_gets_one_too(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.snapshot_log_bytes = 64 * 1024;
+    cluster_build(&cluster, 1);
+    struct consensus *log = cluster.nodes[1].consensus;
+    consensus_snapshot_soon(log);
+    cluster_run(&cluster, has_short_log, "the first snapshot");
+    log->writing = (struct snapshot_writing){.is_active = true, .index = log->snapshot_index};
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(node_write(&cluster.nodes[1], 1, 10000), 0);
+    }
+    cluster_settle(&cluster);
+    assert_false(has_short_log(&cluster));
+    log->writing.is_active = false; /* it is there */
+    consensus_schedule(log);
+    cluster_run(&cluster, has_short_log, "the second snapshot");
+    cluster_deinit(&cluster);
+}
+
+/* Asks in each turn until libraft is closing. */
+struct asker {
+    struct deferred turn;
+    struct cluster *cluster;
+    struct consensus *log;
+    unsigned named;
+};
+
+static void on_member(void *owner, const struct consensus_member *member)
+{
+    struct asker *asker = owner;
+    asker->named++;
+}
+
+static void on_ask(void *owner)
+{
+    struct asker *asker = owner;
+    asker->named = 0;
+    consensus_for_each_member(asker->log, on_member, asker);
+    if (asker->log->stop_stage != STOP_CLOSING) {
+        assert_int_equal(asker->named, 3);
+        deferred_schedule(asker->cluster->loop, &asker->turn);
+    }
+}
+
+/* What the links of a leader that stops may want to know in the last moment. */
+static void no_members_are_named_while_libraft_closes(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    struct node *leader = cluster_leader(&cluster);
+    struct asker asker = {.cluster = &cluster, .log = leader->consensus};
+    deferred_init(&asker.turn, on_ask, &asker);
+    deferred_schedule(cluster.loop, &asker.turn);
+    cluster_stop(&cluster, leader->id);
+    assert_int_equal(asker.named, 0);
+    cluster_deinit(&cluster);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN); /* as the daemon does */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_behind_others_that_go_on_are_not_refused),
+        cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
+        cmocka_unit_test(no_members_are_named_while_libraft_closes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
