@@ -6,7 +6,10 @@
  *
  * A session opens in the replicated state when it outlives the connection, when there is a will to
  * keep, or when the state already holds something under this client id; CONNACK then waits for the
- * commit. Any other opens in the live store at once. */
+ * commit. Any other opens in the live store at once.
+ *
+ * The commit may be late (no quorum), and the client elsewhere by then: what another node has
+ * opened since the CONNECT came stays, and the one that waits here is refused. */
 #include "mqtt/connect.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -291,6 +294,43 @@ static void opening_count(struct broker *broker, const char *client_id, int chan
     }
 }
 
+/* What the node knows when the CONNECT comes: what the client does elsewhere from now on is newer.
+ */
+static void note_what_is_known(struct connection *connection)
+{
+    struct connect_request *request = connection->request;
+
+    request->known_opening =
+        state_last_opening(connection->broker->state, bytes_from_string(request->client_id));
+}
+
+/* The open was applied, or has failed. */
+static void open_result(struct connection *connection, const struct state_result *result,
+                        struct bytes auth_data)
+{
+    struct broker *broker = connection->broker;
+    const char *id = connection->request->client_id;
+
+    if (result->error == 0 && result->reason == 0 && !result->is_stale) {
+        connection->session = session_store_find(broker->persistent, bytes_from_string(id));
+        connection->is_persistent = connection->session != NULL;
+        if (connection->is_persistent) {
+            enter(connection, result->session_present, auth_data);
+        } else {
+            open_live(connection, auth_data);
+        }
+        return;
+    }
+    connection->has_will = false;
+    /* It may still be applied: then it must be closed again, without its will. */
+    connection->is_persistent = connection->is_clean_end =
+        result->error == -ETIMEDOUT || result->error == -ECANCELED;
+    connect_refuse(connection, result->reason != 0 ? result->reason : REASON_SERVER_UNAVAILABLE,
+                   result->is_stale           ? "the client came to another node meanwhile"
+                   : result->error == -ENOSPC ? "no space to keep the session"
+                                              : "the session could not be opened");
+}
+
 static void on_opened(void *owner, uint64_t token, const struct state_result *result)
 {
     struct opening *opening = owner;
@@ -302,24 +342,7 @@ static void on_opened(void *owner, uint64_t token, const struct state_result *re
         connection->state == CONNECTION_OPENING) {
         struct bytes auth_data = {g_bytes_get_data(opening->auth_data, NULL),
                                   g_bytes_get_size(opening->auth_data)};
-        struct bytes id = bytes_from_string(opening->client_id);
-        connection->session = session_store_find(broker->persistent, id);
-        connection->is_persistent = connection->session != NULL;
-        if (result->error != 0 || result->reason != 0) {
-            connection->session = NULL;
-            connection->has_will = false;
-            /* It may still be applied: then it must be closed again, without its will. */
-            connection->is_persistent = connection->is_clean_end =
-                result->error == -ETIMEDOUT || result->error == -ECANCELED;
-            connect_refuse(connection,
-                           result->reason != 0 ? result->reason : REASON_SERVER_UNAVAILABLE,
-                           result->error == -ENOSPC ? "no space to keep the session"
-                                                    : "the session could not be opened");
-        } else if (connection->is_persistent) {
-            enter(connection, result->session_present, auth_data);
-        } else {
-            open_live(connection, auth_data);
-        }
+        open_result(connection, result, auth_data);
     }
     opening_free(opening);
 }
@@ -338,6 +361,7 @@ static void open_in_state(struct connection *connection, struct bytes auth_data)
         .receive_maximum = connection->receive_maximum,
         .version = connection->version,
         .connection_number = connection->number,
+        .known_opening = request->known_opening,
         .will = request->has_will ? &request->will : NULL,
     };
     struct opening *opening = opening_new(connection, auth_data);
@@ -443,6 +467,7 @@ void connect_granted(struct connection *connection, struct bytes auth_data)
     if (request->client_id[0] == '\0') {
         connect_request_assign_id(request);
     }
+    note_what_is_known(connection);
     negotiate(connection);
     if (!will_is_allowed(connection)) {
         connect_refuse(connection, REASON_NOT_AUTHORIZED, "the will's topic is not allowed");

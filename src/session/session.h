@@ -55,6 +55,8 @@ struct session {
                                  session_set_expires() */
     uint64_t connection_number; /* of the connection that has it now, as numbered by its node; 0 =
                                    none. Replicated. */
+    uint64_t last_opening;      /* of the last connection, also when it has ended; 0 = not known.
+                                   Replicated. */
     uint32_t dropped_messages;  /* at the queue's limit; stops at the most it can say */
     uint32_t dropped_count;     /* see dropped_first */
     uint32_t subscription_count;

@@ -14,6 +14,11 @@ static uint32_t level_of_setting(const State__Command *command)
     return setting ? setting->level : 0;
 }
 
+static uint32_t level_of_open(const State__Command *command)
+{
+    return command->open->has_known_opening ? LEVEL_OPENINGS : 0;
+}
+
 /* Every command: what applies it, and from which level on programs know it. A new one gets a new
  * level, STATE_COMMAND_LEVEL + 1. Nodes come, change and go at every level: by that a level rises.
  */
@@ -26,7 +31,7 @@ static const struct command_kind {
     [STATE__COMMAND__KIND_PUBLISH] = {apply_publish, 1},
     [STATE__COMMAND__KIND_ACKNOWLEDGE] = {apply_acknowledge, 1},
     [STATE__COMMAND__KIND_RELEASE] = {apply_release, 1},
-    [STATE__COMMAND__KIND_OPEN] = {apply_open, 1},
+    [STATE__COMMAND__KIND_OPEN] = {apply_open, 1, level_of_open},
     [STATE__COMMAND__KIND_CLOSE] = {apply_close, 1},
     [STATE__COMMAND__KIND_SESSION_REMOVE] = {apply_session_remove, 1},
     [STATE__COMMAND__KIND_SUBSCRIBE] = {apply_subscribe, 1},

@@ -11,7 +11,11 @@
  *
  * A will (MQTT 5, 3.1.2.5, 3.1.3.2.2) goes out when its connection ends, after its delay; at once
  * when the session ends before that. It is cancelled by DISCONNECT 0x00, and by a new connection
- * with which the session goes on while the delay has not passed. */
+ * with which the session goes on while the delay has not passed.
+ *
+ * An open may have waited for long at a node that was cut off. The log's order is not that of the
+ * CONNECTs then, but what that node knew of the log when the CONNECT came is: what others have
+ * opened since is newer, and stays (is_overtaken). */
 #include "state/apply.h"
 #include "topic/name.h"
 #include <errno.h>
@@ -164,6 +168,15 @@ static bool is_refused(const struct apply *apply, const State__Open *open, bool 
            apply_is_full(apply, (is_new ? SESSION_BYTES + open->client_id.len : 0) + will_bytes);
 }
 
+/* Has another node let the client in since the CONNECT came? What one node proposes comes in order.
+ */
+static bool is_overtaken(const struct apply *apply, const State__Open *open)
+{
+    uint64_t last = state_last_opening(apply->state, bytes_of(open->client_id));
+    return open->has_known_opening && last != 0 && last != open->known_opening &&
+           last >> 52 != open->connection_number >> 52;
+}
+
 static void attach(struct apply *apply, struct session *session, const State__Open *open)
 {
     struct bytes username = bytes_of(open->username);
@@ -178,6 +191,7 @@ static void attach(struct apply *apply, struct session *session, const State__Op
     }
     session->home = home;
     session->connection_number = open->connection_number;
+    session->last_opening = open->has_known_opening ? open->connection_number : 0;
     session->expiry_s = open->is_persistent ? limited_expiry(apply, open->expiry_s) : 0;
     session->receive_maximum =
         open->receive_maximum != 0 ? (uint16_t)open->receive_maximum : UINT16_MAX;
@@ -200,6 +214,10 @@ int apply_open(struct apply *apply, const State__Command *command, GError **erro
     const State__Open *open = command->open;
     if (!check_open(open, error)) {
         return -EBADMSG;
+    }
+    if (is_overtaken(apply, open)) {
+        apply->result->is_stale = true;
+        return 0;
     }
     struct bytes client_id = bytes_of(open->client_id);
     struct session *session = session_store_find(apply->tables->sessions, client_id);

@@ -318,6 +318,64 @@ static void a_will_for_which_there_is_no_room_still_goes_to_those_who_listen(voi
     assert_int_equal(retained_count(state_retained(fixture->state)), 0);
 }
 
+/* ---- opens that waited ---- */
+
+/* At `node`, with clean start, when `known` was the client's last opening. */
+static const struct state_result *open_at(struct fixture *fixture, uint64_t node, uint32_t counter,
+                                          uint64_t known, const struct state_will *will)
+{
+    struct state_open open = {.client_id = text("x"),
+                              .clean_start = true,
+                              .is_persistent = !will,
+                              .expiry_s = will ? 0 : 3600,
+                              .connection_number = state_connection_number(node, EPOCH, counter),
+                              .known_opening = known,
+                              .will = will};
+    return run(fixture, state_propose_open(fixture->state, &open, &fixture->completion));
+}
+
+static void an_open_that_waited_undoes_nothing_that_another_node_has_opened_since(void **in)
+{
+    struct fixture *fixture = *in;
+    open_session(fixture, "x", 1);
+    assert_false(open_at(fixture, NODE_ID + 1, 1, connection(1), NULL)->is_stale);
+    uint64_t last = state_connection_number(NODE_ID + 1, EPOCH, 1);
+    assert_int_equal(state_last_opening(fixture->state, text("x")), last);
+    subscribe(fixture, "x", "a", 1);
+    fixture_clear_events(fixture);
+
+    assert_true(open_at(fixture, NODE_ID, 2, connection(1), NULL)->is_stale);
+    assert_true(open_at(fixture, NODE_ID, 3, 0, NULL)->is_stale);
+    assert_int_equal(session_of(fixture, "x")->connection_number, last);
+    /* Also when the client has gone away from there again: its session is kept. */
+    struct state_close close = {.client_id = text("x"), .connection_number = last};
+    run(fixture, state_propose_close(fixture->state, &close, &fixture->completion));
+    assert_true(open_at(fixture, NODE_ID, 4, connection(1), NULL)->is_stale);
+    assert_int_equal(session_of(fixture, "x")->subscription_count, 1);
+    assert_string_equal(fixture->events->str, "");
+
+    assert_false(open_at(fixture, NODE_ID, 5, last, NULL)->is_stale);
+    assert_string_equal(fixture->events->str, "end x;");
+}
+
+static void nor_the_connection_whose_will_is_kept(void **in)
+{
+    struct fixture *fixture = *in;
+    struct state_will will = will_after(0);
+    open_at(fixture, NODE_ID + 1, 1, 0, &will);
+    assert_true(open_at(fixture, NODE_ID, 1, 0, NULL)->is_stale);
+    assert_string_equal(fixture->events->str, "");
+    assert_null(session_of(fixture, "x"));
+}
+
+static void opens_of_one_node_come_in_order_whatever_it_knew(void **in)
+{
+    struct fixture *fixture = *in;
+    open_at(fixture, NODE_ID, 1, 0, NULL);
+    assert_false(open_at(fixture, NODE_ID, 2, 0, NULL)->is_stale);
+    assert_int_equal(session_of(fixture, "x")->connection_number, connection(2));
+}
+
 /* ---- a new start ---- */
 
 static void a_new_start_closes_the_connections_of_the_nodes_earlier_lives_and_no_others(void **in)
@@ -422,6 +480,9 @@ int main(void)
         TEST(a_will_takes_the_way_of_every_message),
         TEST(a_will_reaches_one_member_of_a_share_group),
         TEST(a_will_for_which_there_is_no_room_still_goes_to_those_who_listen),
+        TEST(an_open_that_waited_undoes_nothing_that_another_node_has_opened_since),
+        TEST(nor_the_connection_whose_will_is_kept),
+        TEST(opens_of_one_node_come_in_order_whatever_it_knew),
         TEST(a_new_start_closes_the_connections_of_the_nodes_earlier_lives_and_no_others),
         TEST(a_session_too_many_is_refused_and_nothing_changes),
         TEST(a_will_too_large_is_refused),

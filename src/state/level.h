@@ -7,6 +7,9 @@
 
 #include "state/apply.h"
 
+/* From this level on a session knows its last opening, and an open which one it knew. */
+#define LEVEL_OPENINGS 3
+
 /* Is there a node below this level? Then the result says which, and nothing is to change. */
 bool level_is_refused(struct apply *apply, uint32_t level);
 /* Every node could apply it when it was proposed, and this program cannot: an older version was

@@ -74,7 +74,7 @@ static int apply_next(struct fixture *fixture, GError **error)
 static void a_command_under_way_while_an_older_node_comes_is_refused_and_names_it(void **in)
 {
     struct fixture *fixture = *in;
-    propose_level(fixture, STATE_COMMAND_LEVEL - 1);
+    propose_level(fixture, 1);
     assert_int_equal(state_propose_vip_set(fixture->state, "10.0.0.9/24", "", &fixture->completion),
                      0);
     fixture_flush(fixture);
@@ -177,6 +177,37 @@ static void a_snapshot_says_which_level_is_needed_to_read_it(void **in)
     state_free(other);
 }
 
+static const struct session *open_at_level(struct fixture *fixture, uint32_t level,
+                                           uint32_t counter, uint32_t snapshot_level)
+{
+    run(fixture, propose_level(fixture, level));
+    open_session(fixture, "x", counter);
+    g_autoptr(GBytes) snapshot = snapshot_of(fixture->state);
+    gsize length = 0;
+    const uint8_t *at = g_bytes_get_data(snapshot, &length);
+    assert_int_equal(wire_get_u32(at + 12), snapshot_level);
+    struct state *other = empty_state();
+    assert_int_equal(state_restore(other, (struct bytes){at, length}, NULL), 0);
+    g_autofree char *digest = state_digest(fixture->state), *same = state_digest(other);
+    assert_string_equal(digest, same);
+    const struct session *session = session_of(fixture, "x");
+    assert_int_equal(session_store_find(state_sessions(other), text("x"))->last_opening,
+                     session->last_opening);
+    state_free(other);
+    return session;
+}
+
+static void who_opened_last_is_kept_as_soon_as_every_node_can(void **in)
+{
+    struct fixture *fixture = *in;
+    assert_int_equal(open_at_level(fixture, LEVEL_OPENINGS - 1, 1, 0)->last_opening, 0);
+    assert_int_equal(open_at_level(fixture, LEVEL_OPENINGS, 2, LEVEL_OPENINGS)->last_opening,
+                     connection(2));
+    /* An older node comes, and does not know it. */
+    assert_int_equal(open_at_level(fixture, LEVEL_OPENINGS - 1, 3, LEVEL_OPENINGS)->last_opening,
+                     0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -188,6 +219,7 @@ int main(void)
         TEST(a_box_that_stands_alone_is_ended_too),
         TEST(a_field_that_is_not_known_is_never_lost),
         TEST(a_snapshot_says_which_level_is_needed_to_read_it),
+        TEST(who_opened_last_is_kept_as_soon_as_every_node_can),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

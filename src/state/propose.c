@@ -2,6 +2,7 @@
  * is applied from here. */
 #include "state/propose.h"
 #include "state/apply.h"
+#include "state/level.h"
 #include "state/propose_private.h"
 #include "state/record.h"
 #include "state/tables.h"
@@ -64,6 +65,8 @@ int state_propose_open(struct state *state, const struct state_open *open,
     message.receive_maximum = open->receive_maximum;
     message.version = open->version;
     message.connection_number = open->connection_number;
+    message.has_known_opening = state_command_level(state) >= LEVEL_OPENINGS;
+    message.known_opening = open->known_opening;
     message.will = open->will ? &will : NULL;
     return propose_command(state, COMMAND(OPEN, open, &message), completion);
 }

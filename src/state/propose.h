@@ -22,7 +22,8 @@ struct state_result {
     bool session_present;      /* open: a session was there and goes on */
     bool duplicate;            /* publish: this QoS 2 packet id was already received */
     bool subscription_existed; /* subscribe: it replaced one (retain handling 1) */
-    bool is_stale;             /* the session has another connection now; nothing happened */
+    bool is_stale;             /* the session has another connection now; nothing happened. open:
+                                  had it, see state_propose_open */
     uint32_t matched; /* publish: persistent sessions that got it; acknowledge: deliveries that it
                          fitted */
     const char *message; /* administrative commands: for people, NULL when fine; valid during fn */
@@ -70,10 +71,15 @@ struct state_open {
     uint8_t version;
     uint64_t connection_number;    /* of the new connection, state_connection_number(); a close with
                                       another number is ignored */
+    uint64_t known_opening;        /* state_last_opening() when the CONNECT came */
     const struct state_will *will; /* NULL for none */
 };
-/* reason 0x97: too many sessions, too large a will, or the state is full; then nothing has changed.
- * The session's expiry is cut to mqtt.session_expiry_s_max. */
+/* By which connection the client came last, as far as the state knows: its session, or its will,
+ * is of it. 0 = none. */
+uint64_t state_last_opening(struct state *state, struct bytes client_id);
+/* `is_stale`: the client has come to another node since; nothing has changed. reason 0x97: too many
+ * sessions, too large a will, or the state is full; then nothing has changed. The session's expiry
+ * is cut to mqtt.session_expiry_s_max. */
 int state_propose_open(struct state *state, const struct state_open *open,
                        const struct state_completion *completion);
 

@@ -3,6 +3,7 @@
  * been read do the new tables take the place of the old ones. */
 #include "base/cleanup.h"
 #include "state/access_tables.h"
+#include "state/level.h"
 #include "state/snapshot.h"
 #include "state/snapshot_format.h"
 #include "state/tables.h"
@@ -320,6 +321,7 @@ static void get_session(struct reader *reader, struct bytes client_id)
     session->created_unix_ms = get_number(reader);
     session_set_expires(session, get_number(reader));
     session->connection_number = get_number(reader);
+    session->last_opening = reader->tables->level >= LEVEL_OPENINGS ? get_number(reader) : 0;
     uint32_t dropped_messages = (uint32_t)get_up_to(reader, UINT32_MAX);
     session->expiry_s = (uint32_t)get_up_to(reader, UINT32_MAX);
     session->receive_maximum = (uint16_t)get_up_to(reader, UINT16_MAX);

@@ -1,6 +1,7 @@
 /* Writing: one walk over the tables. Small things are copied into chunks, large bodies stand as
  * pieces of their own that point into the message, which is held until the snapshot is freed. */
 #include "state/snapshot.h"
+#include "state/level.h"
 #include "state/snapshot_format.h"
 #include "state/tables.h"
 #include "state/wire.h"
@@ -18,7 +19,7 @@ struct writer {
     struct state_snapshot *snapshot;
     GByteArray *chunk;   /* the last one, not yet a piece */
     GHashTable *numbers; /* message -> n, of those that may stand in another place too */
-    uint32_t message_count;
+    uint32_t message_count, level;
 };
 
 static void free_chunk(void *chunk)
@@ -238,6 +239,9 @@ static void on_session(void *owner, struct session *session)
     put_number(writer, session->created_unix_ms);
     put_number(writer, session->expires_unix_ms);
     put_number(writer, session->connection_number);
+    if (writer->level >= LEVEL_OPENINGS) {
+        put_number(writer, session->last_opening);
+    }
     put_number(writer, session->dropped_messages);
     put_number(writer, session->expiry_s);
     put_number(writer, session->receive_maximum);
@@ -280,7 +284,7 @@ struct state_snapshot *state_snapshot_new(const struct state *state)
     snapshot->messages = g_ptr_array_new_with_free_func(free_message);
     snapshot->bytes = 0;
     g_autoptr(GHashTable) numbers = g_hash_table_new(NULL, NULL);
-    struct writer writer = {.snapshot = snapshot, .numbers = numbers};
+    struct writer writer = {.snapshot = snapshot, .numbers = numbers, .level = state->tables.level};
 
     start_chunk(&writer, CHUNK_BYTES);
     GByteArray *first = writer.chunk;

@@ -16,8 +16,9 @@
  *   cluster   packed message Members (commands.proto)                       (from version 2)
  *   retained  message                                                       in order of topics
  *   wills     client id, message, due, connection, delay, expiry            in order of client ids
- *   sessions  client id, user name, created, expires, connection, dropped, expiry, receive maximum,
- * version, subscriptions: filter, options, id                            in order of subscribing
+ *   sessions  client id, user name, created, expires, connection, last opening (from level 3),
+ *             dropped, expiry, receive maximum, version,
+ *             subscriptions: filter, options, id                      in order of subscribing
  *             received packet ids                                           ascending
  *             first delivery's number; deliveries: flags, [subscription ids, message]    in order
  * of client ids

@@ -69,6 +69,13 @@ const struct wills *state_wills(const struct state *state)
     return state->tables.wills;
 }
 
+uint64_t state_last_opening(struct state *state, struct bytes client_id)
+{
+    const struct session *session = session_store_find(state->tables.sessions, client_id);
+    const struct will *will = session ? NULL : wills_find(state->tables.wills, client_id);
+    return session ? session->last_opening : will ? will->connection_number : 0;
+}
+
 uint64_t state_applied_index(const struct state *state)
 {
     return state->tables.applied_index;

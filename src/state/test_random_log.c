@@ -67,6 +67,12 @@ static void propose_open(struct random_log *log)
                               .version = 5,
                               .connection_number = connection(++log->connections),
                               .will = below(log, 2) ? &will : NULL};
+    if (below(log, 4) == 0) { /* at another node, which may not know of all */
+        open.connection_number = state_connection_number(NODE_ID + 1, EPOCH, log->connections);
+    }
+    if (below(log, 2)) {
+        open.known_opening = state_last_opening(log->fixture->state, open.client_id);
+    }
     state_propose_open(log->fixture->state, &open, NULL);
 }
 

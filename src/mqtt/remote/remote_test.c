@@ -527,6 +527,34 @@ static void a_session_that_was_not_opened_in_time_does_not_stay_open(void **stat
     assert_heard(monitor, "");
 }
 
+/* What waits at a node that is cut off was said before what the client was told elsewhere. */
+static void a_connect_that_waited_ends_no_session_that_was_opened_elsewhere_since(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+
+    cluster_cut(cluster, 0, 1);
+    cluster_cut(cluster, 0, 2);
+    cluster->nodes[0].is_cut_off = true;
+    fixture->at = 0;
+    struct peer *first = peer_new(fixture);
+    say_connect(first, &(struct entering){.client_id = "c", .properties = "11 00000e10"});
+    assert_heard(first, "");
+    struct peer *second = enter_kept_at(fixture, 1, "c");
+    subscribe(second, "a", 1);
+    cluster->nodes[0].is_cut_off = false;
+    run(fixture);
+    assert_heard(first, "connack s0 0x88; end");
+    assert_heard(second, "");
+    struct peer *publisher = enter_at(fixture, 2, "p");
+    publish(publisher, 1, 1, "a", "one");
+    assert_heard(second, "publish q1 m1 a=one");
+    cluster_heal(cluster, 0, 1);
+    cluster_heal(cluster, 0, 2);
+    run(fixture);
+    assert_heard(second, "");
+}
+
 static void a_slow_persistent_subscriber_holds_publishers_of_other_nodes(void **state)
 {
     struct fixture *fixture = *state;
@@ -696,6 +724,7 @@ int main(void)
         CLUSTER_TEST(clients_go_on_after_a_snapshot_was_installed),
         CLUSTER_TEST(a_node_held_for_dead_lets_its_persistent_clients_go),
         CLUSTER_TEST(a_session_that_was_not_opened_in_time_does_not_stay_open),
+        CLUSTER_TEST(a_connect_that_waited_ends_no_session_that_was_opened_elsewhere_since),
         CLUSTER_TEST(a_slow_persistent_subscriber_holds_publishers_of_other_nodes),
         CLUSTER_TEST(holding_ends_with_the_link),
         CLUSTER_TEST(no_more_is_kept_for_a_lost_node_than_fits),
