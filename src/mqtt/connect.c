@@ -9,7 +9,8 @@
  * commit. Any other opens in the live store at once.
  *
  * The commit may be late (no quorum), and the client elsewhere by then: what another node has
- * opened since the CONNECT came stays, and the one that waits here is refused. */
+ * opened since the CONNECT came stays, and the one that waits here is refused (opens_again: unless
+ * it is the log that was late). */
 #include "mqtt/connect.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -294,14 +295,34 @@ static void opening_count(struct broker *broker, const char *client_id, int chan
     }
 }
 
+static void open_in_state(struct connection *connection, struct bytes auth_data);
+
 /* What the node knows when the CONNECT comes: what the client does elsewhere from now on is newer.
  */
 static void note_what_is_known(struct connection *connection)
 {
+    const struct broker *broker = connection->broker;
     struct connect_request *request = connection->request;
 
     request->known_opening =
-        state_last_opening(connection->broker->state, bytes_from_string(request->client_id));
+        state_last_opening(broker->state, bytes_from_string(request->client_id));
+    request->claims_heard = broker->remote ? remote_claims_heard(broker->remote) : 0;
+}
+
+/* Another node let the client in before this one's open was applied. When that node's claim had
+ * been heard before the CONNECT came, the client was there first, and is here now. */
+static bool opens_again(struct connection *connection, struct bytes auth_data)
+{
+    const struct broker *broker = connection->broker;
+    struct connect_request *request = connection->request;
+    uint64_t last = state_last_opening(broker->state, bytes_from_string(request->client_id));
+
+    if (!broker->remote || !remote_has_heard(broker->remote, last, request->claims_heard)) {
+        return false;
+    }
+    request->known_opening = last;
+    open_in_state(connection, auth_data);
+    return true;
 }
 
 /* The open was applied, or has failed. */
@@ -342,7 +363,9 @@ static void on_opened(void *owner, uint64_t token, const struct state_result *re
         connection->state == CONNECTION_OPENING) {
         struct bytes auth_data = {g_bytes_get_data(opening->auth_data, NULL),
                                   g_bytes_get_size(opening->auth_data)};
-        open_result(connection, result, auth_data);
+        if (!result->is_stale || !opens_again(connection, auth_data)) {
+            open_result(connection, result, auth_data);
+        }
     }
     opening_free(opening);
 }

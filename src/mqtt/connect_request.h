@@ -14,6 +14,7 @@ struct connect_request {
     struct access_ticket *ticket; /* of the login that is being checked; else NULL */
     GBytes *auth_first;           /* of SCRAM, while it waits for its turn; else NULL */
     uint64_t known_opening;       /* see struct state_open */
+    uint64_t claims_heard;        /* when it came, see remote/claims.c */
     uint32_t expiry_s;
     uint16_t receive_maximum, alias_maximum, keep_alive_s;
     bool clean_start, has_will, is_id_assigned, wants_response_information;

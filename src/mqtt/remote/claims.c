@@ -1,7 +1,9 @@
 /* One client, one connection in the whole cluster: who comes in claims its client id, the others
  * let it go. Claims are numbered by a clock that counts events (Lamport's): each is higher than
  * every claim that its node had heard of, so of two that are apart in time the later is higher on
- * every node, whatever the calendars say. Two at once are decided by connection numbers. */
+ * every node, whatever the calendars say. Two at once are decided by connection numbers. What was
+ * heard of late is remembered for a while: it tells a client that comes from there from one that
+ * went there (connect.c). */
 #include "base/log.h"
 #include "mqtt/connection.h"
 #include "mqtt/remote/remote_private.h"
@@ -35,6 +37,23 @@ void claims_tell(struct remote_peer *peer)
     }
 }
 
+uint64_t remote_claims_heard(const struct remote *remote)
+{
+    return remote->claim_count;
+}
+
+bool remote_has_heard(const struct remote *remote, uint64_t connection_number, uint64_t count)
+{
+    uint64_t oldest = remote->claim_count - MIN(remote->claim_count, REMOTE_CLAIMS_MAX);
+
+    for (uint64_t at = oldest; at < count; at++) {
+        if (remote->claims[at % REMOTE_CLAIMS_MAX] == connection_number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void claims_receive(struct remote *remote, const struct remote_record *record)
 {
     g_autofree char *client_id = g_strndup((const char *)record->text.at, record->text.length);
@@ -42,6 +61,7 @@ void claims_receive(struct remote *remote, const struct remote_record *record)
     uint64_t stamp = record->number, number = record->index;
 
     remote->stamp = MAX(remote->stamp, stamp);
+    remote->claims[remote->claim_count++ % REMOTE_CLAIMS_MAX] = number;
     if (!connection || connection->number == number || connection->claim > stamp ||
         (connection->claim == stamp && connection->number > number)) {
         return;

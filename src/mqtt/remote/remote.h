@@ -57,6 +57,10 @@ uint64_t remote_node_id(const struct remote *remote, unsigned slot);
 /* ---- clients (claims.c) ---- */
 /* A client has come here: whoever has it elsewhere lets it go. */
 void remote_claim(struct remote *remote, struct connection *connection, struct bytes client_id);
+/* How many claims of others have been heard so far. */
+uint64_t remote_claims_heard(const struct remote *remote);
+/* Was that of this connection among the first `count`, and not long before? */
+bool remote_has_heard(const struct remote *remote, uint64_t connection_number, uint64_t count);
 
 /* ---- waiting for the others (sync.c) ---- */
 /* Calls `fn` once every peer that is there knows of the subscriptions and claims made so far, has

@@ -13,6 +13,8 @@
 #define REMOTE_KEPT_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
 /* More does not wait for a link that is full: QoS 0 is dropped, QoS > 0 sent later. */
 #define REMOTE_QUEUED_BYTES_MAX (1024u * 1024)
+/* Claims of others that are remembered. */
+#define REMOTE_CLAIMS_MAX 1024
 
 /* A publish with QoS > 0 that a peer has not acknowledged. */
 struct remote_kept {
@@ -72,9 +74,11 @@ struct remote {
     struct timer *timer; /* for them */
     uint64_t number;     /* of the last publish forwarded */
     uint64_t stamp;      /* of the last claim seen anywhere: grows by one with each */
-    uint64_t sync_token; /* of the last SYNC sent */
-    bool is_sync_wanted; /* a new one is to be sent */
-    bool has_progress;   /* acknowledged, or a peer went: lines of publishes look again */
+    uint64_t claims[REMOTE_CLAIMS_MAX]; /* connections of the last ones heard, in a ring */
+    uint64_t claim_count;               /* heard so far */
+    uint64_t sync_token;                /* of the last SYNC sent */
+    bool is_sync_wanted;                /* a new one is to be sent */
+    bool has_progress; /* acknowledged, or a peer went: lines of publishes look again */
 };
 
 /* NULL when there is none. */

@@ -555,6 +555,24 @@ static void a_connect_that_waited_ends_no_session_that_was_opened_elsewhere_sinc
     assert_heard(second, "");
 }
 
+/* The log is late here, but the claim was heard: the client was there before it came here. */
+static void a_client_comes_from_another_node_before_the_log_does(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = fixture->cluster;
+
+    cluster->nodes[0].is_cut_off = true;
+    struct peer *there = enter_kept_at(fixture, 1, "c");
+    fixture->at = 0;
+    struct peer *here = peer_new(fixture);
+    say_connect(here, &(struct entering){.client_id = "c", .keeps = true});
+    assert_heard(there, "disconnect 0x8e; end");
+    assert_heard(here, "");
+    cluster->nodes[0].is_cut_off = false;
+    run(fixture);
+    assert_heard(here, "connack s1 0x00");
+}
+
 static void a_slow_persistent_subscriber_holds_publishers_of_other_nodes(void **state)
 {
     struct fixture *fixture = *state;
@@ -725,6 +743,7 @@ int main(void)
         CLUSTER_TEST(a_node_held_for_dead_lets_its_persistent_clients_go),
         CLUSTER_TEST(a_session_that_was_not_opened_in_time_does_not_stay_open),
         CLUSTER_TEST(a_connect_that_waited_ends_no_session_that_was_opened_elsewhere_since),
+        CLUSTER_TEST(a_client_comes_from_another_node_before_the_log_does),
         CLUSTER_TEST(a_slow_persistent_subscriber_holds_publishers_of_other_nodes),
         CLUSTER_TEST(holding_ends_with_the_link),
         CLUSTER_TEST(no_more_is_kept_for_a_lost_node_than_fits),
