@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DOUBT_MS 15000 /* writes wait for 10 s, and then some */
-
 void client_init(struct client *client, struct world *world, uint8_t number)
 {
     *client = (struct client){.world = world, .number = number};
@@ -102,7 +100,6 @@ static void leave(struct client *client)
     g_queue_clear(&client->answers);
     if (!client->is_in) {
         client->is_uncertain = true;
-        client->doubt_until_ms = client->world->may_notice_late ? now_ms + DOUBT_MS : 0;
         client->asked_will = 0;
         return;
     }
@@ -249,8 +246,7 @@ static bool has_time_left(const struct client *client)
 
 static void judge_present(struct client *client, bool is_present)
 {
-    bool must_be =
-        client->life && !client->is_clean && !client->is_endangered && has_time_left(client);
+    bool must_be = client->life && !client->is_clean && has_time_left(client);
     bool must_not_be = client->is_clean || (!client->life && !client->is_uncertain) ||
                        (client->life && client->asked_ms >= client->left_last_ms +
                                                                 client->expiry_most_s * 1000ull +
@@ -276,7 +272,6 @@ static void begin_anew(struct client *client)
     g_array_set_size(client->received, 0);
     life_free(client->life);
     client->life = life_new(client->number, client->expiry_s > 0);
-    client->is_endangered = false;
 }
 
 void client_enter(struct client *client, bool is_present)
@@ -295,7 +290,6 @@ void client_enter(struct client *client, bool is_present)
     if (!is_present || !client->life) {
         begin_anew(client);
     }
-    client->is_endangered |= loop_now_ms(client->world->loop) < client->doubt_until_ms;
     client->life->is_persistent = client->expiry_s > 0;
     client->is_in = true;
     client->is_uncertain = false;

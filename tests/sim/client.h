@@ -60,13 +60,10 @@ struct client {
     uint32_t expiry_s, expiry_least_s, expiry_most_s, will_delay_s;
     uint32_t connections; /* so far; of each, messages come in order */
     uint16_t receive_maximum, last_packet_id;
-    uint64_t doubt_until_ms; /* a CONNECT without answer may be applied until then, and end what
-                                came after it: known, see README.md */
-    bool is_endangered;      /* this life of the session may end so */
-    bool has_wills;          /* some of its connections have one */
-    bool is_in;              /* CONNACK came */
-    bool is_uncertain;       /* a CONNECT was never answered */
-    bool is_clean;           /* what CONNECT asks for */
+    bool has_wills;    /* some of its connections have one */
+    bool is_in;        /* CONNACK came */
+    bool is_uncertain; /* a CONNECT was never answered */
+    bool is_clean;     /* what CONNECT asks for */
 };
 
 void client_init(struct client *client, struct world *world, uint8_t number);

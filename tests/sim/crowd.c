@@ -252,7 +252,7 @@ static void judge_deliveries(struct crowd *crowd)
     for (unsigned i = 0; i < CROWD_CLIENTS; i++) {
         struct client *client = &crowd->clients[i];
         lives[i] = client->life;
-        if (client->life && !client->is_endangered) {
+        if (client->life) {
             ledger_settle_life(&world->ledger, client->life, client->stream != NULL);
         }
         if (client->is_in && client->outgoing->len > 0) {
