@@ -19,9 +19,10 @@
 #include <uv.h>
 
 #define ELECTION_DEFAULT_MS 300
-/* In an election timeout: two may be lost before anybody elects. The lease (cluster/lease.h) lasts
- * for three quarters of one, so it outlives one that is lost. */
-#define HEARTBEATS 4
+/* In an election timeout: one may be late by two thirds of it before anybody elects. The lease
+ * (cluster/lease.h) lasts for three quarters, so it outlives one that is late by five twelfths.
+ * More of them would make an idle cluster dearer, and no surer: TCP delays, it does not lose. */
+#define HEARTBEATS 3
 /* One without a vote hears its leader once a second (beats.c): three times nothing is silence. */
 #define SILENT_TIMES          3
 #define SILENT_MS             1000

@@ -26,10 +26,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* As many as heartbeats of the log (consensus/leadership.c), with which they travel: the lease
- * lasts for three quarters of an election timeout, so when one is lost, the next has a quarter
- * left. */
-#define PINGS_PER_ELECTION 4
+/* As many as heartbeats of the log (consensus/leadership.c), with which they travel. */
+#define PINGS_PER_ELECTION 3
 #define ALONE_LEASE_MS     10000 /* nobody else could take it: renewed now and then */
 #define ALONE_RENEW_MS     4000
 #define UNABLE_WAIT_MS     2000

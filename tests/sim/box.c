@@ -536,7 +536,7 @@ void box_stop_daemon(struct box *box, bool is_stopped)
 
 void box_stop_keeper(struct box *box, bool is_stopped)
 {
-    if (box->desk.is_alive) {
+    if (box->desk.is_alive && box->desk.is_stopped != is_stopped) {
         box->desk.is_stopped = is_stopped;
         box->was_cut = false;
     }
