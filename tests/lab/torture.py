@@ -207,7 +207,9 @@ class Torture:
         print(f"acknowledged {acknowledged}, refused {sum(p.refused for p in self.publishers)}, "
               f"received {sum(len(n) for s in self.subscribers for n in s.received.values())} by {SUBSCRIBERS} subscribers, "
               f"subscriptions changed {sum(c.changes for c in self.choosers)}, connections {sum(t.connections for t in self.travellers)}")
-        print(f"longest time without an acknowledgement {max(p.longest_s for p in self.publishers):.2f} s")
+        waited = max(self.publishers, key=lambda publisher: publisher.longest_s)
+        print(f"longest time without an acknowledgement {waited.longest_s:.2f} s: "
+              + ", ".join(f"{since:.1f} s {what}" for since, what in waited.longest_story[:40]))
         for address, each in zip((VIP, VIP6), spans):
             print(f"{address}: taken {sum(map(len, each.values()))} times, by two for {1000 * overlap(each):.1f} ms")
         for fault in self.faults:

@@ -44,20 +44,27 @@ class Traveller(threading.Thread):
         with inside(self.lab.lan):
             return socket.socket()
 
+    def note(self, what):
+        """For whoever wants to know how it went."""
+
     def connect(self):
         link = self.socket()
         link.settimeout(ANSWER_S)
+        address = self.address()
         try:
-            link.connect(self.address())
+            link.connect(address)
             client = Client(link, 5)
             link.settimeout(ANSWER_S)
             answer = client.start(self.client_id, clean=False, properties=[("session_expiry", EXPIRY_S)], keep_alive=10)
-        except GONE + (TimeoutError,):
+        except GONE + (TimeoutError,) as error:
+            self.note(f"{address[0]}: {str(error) or type(error).__name__}")
             link.close()
             return None
         if answer.reason != 0:
+            self.note(f"{address[0]}: refused 0x{answer.reason:02x}")
             link.close()
             return None
+        self.note(f"{address[0]}: connected")
         if self.was_connected and not answer.session_present:
             self.faults.append(f"{self.client_id}: its session is gone")
         self.was_connected = True
@@ -74,8 +81,8 @@ class Traveller(threading.Thread):
                 self.resume(client)
                 while not self.is_stopped:
                     self.step(client)
-            except GONE + (TimeoutError,):
-                pass
+            except GONE + (TimeoutError,) as error:
+                self.note(f"left: {str(error) or type(error).__name__}")
             finally:
                 client.close()
 
@@ -102,6 +109,11 @@ class Publisher(Traveller):
         self.due, self.heard = 0.0, 0.0
         self.is_closing = False
         self.longest_s, self.answered = 0.0, None
+        self.story, self.longest_story = [], []  # (seconds since the last acknowledgement, what happened)
+
+    def note(self, what):
+        if self.answered:
+            self.story.append((time.monotonic() - self.answered, what))
 
     def resume(self, client):
         self.heard = time.monotonic()
@@ -168,8 +180,9 @@ class Publisher(Traveller):
     def on_acknowledged(self, flight):
         topic, payload, qos, retain, _ = flight
         now = time.monotonic()
-        self.longest_s = max(self.longest_s, now - self.answered if self.answered else 0)
-        self.answered = now
+        if self.answered and now - self.answered > self.longest_s:
+            self.longest_s, self.longest_story = now - self.answered, self.story
+        self.answered, self.story = now, []
         if retain:
             self.retained = max(self.retained, self.number_of(payload))
         else:
