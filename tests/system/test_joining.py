@@ -1,7 +1,13 @@
 """Who may not join is told why, and no trace is left: of it in the cluster, of the cluster in its directory, of the token its use."""
+import base64
+import json
 import pathlib
+import socket
+import ssl
 import struct
 import subprocess
+import time
+import uuid
 
 import pytest
 
@@ -82,6 +88,63 @@ def test_a_token_that_is_old(one):
     until(lambda: "ended" in [token["state"] for token in one.members[0].request("GET", "/v1/tokens")[1]], "it has ended")
     assert "token: it has ended" in refused(member)
     assert len(one.members[0].nodes()) == 1
+
+
+def test_a_token_that_was_used(one):
+    member, late = stranger(one), stranger(one, "late")
+    member.token = late.token = one.make_token()
+    may_still_join(one, member)
+    assert "token: it has been used: make another" in refused(late)
+    late.token = one.make_token()
+    may_still_join(one, late)
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_directory_that_was_used(one):
+    """It stays what it was, and so does the token."""
+    other = Cluster(1)
+    try:
+        used, member = other.members[0], stranger(one)
+        used.stop()
+        before = contents(used.data)
+        used.token = member.token = one.make_token()
+        assert f"data directory '{used.data}' belongs to node '{used.name}' of cluster " in used.run_to_its_end()
+        assert contents(used.data) == before
+        may_still_join(one, member)
+        used.token = None
+        used.start()
+        assert [node["name"] for node in used.nodes()] == [used.name]
+    finally:
+        other.end()
+
+
+def ask_to_join(member, token, name, level):
+    """What a program says that can do as much (src/cluster/join_message.c), and what it is told."""
+    fields = base64.urlsafe_b64decode(token.removeprefix("mc1.") + "==")
+    asked = {"protocol": 1, "cluster": str(uuid.UUID(bytes=fields[33:49])), "token": fields[49:57].hex(), "secret": fields[57:73].hex(),
+             "name": name, "address": f"127.0.0.1:{member.peer_port}", "port": member.peer_port, "version": "99.0.0", "role": "auto",
+             "labels": [], "level": level, "unix_ms": int(time.time() * 1000), "request": "", "fingerprint": bytes(32).hex()}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["join"])
+    with socket.create_connection(("127.0.0.1", member.peer_port), 10) as plain, context.wrap_socket(plain) as link:
+        text = json.dumps(asked).encode()
+        link.sendall(struct.pack(">I", len(text)) + text)
+        answer = link.makefile("rb")
+        return json.loads(answer.read(struct.unpack(">I", answer.read(4))[0]))
+
+
+def test_a_version_that_is_too_new(one):
+    """More than one level of commands; test_upgrade.py has one, and those that are too old."""
+    first, member = one.members[0], stranger(one)
+    member.token = one.make_token()
+    told = ask_to_join(first, member.token, member.name, first.nodes()[0]["level"] + 2)
+    assert told["error"]["code"] == "version_new"
+    assert f"microcloud 99.0.0 is too new for this cluster, whose node '{first.name}' runs " in told["error"]["message"]
+    may_still_join(one, member)
 
 
 def test_a_token_from_elsewhere(one):
