@@ -238,7 +238,8 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
 void node_cluster_on_leading(struct node_cluster *cluster, bool is_leading)
 {
     cluster_vip_on_leading(cluster->vip, is_leading);
-    cluster_roles_look(cluster); /* whoever should not lead hands over at once */
+    cluster_roles_look(cluster);    /* whoever should not lead hands over at once */
+    cluster_rotation_look(cluster); /* all may have changed over while nobody led */
 }
 
 void node_cluster_on_members(struct node_cluster *cluster)

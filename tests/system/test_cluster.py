@@ -296,6 +296,15 @@ def test_a_node_that_was_away_while_the_authority_was_replaced_comes_back(three)
         until(lambda m=member: is_rotated(m, before), "all have changed over")
 
 
+def test_a_rotation_ends_when_another_leads_meanwhile(three):
+    leader, before = three.leader(), authority(three.members[0])
+    microcloud(leader, "ca", "rotate")
+    microcloud(leader, "node", "drain", leader.name)
+    for member in three.members:
+        until(lambda m=member: is_rotated(m, before), "all have changed over")
+    microcloud(leader, "node", "activate", leader.name)
+
+
 def test_a_rotation_ends_when_the_node_that_is_away_is_removed(three):
     away, before = three.others(three.leader())[0], authority(three.members[0])
     away.stop()
