@@ -1,7 +1,6 @@
 """Who may not join is told why, and no trace is left: of it in the cluster, of the cluster in its directory, of the token its use."""
 import base64
 import json
-import pathlib
 import socket
 import ssl
 import struct
@@ -11,25 +10,10 @@ import uuid
 
 import pytest
 
-from lab import clock_environment
 from lib.cluster import Cluster, Member
 from lib.wait import until
 
-CLOCK = pathlib.Path(__file__).resolve().parent.parent / "lab" / "clock_step.c"
 DAY_S = 86400
-
-
-@pytest.fixture(scope="module")
-def clocks(tmp_path_factory):
-    """environment(seconds): what sets a node's calendar clock off by so much."""
-    directory = tmp_path_factory.mktemp("clocks")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", directory / "clock.so", CLOCK, "-ldl"], check=True, timeout=60)
-
-    def environment(seconds):
-        if not (directory / str(seconds)).exists():  # others have it mapped
-            (directory / str(seconds)).write_bytes(struct.pack("=q", seconds))
-        return clock_environment(directory / "clock.so", directory / str(seconds))
-    return environment
 
 
 @pytest.fixture(scope="module")

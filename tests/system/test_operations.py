@@ -36,13 +36,17 @@ def fill(box):
     box.put_setting("mqtt.session_expiry_s_max", 86400)
 
 
-def everything_is_there(box):
+def what_does_not_expire_is_there(box):
     with box.client() as client:
         client.connect("look", clean=True)
         client.subscribe(("home/kept", 0))
         client.expect_publish("home/kept", b"before")
     assert "ann" in [user["name"] for user in box.request("GET", "/v1/users")[1]]
     assert str(box.request("GET", "/v1/settings/mqtt.session_expiry_s_max")[1]["value"]) == "86400"
+
+
+def everything_is_there(box):
+    what_does_not_expire_is_there(box)
     with box.client() as client:
         client.connect("sleeper", clean=False, properties=[("session_expiry", 3600)])
         assert client.connack.session_present
@@ -192,3 +196,23 @@ def test_the_authority_is_replaced(home):
         until(lambda b=box: b.request("GET", "/v1/ca")[1]["certificate"] != before, "it is another")
     there.settle()
     everything_is_there(there.boxes["shed"])
+
+
+def test_all_boxes_were_off_until_their_certificates_had_ended(home, clocks):
+    there = home("cellar", "shed", "attic")
+    fill(there.boxes["shed"])
+    for box in there.boxes.values():
+        box.stop()
+    for box in there.boxes.values():
+        box.environment = clocks(400 * 86400)
+        box.launch()
+    there.run("ended")
+    assert not any(box.leader() for box in there.boxes.values())
+    there.run("majority")
+    attic = there.boxes["attic"]
+    attic.wait_serving()
+    takes_writes(attic)
+    for name in ("cellar", "shed"):
+        there.join(there.boxes[name], attic)
+    there.settle()
+    what_does_not_expire_is_there(there.boxes["cellar"])

@@ -34,13 +34,14 @@ class Box(Member):
 
     def __init__(self, home, name, address):
         super().__init__(home.directory / name, name)
-        self.home, self.said = home, ""
+        self.home, self.said, self.environment = home, "", {}
         self.config = self.directory / "etc" / "microcloud.yml"
         self.config.parent.mkdir()
         self.config.write_text(f"name: {name}\naddress: {address}\n")
 
     def command(self, *more):
-        return [program(), "run", "--data", str(self.data), "--config", str(self.config), "--mqtt-port", str(self.port), "--mqtts-port", "0",
+        return ["env", *(f"{key}={value}" for key, value in self.environment.items()),
+                program(), "run", "--data", str(self.data), "--config", str(self.config), "--mqtt-port", str(self.port), "--mqtts-port", "0",
                 "--http-port", str(self.http_port), "--https-port", "0", "--peer-port", str(self.peer_port), "--no-discovery", "--no-keeper",
                 *more]
 
