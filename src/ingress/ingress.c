@@ -163,12 +163,12 @@ static void note_what_was_read(struct ingress *ingress)
     }
 }
 
-static void renew(struct ingress *ingress, uint64_t known_until_ms)
+static void renew(struct ingress *ingress, uint64_t known_until_ms, uint64_t now_ms)
 {
     if (ingress->read_by_ms == 0) {
         ingress->read_by_ms = known_until_ms;
     }
-    keeper_client_renew(ingress->keeper, ingress->until_ms);
+    keeper_client_renew(ingress->keeper, ingress->until_ms, now_ms);
 }
 
 /* A lease that has become shorter is nothing for a renewal, which is read when the longer one ends.
@@ -195,7 +195,7 @@ void ingress_lease(struct ingress *ingress, uint64_t until_ms)
         }
     }
     if (is_renewal) {
-        renew(ingress, known_until_ms);
+        renew(ingress, known_until_ms, now_ms);
     }
     look_whether_it_answers(ingress, now_ms);
 }

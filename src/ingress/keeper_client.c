@@ -101,9 +101,10 @@ void keeper_client_send(struct keeper_client *client, const struct keeper_messag
     }
 }
 
-void keeper_client_renew(struct keeper_client *client, uint64_t until_ms)
+void keeper_client_renew(struct keeper_client *client, uint64_t until_ms, uint64_t now_ms)
 {
-    struct keeper_message message = {.type = KEEPER_RENEW, .until_ms = until_ms};
+    struct keeper_message message = {
+        .type = KEEPER_RENEW, .number = (uint32_t)(until_ms - now_ms), .until_ms = until_ms};
 
     (void)!send(client->renewals, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

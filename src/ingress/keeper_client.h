@@ -19,7 +19,7 @@ void keeper_client_free(struct keeper_client *client);
 void keeper_client_send(struct keeper_client *client, const struct keeper_message *message);
 /* Read by the keeper when the lease that it knows of ends. One that does not fit is dropped: it has
  * not read for so long that it will be too late for any. */
-void keeper_client_renew(struct keeper_client *client, uint64_t until_ms);
+void keeper_client_renew(struct keeper_client *client, uint64_t until_ms, uint64_t now_ms);
 /* The keeper has taken all that was renewed: it is not frozen. */
 bool keeper_client_is_read(const struct keeper_client *client);
 /* With a duplicate of a descriptor; not sent, and false, when others wait or it does not fit. */

@@ -78,7 +78,8 @@ static int put(struct holds *holds, struct hold *hold, uint64_t now_ms)
 static void prolong(struct holds *holds, struct hold *hold, uint64_t until_ms, uint64_t now_ms)
 {
     hold->until_ms = until_ms;
-    if (hold->state == HOLD_HELD && hold->kernel_ms < until_ms + KERNEL_RENEW_MS) {
+    bool is_over = until_ms <= now_ms; /* there may be another behind it; else holds_tick ends it */
+    if (hold->state == HOLD_HELD && !is_over && hold->kernel_ms < until_ms + KERNEL_RENEW_MS) {
         int r = put(holds, hold, now_ms);
         if (r < 0) {
             end(holds, hold, KEEPER_FAILED, -r);
@@ -86,11 +87,14 @@ static void prolong(struct holds *holds, struct hold *hold, uint64_t until_ms, u
     }
 }
 
-void holds_renew(struct holds *holds, uint64_t until_ms, uint64_t now_ms)
+void holds_renew(struct holds *holds, const struct keeper_message *message, uint64_t now_ms)
 {
+    uint64_t until_ms = message->until_ms;
+
     for (unsigned i = 0; i < KEEPER_ADDRESSES_MAX; i++) {
         struct hold *hold = &holds->table[i];
-        if (hold->state == HOLD_HELD && until_ms > hold->until_ms && until_ms > now_ms) {
+        bool was_in_time = until_ms < hold->until_ms + message->number;
+        if (hold->state == HOLD_HELD && was_in_time && until_ms > hold->until_ms) {
             prolong(holds, hold, until_ms, now_ms);
         }
     }

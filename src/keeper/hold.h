@@ -45,8 +45,10 @@ struct holds {
 
 /* A HOLD or RELEASE of the daemon's. */
 void holds_ask(struct holds *holds, const struct keeper_message *message, uint64_t now_ms);
-/* What is held is held until then; what came late, or is less than is known already, is nothing. */
-void holds_renew(struct holds *holds, uint64_t until_ms, uint64_t now_ms);
+/* A RENEW: what is held is held until then. It was sent before the lease ended that it prolongs:
+ * one of a later lease tells nothing about who had the address between the two. Less than is known
+ * already is nothing. */
+void holds_renew(struct holds *holds, const struct keeper_message *message, uint64_t now_ms);
 /* Somebody else has, or wants, the address of this entry. */
 void holds_conflict(struct holds *holds, unsigned at, const uint8_t *mac, uint64_t now_ms);
 /* What is due. */

@@ -186,13 +186,21 @@ static void it_goes_when_the_lease_is_not_renewed(void **state)
     assert_int_equal(machine.told.type, KEEPER_RELEASED);
 }
 
+static void renew(struct holds *holds, uint64_t until_ms, uint64_t sent_ms, uint64_t now_ms)
+{
+    struct keeper_message message = {
+        .type = KEEPER_RENEW, .number = (uint32_t)(until_ms - sent_ms), .until_ms = until_ms};
+
+    holds_renew(holds, &message, now_ms);
+}
+
 static void a_renewal_prolongs_what_is_held_and_is_not_answered(void **state)
 {
     struct machine machine = {0};
     struct holds holds = {.ops = &ops, .owner = &machine};
 
     ask(&holds, hold(1, NOW + 225, 0), NOW);
-    holds_renew(&holds, NOW + 300, NOW + 100);
+    renew(&holds, NOW + 300, NOW + 75, NOW + 224); /* read when the first ends */
     assert_int_equal(machine.tells, 1);
     holds_tick(&holds, NOW + 299);
     assert_true(machine.is_there[0]);
@@ -200,7 +208,7 @@ static void a_renewal_prolongs_what_is_held_and_is_not_answered(void **state)
     assert_int_equal(machine.tells, 2);
     holds_tick(&holds, NOW + 400);
     assert_int_equal(machine.told.type, KEEPER_RELEASED);
-    holds_renew(&holds, NOW + 800, NOW + 500); /* gone is gone, until it is asked for */
+    renew(&holds, NOW + 800, NOW + 399, NOW + 500); /* gone is gone, until it is asked for */
     holds_tick(&holds, NOW + 530);
     assert_false(machine.is_there[0]);
 }
@@ -211,14 +219,43 @@ static void an_old_renewal_neither_shortens_nor_revives(void **state)
     struct holds holds = {.ops = &ops, .owner = &machine};
 
     ask(&holds, hold(1, NOW + 400, 0), NOW);
-    holds_renew(&holds, NOW + 300, NOW + 100);
+    renew(&holds, NOW + 300, NOW + 75, NOW + 100);
     holds_tick(&holds, NOW + 399);
     assert_true(machine.is_there[0]);
     ask(&holds, hold(1, NOW + 450, 0), NOW + 399); /* but a HOLD may shorten */
     ask(&holds, hold(1, NOW + 420, 0), NOW + 399);
-    holds_renew(&holds, NOW + 430, NOW + 440); /* read too late */
+    renew(&holds, NOW + 430, NOW + 400, NOW + 440); /* read too late */
     holds_tick(&holds, NOW + 440);
     assert_false(machine.is_there[0]);
+}
+
+static void a_keeper_that_is_late_goes_on_when_the_lease_has(void **state)
+{
+    struct machine machine = {0};
+    struct holds holds = {.ops = &ops, .owner = &machine};
+
+    ask(&holds, hold(1, NOW + 225, 0), NOW);
+    renew(&holds, NOW + 325, NOW + 100, NOW + 400);
+    renew(&holds, NOW + 525, NOW + 300, NOW + 400);
+    holds_tick(&holds, NOW + 524);
+    assert_true(machine.is_there[0]);
+    holds_tick(&holds, NOW + 525);
+    assert_false(machine.is_there[0]);
+}
+
+/* A keeper that was frozen finds those of the lease that it slept through, and of the next: another
+ * box may have had the address between the two. */
+static void a_renewal_of_a_later_lease_prolongs_nothing(void **state)
+{
+    struct machine machine = {0};
+    struct holds holds = {.ops = &ops, .owner = &machine};
+
+    ask(&holds, hold(1, NOW + 225, 0), NOW);
+    renew(&holds, NOW + 325, NOW + 100, NOW + 5100);
+    renew(&holds, NOW + 5225, NOW + 5000, NOW + 5100);
+    holds_tick(&holds, NOW + 5100);
+    assert_false(machine.is_there[0]);
+    assert_int_equal(machine.told.type, KEEPER_RELEASED);
 }
 
 static void a_lease_that_lay_in_the_socket_for_too_long_takes_nothing(void **state)
@@ -329,6 +366,8 @@ int main(void)
         cmocka_unit_test(it_goes_when_the_lease_is_not_renewed),
         cmocka_unit_test(a_renewal_prolongs_what_is_held_and_is_not_answered),
         cmocka_unit_test(an_old_renewal_neither_shortens_nor_revives),
+        cmocka_unit_test(a_keeper_that_is_late_goes_on_when_the_lease_has),
+        cmocka_unit_test(a_renewal_of_a_later_lease_prolongs_nothing),
         cmocka_unit_test(a_lease_that_lay_in_the_socket_for_too_long_takes_nothing),
         cmocka_unit_test(the_kernel_is_told_anew_before_its_own_time_is_over),
         cmocka_unit_test(a_long_lease_has_a_long_life_in_the_kernel),

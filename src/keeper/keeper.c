@@ -201,7 +201,7 @@ static void read_renewals(struct keeper *keeper)
             break;
         }
         if (n == sizeof message && message.type == KEEPER_RENEW) {
-            holds_renew(&keeper->holds, message.until_ms, clock_now_ms());
+            holds_renew(&keeper->holds, &message, clock_now_ms());
             tell_again(keeper);
         }
     }

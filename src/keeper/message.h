@@ -56,8 +56,9 @@ struct keeper_address {
 
 struct keeper_message {
     uint32_t type;
-    uint32_t number;   /* GUARD, UNGUARD: which; FAILED: errno; HOLD: how long to look whether
-                          somebody   has the address, in ms */
+    /* GUARD, UNGUARD: which; FAILED: errno; HOLD: how long to look whether somebody has the
+     * address, in ms; RENEW: how long before until_ms it was sent. */
+    uint32_t number;
     uint64_t until_ms; /* HOLD, RENEW, HELD: CLOCK_BOOTTIME */
     struct keeper_address address;
     uint8_t peer[16]; /* TICKLE: the client; CONFLICT: the first six bytes are who has it */

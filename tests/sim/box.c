@@ -609,7 +609,7 @@ void boxes_init(struct boxes *boxes, struct net *net, GRand *random, unsigned co
         virtual_loop_set_clock(box->clock, net->now_ms, box->ahead_ms, box->rate_ppm);
         g_queue_init(&box->desk.asked);
         g_queue_init(&box->desk.conflicts);
-        box->desk.renewals = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+        box->desk.renewals = g_array_new(FALSE, FALSE, sizeof(struct keeper_message));
         box->desk.guarded = g_array_new(FALSE, FALSE, sizeof(struct guarded));
         disk_init(&box->disk, net, i, random);
     }

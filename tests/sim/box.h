@@ -32,7 +32,7 @@ struct guarded {
 struct desk {
     struct holds holds;
     GQueue asked;      /* of struct asked, owned: in the socket pair */
-    GArray *renewals;  /* of uint64_t, until when: in the other pair, which wakes nobody */
+    GArray *renewals;  /* of struct keeper_message: in the other pair, which wakes nobody */
     GArray *guarded;   /* of struct guarded */
     GQueue conflicts;  /* of struct conflict, owned: answers of the LAN under way */
     uint64_t until_ms; /* the address is in the kernel until then, by its clock; 0 = it is not */

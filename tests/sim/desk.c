@@ -164,12 +164,14 @@ void keeper_client_send(struct keeper_client *client, const struct keeper_messag
     ask(client->box, message, 0);
 }
 
-void keeper_client_renew(struct keeper_client *client, uint64_t until_ms)
+void keeper_client_renew(struct keeper_client *client, uint64_t until_ms, uint64_t now_ms)
 {
     struct desk *desk = &client->box->desk;
+    struct keeper_message renewal = {
+        .type = KEEPER_RENEW, .number = (uint32_t)(until_ms - now_ms), .until_ms = until_ms};
 
     if (desk->is_alive && !client->box->is_dying && desk->renewals->len < RENEWALS_MAX) {
-        g_array_append_val(desk->renewals, until_ms);
+        g_array_append_val(desk->renewals, renewal);
     }
 }
 
@@ -202,7 +204,8 @@ static void read_renewals(struct box *box)
     struct desk *desk = &box->desk;
 
     for (guint i = 0; i < desk->renewals->len; i++) {
-        holds_renew(&desk->holds, g_array_index(desk->renewals, uint64_t, i), now_ms(box));
+        holds_renew(&desk->holds, &g_array_index(desk->renewals, struct keeper_message, i),
+                    now_ms(box));
     }
     g_array_set_size(desk->renewals, 0);
 }
