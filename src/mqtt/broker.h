@@ -51,6 +51,8 @@ void broker_free(struct broker *broker);
 void broker_accept(struct broker *broker, struct stream *stream, const char *trusted_name);
 
 /* ---- links to other nodes ---- */
+/* A member that this broker has not heard yet may have subscribers of before it began. */
+void broker_peer_expect(struct broker *broker, uint64_t node_id);
 /* The link to a node is there; it is gone (either may be said twice); the node is no member of the
  * cluster any more. */
 void broker_peer_up(struct broker *broker, uint64_t node_id);

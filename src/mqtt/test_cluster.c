@@ -294,6 +294,11 @@ static void start(struct virtual_node *node)
                                                        .epoch = node->epoch,
                                                        .version = "sim",
                                                        .links = node->links});
+    for (uint64_t id = 1; id <= cluster->count; id++) {
+        if (id != node->id) {
+            broker_peer_expect(node->broker, id);
+        }
+    }
     state_propose_recover(node->state, NULL);
     cluster_end_turn(cluster);
     while (g_queue_get_length(&node->groups) > 0) {

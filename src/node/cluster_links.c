@@ -191,19 +191,28 @@ const struct links_events cluster_links_events = {.on_up = on_up,
 
 /* ---- beginning ---- */
 
-static void note_up(void *owner, const struct links_status *status)
+struct beginning {
+    struct broker *broker;
+    GArray *up; /* node ids */
+};
+
+static void note(void *owner, const struct links_status *status)
 {
+    struct beginning *beginning = owner;
+
+    broker_peer_expect(beginning->broker, status->node_id);
     if (status->is_up) {
-        g_array_append_val(owner, status->node_id);
+        g_array_append_val(beginning->up, status->node_id);
     }
 }
 
 void cluster_begin_links_anew(struct node_cluster *cluster)
 {
     g_autoptr(GArray) up = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    struct beginning beginning = {cluster->node->broker, up};
 
     if (cluster->links) {
-        links_for_each(cluster->links, note_up, up);
+        links_for_each(cluster->links, note, &beginning);
     }
     for (guint i = 0; i < up->len; i++) {
         links_reset(cluster->links, g_array_index(up, uint64_t, i));

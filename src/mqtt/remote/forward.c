@@ -179,19 +179,26 @@ static bool is_sending(const struct remote_peer *peer, uint8_t qos)
     return peer->is_ready && has_room && !peer->unsent;
 }
 
-/* It cannot wait for ever for a peer that is not there: then nothing more is kept until it comes.
- */
-static void keep_within_limit(struct remote_peer *peer)
+void forward_give_up(struct remote_peer *peer)
 {
-    if (peer->is_ready || peer->kept_bytes <= REMOTE_KEPT_BYTES_MAX) {
-        return;
+    guint count = g_queue_get_length(&peer->kept);
+
+    if (count > 0) {
+        log_warning("messages for a node that is not linked dropped", "node=%llx count=%u",
+                    (unsigned long long)peer->node_id, count);
     }
-    log_warning("messages for a node that is not linked dropped", "node=%llx count=%u",
-                (unsigned long long)peer->node_id, g_queue_get_length(&peer->kept));
-    peer->remote->broker->counters.publish_dropped += g_queue_get_length(&peer->kept);
+    peer->remote->broker->counters.publish_dropped += count;
     forward_drop_kept(peer);
     interest_clear(&peer->remote->interest, peer->slot);
     peer_set_ready(peer, false, false);
+}
+
+/* It cannot wait for ever for a peer that is not there. */
+static void keep_within_limit(struct remote_peer *peer)
+{
+    if (!peer->is_ready && peer->kept_bytes > REMOTE_KEPT_BYTES_MAX) {
+        forward_give_up(peer);
+    }
 }
 
 static void keep(struct remote_peer *peer, struct publication *publication,
@@ -271,13 +278,14 @@ bool remote_is_wanted(struct remote *remote, struct bytes topic)
 {
     const struct interest_route *route = interest_find(&remote->interest, topic);
 
-    return route->mask != 0 || (route->shares && route->shares->len > 0);
+    return remote->syncing != 0 || route->mask != 0 || (route->shares && route->shares->len > 0);
 }
 
 uint64_t remote_forward(struct remote *remote, struct publication *publication,
                         const struct routes *routes, const struct share_choices *choices)
 {
-    uint64_t mask = remote->syncing | interest_find(&remote->interest, publication->topic)->mask |
+    uint64_t unknown = publication->qos > 0 ? remote->syncing : remote->syncing & remote->up;
+    uint64_t mask = unknown | interest_find(&remote->interest, publication->topic)->mask |
                     persistent_mask(remote, publication, &routes->persistent);
     bool is_awaited = false;
 
@@ -311,7 +319,7 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
             record.shares = (struct bytes){shares->data, shares->len};
         }
         is_awaited |= send(peer, publication, &record);
-        publication->matched += !peer->is_syncing && (peer->is_ready || publication->qos > 0);
+        publication->matched += peer->is_ready || publication->qos > 0;
     }
     return is_awaited ? record.number : 0;
 }

@@ -6,7 +6,9 @@
  *
  * While it is down its interest stays as it was: what it wants with QoS > 0 is kept for it, until
  * it comes back (with the same epoch: then all that it has not had is sent), or comes back anew, or
- * is forgotten, or too much is kept. */
+ * is forgotten, or too much is kept. A member that was never heard may want anything: its
+ * subscribers may be older than this broker, which serves as soon as it has the log, and one link
+ * may be there long before another. */
 #include "mqtt/remote/remote.h"
 #include "base/log.h"
 #include "mqtt/ingest.h"
@@ -163,10 +165,13 @@ static void tell_changes(struct remote *remote)
 
 /* ---- input ---- */
 
-/* Its broker is another one than before: nothing of the old one goes on. */
+/* Its broker is another one than before: nothing of the old one goes on. What is kept for one that
+ * was only expected is for whichever broker comes. */
 static void begin_anew(struct remote_peer *peer, uint64_t epoch)
 {
-    forward_drop_kept(peer);
+    if (peer->epoch != 0) {
+        forward_drop_kept(peer);
+    }
     forward_drop_waiting(peer);
     peer->epoch = epoch;
     peer->seen = peer->delivered = peer->told = 0;
@@ -322,6 +327,41 @@ static void peer_free(struct remote_peer *peer)
     g_free(peer);
 }
 
+static struct remote_peer *find_or_add(struct remote *remote, uint64_t node_id)
+{
+    struct remote_peer *peer = remote_find(remote, node_id);
+
+    peer = peer ? peer : peer_new(remote, node_id);
+    if (!peer) {
+        log_warning("too many nodes for the broker", "node=%llx", (unsigned long long)node_id);
+    }
+    return peer;
+}
+
+void broker_peer_expect(struct broker *broker, uint64_t node_id)
+{
+    struct remote *remote = broker->remote;
+    struct remote_peer *peer = remote ? find_or_add(remote, node_id) : NULL;
+
+    if (peer && peer->epoch == 0) {
+        peer_set_ready(peer, false, true);
+        timer_start(remote->expected_timer, REMOTE_EXPECTED_MS);
+    }
+}
+
+/* Who was not there for so long was away when this broker began, or is cut off besides. */
+static void on_expected_timer(void *owner)
+{
+    const struct remote *remote = owner;
+
+    remote_for_each(peer, remote)
+    {
+        if (peer->epoch == 0) {
+            forward_give_up(peer);
+        }
+    }
+}
+
 void broker_peer_up(struct broker *broker, uint64_t node_id)
 {
     struct remote *remote = broker->remote;
@@ -329,10 +369,8 @@ void broker_peer_up(struct broker *broker, uint64_t node_id)
     if (!remote || broker->is_stopping) {
         return;
     }
-    struct remote_peer *peer = remote_find(remote, node_id);
-    peer = peer ? peer : peer_new(remote, node_id);
+    struct remote_peer *peer = find_or_add(remote, node_id);
     if (!peer) {
-        log_warning("too many nodes for the broker", "node=%llx", (unsigned long long)node_id);
         return;
     }
     if (peer->is_up) {
@@ -408,6 +446,7 @@ struct remote *remote_new(struct broker *broker)
     remote->changed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     remote->holds = g_hash_table_new(g_str_hash, g_str_equal);
     remote->timer = timer_new(broker->loop, on_timer, remote);
+    remote->expected_timer = timer_new(broker->loop, on_expected_timer, remote);
     list_init(&remote->waiters);
     interest_init(&remote->interest);
     session_store_watch_filters(broker->live, on_filter, remote);
@@ -431,6 +470,7 @@ void remote_free(struct remote *remote)
     g_hash_table_unref(remote->changed);
     g_hash_table_unref(remote->holds);
     timer_free(remote->timer);
+    timer_free(remote->expected_timer);
     g_free(remote);
 }
 

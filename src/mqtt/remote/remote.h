@@ -33,7 +33,7 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
 bool remote_is_flushed(const struct remote *remote, uint64_t number);
 /* Is there any other node? */
 bool remote_is_linked(const struct remote *remote);
-/* Does any other node have live subscribers for it? */
+/* May any other node have live subscribers for it? */
 bool remote_is_wanted(struct remote *remote, struct bytes topic);
 
 /* ---- share groups (shares.c) ---- */

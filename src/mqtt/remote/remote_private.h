@@ -13,6 +13,8 @@
 #define REMOTE_KEPT_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
 /* More does not wait for a link that is full: QoS 0 is dropped, QoS > 0 sent later. */
 #define REMOTE_QUEUED_BYTES_MAX (1024u * 1024)
+/* So long after the start whatever a member may want that was not heard yet is kept for it. */
+#define REMOTE_EXPECTED_MS 10000u
 /* Claims of others that are remembered. */
 #define REMOTE_CLAIMS_MAX 1024
 
@@ -72,8 +74,9 @@ struct remote {
     GHashTable *holds;   /* client id -> remote_hold, see holds.c */
     struct list waiters; /* see sync.c */
     struct timer *timer; /* for them */
-    uint64_t number;     /* of the last publish forwarded */
-    uint64_t stamp;      /* of the last claim seen anywhere: grows by one with each */
+    struct timer *expected_timer;
+    uint64_t number; /* of the last publish forwarded */
+    uint64_t stamp;  /* of the last claim seen anywhere: grows by one with each */
     uint64_t claims[REMOTE_CLAIMS_MAX]; /* connections of the last ones heard, in a ring */
     uint64_t claim_count;               /* heard so far */
     uint64_t sync_token;                /* of the last SYNC sent */
@@ -106,6 +109,8 @@ void forward_deliver_waiting(struct remote_peer *peer);
 void forward_acknowledged(struct remote_peer *peer, uint64_t number);
 void forward_pump(struct remote_peer *peer);
 void forward_drop_kept(struct remote_peer *peer);
+/* Nothing is kept for it any more, until it comes and says what it wants. */
+void forward_give_up(struct remote_peer *peer);
 void forward_drop_waiting(struct remote_peer *peer);
 
 /* claims.c */
