@@ -83,16 +83,26 @@ static bool has_entry(const struct disk *disk, uint64_t index, uint64_t term)
     return disk->snapshot.index >= index || (term != 0 && disk_term_of(disk, index) == term);
 }
 
-static void judge_durability(struct whole *whole, const struct box *box)
+static unsigned count_copies(const struct whole *whole, uint64_t index, uint64_t term)
 {
-    uint64_t index = state_applied_index(box->node->state), term = 0;
     unsigned copies = 0;
 
     for (unsigned i = 0; i < BOXES; i++) {
-        term = MAX(term, disk_term_of(&whole->boxes.all[i].disk, index));
-    }
-    for (unsigned i = 0; i < BOXES; i++) {
         copies += has_entry(&whole->boxes.all[i].disk, index, term);
+    }
+    return copies;
+}
+
+/* A disk may have one of a later term there, of a leader that nobody has heard: it will be taken
+ * back. */
+static void judge_durability(struct whole *whole, const struct box *box)
+{
+    uint64_t index = state_applied_index(box->node->state);
+    unsigned copies = 0;
+
+    for (unsigned i = 0; i < BOXES; i++) {
+        uint64_t term = disk_term_of(&whole->boxes.all[i].disk, index);
+        copies = MAX(copies, count_copies(whole, index, term));
     }
     if (copies < BOXES / 2 + 1) {
         crowd_broken("box %u has applied entry %" G_GUINT64_FORMAT ", which %u disks have",
