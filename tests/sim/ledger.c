@@ -64,6 +64,15 @@ guint ledger_publish(struct ledger *ledger, const struct sent *sent)
     return ledger->sent->len - 1;
 }
 
+void ledger_note_trouble(struct ledger *ledger)
+{
+    ledger->unordered = ledger->sent->len;
+    for (guint i = ledger->checked; i < ledger->sent->len; i++) {
+        struct sent *sent = ledger_sent(ledger, i);
+        sent->is_divided |= sent->qos > 0 && sent->told == NEVER;
+    }
+}
+
 bool ledger_is_shared(uint8_t filter)
 {
     return g_str_has_prefix(ledger_filters[filter], "$share/");
@@ -102,13 +111,16 @@ void life_free(struct life *life)
 
 #define held_at(life, i) (&g_array_index((life)->held, struct held, i))
 
-/* All of this filter that were asked before `moment` end: by question, or by answer. */
-static void end_all(struct life *life, uint8_t filter, uint64_t before, uint64_t moment,
+/* All of this filter that were asked before that moment end now: by question, or by answer. */
+static void end_all(const struct ledger *ledger, struct life *life, uint8_t filter, uint64_t before,
                     bool is_told)
 {
+    uint64_t moment = ledger->moment;
+
     for (guint i = 0; i < life->held->len; i++) {
         struct held *held = held_at(life, i);
         if (held->filter == filter && held->asked < before) {
+            held->is_end_early |= held->end_asked == NEVER && ledger->is_behind;
             held->end_asked = MIN(held->end_asked, moment);
             held->end_told = is_told ? MIN(held->end_told, moment) : held->end_told;
         }
@@ -127,7 +139,7 @@ uint64_t life_ask_subscribe(struct ledger *ledger, struct life *life, uint8_t fi
                         .qos = qos,
                         .no_local = no_local};
 
-    end_all(life, filter, moment, moment, false);
+    end_all(ledger, life, filter, moment, false);
     g_array_append_val(life->held, held);
     return moment;
 }
@@ -136,7 +148,7 @@ void life_tell_subscribed(struct ledger *ledger, struct life *life, uint8_t filt
 {
     uint64_t moment = ++ledger->moment;
 
-    end_all(life, filter, asked, moment, true);
+    end_all(ledger, life, filter, asked, true);
     for (guint i = 0; i < life->held->len; i++) {
         if (held_at(life, i)->asked == asked) {
             held_at(life, i)->told = moment;
@@ -148,14 +160,15 @@ uint64_t life_ask_unsubscribe(struct ledger *ledger, struct life *life, uint8_t 
 {
     uint64_t moment = ++ledger->moment;
 
-    end_all(life, filter, moment, moment, false);
+    end_all(ledger, life, filter, moment, false);
     return moment;
 }
 
 void life_tell_unsubscribed(struct ledger *ledger, struct life *life, uint8_t filter,
                             uint64_t asked)
 {
-    end_all(life, filter, asked, ++ledger->moment, true);
+    ++ledger->moment;
+    end_all(ledger, life, filter, asked, true);
 }
 
 /* ---- what came ---- */
@@ -381,9 +394,10 @@ static bool must_have_come(struct ledger *ledger, const struct life *life, guint
         const struct held *held = held_at(life, i);
         bool holds = !ledger_is_shared(held->filter) && held->told <= sent->asked &&
                      held->end_asked >= sent->told && concerns(life, held, sent, false);
-        /* A node that is cut off hears of it later, by what is subscribed then. */
-        bool may_have_ended =
-            ledger->may_hear_late && message <= ledger->unordered && held->end_asked != NEVER;
+        /* A node that is cut off hears of it later, by what is subscribed then; so does one that
+         * was not needed for the commit. */
+        bool may_have_ended = ledger->may_hear_late && held->end_asked != NEVER &&
+                              (message <= ledger->unordered || held->is_end_early);
         is_certain |= holds && held->qos > 0 && !may_have_ended;
         if (holds && is_connected && sent->reason == 0x10) {
             fail(ledger, message, "its publisher was told that nobody subscribes");
@@ -406,6 +420,13 @@ void ledger_settle_life(struct ledger *ledger, const struct life *life, bool is_
     }
 }
 
+/* What goes through the log to a group that its publisher's node did not know of is given by the
+ * first node that has members (mqtt/deliver.c): while links are cut, each side has a first. */
+static unsigned shares_most(const struct ledger *ledger, const struct sent *sent)
+{
+    return (sent->is_divided ? ledger->sides : 1) + sent->repeats;
+}
+
 void ledger_settle_shares(struct ledger *ledger, struct life *const *lives, unsigned count)
 {
     for (guint i = ledger->checked; i < ledger->sent->len; i++) {
@@ -422,7 +443,7 @@ void ledger_settle_shares(struct ledger *ledger, struct life *const *lives, unsi
                     : 0;
             times += came > 0;
         }
-        if (times > 1 + sent->repeats) {
+        if (times > shares_most(ledger, sent)) {
             fail(ledger, i, "it came to two members of a share group [MQTT-4.8.2-4]");
         }
     }

@@ -19,6 +19,7 @@ struct sent {
     uint32_t connection;  /* of its publisher; those of different ones may change places */
     uint8_t publisher, topic, qos, reason;
     bool retain, is_will, has_content, is_given_up;
+    bool is_divided; /* before it was acknowledged, nodes did not know of each other's clients */
 };
 
 /* A subscription of a session, for as long as its options stay. */
@@ -26,6 +27,8 @@ struct held {
     uint64_t asked, told, end_asked, end_told;
     uint8_t filter, qos;
     bool no_local;
+    bool
+        is_end_early; /* its end was asked while a node had not applied all that was acknowledged */
 };
 
 /* One life of a session. */
@@ -52,6 +55,8 @@ struct ledger {
     bool may_be_late;   /* another node delivers when it comes to it, also to who came meanwhile */
     bool may_hear_late; /* nodes may be cut off from what is committed */
     uint64_t clock_ms_off; /* nodes may think so much of the time, while links are slow */
+    bool is_behind;        /* a node has not applied what another has */
+    unsigned sides;        /* nodes */
     guint unordered;       /* those up to it may change places: links were cut */
     guint unpromised; /* those up to it need not come to sessions that end with their connection */
 };
@@ -79,6 +84,8 @@ bool ledger_is_shared(uint8_t filter);
 char *ledger_topic(uint8_t topic);
 struct sent *ledger_sent(struct ledger *ledger, guint message);
 guint ledger_publish(struct ledger *ledger, const struct sent *sent);
+/* Nodes may not know of each other's clients now. */
+void ledger_note_trouble(struct ledger *ledger);
 
 struct life *life_new(uint8_t client, bool is_persistent);
 void life_free(struct life *life);
