@@ -50,6 +50,19 @@ static void account(struct client *client, guint message, enum will_fate fate)
     g_array_append_val(client->world->ledger.will_fates, made);
 }
 
+/* Has its CONNECT with clean start ended the session before? An earlier CONNECT without answer may
+ * have cancelled the will; and a node that is cut off lets in who asks for nothing durable, and
+ * cannot end a session that it has not heard of: that goes on elsewhere, its will with it. */
+static bool has_surely_begun_anew(const struct client *client)
+{
+    const struct world *world = client->world;
+    bool is_durable = client->expiry_s > 0 || client->asked_will != 0;
+    bool is_known = is_durable || !world->may_find_ended || !world->is_of_one_mind ||
+                    world->is_of_one_mind(world);
+
+    return !client->is_uncertain && is_known;
+}
+
 void client_judge_will(struct client *client, bool is_present)
 {
     uint64_t now_ms = loop_now_ms(client->world->loop);
@@ -71,8 +84,8 @@ void client_judge_will(struct client *client, bool is_present)
     } else if (client->will_due_ms == client->left_first_ms ||
                client->asked_ms >= client->will_due_ms + CLIENT_MARGIN_MS) {
         fate = WILL_MUST;
-    } else if (client->is_clean) { /* an earlier CONNECT without answer may have cancelled it */
-        fate = client->is_uncertain ? WILL_UNKNOWN : WILL_MUST;
+    } else if (client->is_clean) {
+        fate = has_surely_begun_anew(client) ? WILL_MUST : WILL_UNKNOWN;
     } else if (is_present && now_ms + CLIENT_MARGIN_MS <= client->will_due_ms) {
         fate = WILL_MUST_NOT;
     }
