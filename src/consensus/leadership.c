@@ -19,10 +19,10 @@
 #include <uv.h>
 
 #define ELECTION_DEFAULT_MS 300
-/* In an election timeout: one may be late by two thirds of it before anybody elects. The lease
- * (cluster/lease.h) lasts for three quarters, so it outlives one that is late by five twelfths.
- * More of them would make an idle cluster dearer, and no surer: TCP delays, it does not lose. */
-#define HEARTBEATS 3
+/* In tenths of an election timeout: one may be late by seven before anybody elects. The lease
+ * (cluster/lease.h) lasts for three quarters, so it outlives one that is late by nearly half. More
+ * of them would make an idle cluster dearer, and no surer: TCP delays, it does not lose. */
+#define HEARTBEAT_TENTHS 3
 /* One without a vote hears its leader once a second (beats.c): three times nothing is silence. */
 #define SILENT_TIMES          3
 #define SILENT_MS             1000
@@ -33,6 +33,11 @@
 #define HEARTBEAT_ALONE_MS (24u * 3600 * 1000)
 #define ELECTION_ALONE_MS  (2 * HEARTBEAT_ALONE_MS)
 
+static uint32_t heartbeat_of(uint32_t election_ms)
+{
+    return MAX(election_ms * HEARTBEAT_TENTHS / 10, 1);
+}
+
 void leadership_init(struct consensus *self, const struct consensus_options *options)
 {
     self->other_ms = clock_now_ms();
@@ -41,8 +46,8 @@ void leadership_init(struct consensus *self, const struct consensus_options *opt
     self->rescue = options->rescue;
     self->election_timeout_ms =
         options->election_timeout_ms ? options->election_timeout_ms : ELECTION_DEFAULT_MS;
-    self->heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms
-                                               : MAX(self->election_timeout_ms / HEARTBEATS, 1);
+    self->heartbeat_ms =
+        options->heartbeat_ms ? options->heartbeat_ms : heartbeat_of(self->election_timeout_ms);
     self->write_wait_ms = options->write_wait_ms ? options->write_wait_ms : WRITE_WAIT_DEFAULT_MS;
     self->ticks = timer_new(self->loop, leadership_on_tick, self);
     self->patience = timer_new(self->loop, group_on_patience, self);
@@ -52,7 +57,7 @@ void leadership_init(struct consensus *self, const struct consensus_options *opt
 void consensus_set_timeouts(struct consensus *self, uint32_t election_ms, uint32_t write_wait_ms)
 {
     self->election_timeout_ms = election_ms;
-    self->heartbeat_ms = MAX(election_ms / HEARTBEATS, 1);
+    self->heartbeat_ms = heartbeat_of(election_ms);
     self->write_wait_ms = write_wait_ms;
     if (self->is_engine_open && self->has_others) {
         raft_set_heartbeat_timeout(&self->raft, leadership_beat_ms(self));

@@ -26,12 +26,13 @@
 #include <errno.h>
 #include <string.h>
 
-/* As many as heartbeats of the log (consensus/leadership.c), with which they travel. */
-#define PINGS_PER_ELECTION 3
-#define ALONE_LEASE_MS     10000 /* nobody else could take it: renewed now and then */
-#define ALONE_RENEW_MS     4000
-#define UNABLE_WAIT_MS     2000
-#define BARRED_MS          2000u /* a transfer that failed may come late, but not so late */
+/* Of an election timeout, as heartbeats of the log (consensus/leadership.c), with which they
+ * travel. */
+#define PING_TENTHS    3
+#define ALONE_LEASE_MS 10000 /* nobody else could take it: renewed now and then */
+#define ALONE_RENEW_MS 4000
+#define UNABLE_WAIT_MS 2000
+#define BARRED_MS      2000u /* a transfer that failed may come late, but not so late */
 
 enum { VIP_STATE = 1, VIP_RELEASED };
 
@@ -157,7 +158,7 @@ static void ping(void *owner, const struct consensus_member *member)
 static uint64_t ping_ms(const struct cluster_vip *vip)
 {
     return vip->voters == 1 ? ALONE_RENEW_MS
-                            : MAX(vip->lease.election_timeout_ms / PINGS_PER_ELECTION, 1);
+                            : MAX(vip->lease.election_timeout_ms * PING_TENTHS / 10, 1);
 }
 
 /* Less is not told to the keeper: the second echo of a round adds a millisecond. */
