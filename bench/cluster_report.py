@@ -120,7 +120,7 @@ def targets_table(results):
 
 
 # What Keepalived calls it, what `holders` calls it.
-WAYS = {'box dead': None, 'cable pulled': 'cable pulled', 'cut off silently': 'cut off', 'killed': 'both killed', 'frozen': 'daemon frozen',
+WAYS = {'box dead': None, 'cable pulled': 'cable pulled', 'cut off silently': 'cut off', 'killed': None, 'frozen': 'daemon frozen',
         'is not heard': 'is not heard', 'planned stop': None}
 
 
@@ -140,6 +140,8 @@ def own_cells(results, way):
         gap, both = at(results, ('stop', 'longest gap of connects')), at(results, ('stop', 'held by two, ms'))
     elif way == 'box dead':
         gap, both = at(results, ('silent', 'by kind', 'power')), at(results, ('silent', 'held by two, ms'))
+    elif way == 'killed':  # its keeper, too
+        gap, both = at(results, ('crash', 'by kind', 'keeper too')), at(results, ('crash', 'held by two, ms'))
     else:
         gap, both = at(results, ('holders', 'address there by kind', WAYS[way])), at(results, ('holders', 'held by two by kind, ms', WAYS[way]))
     return [f'{report.number(gap["p50"])} / {report.number(gap["max"])}' if gap else '–', report.number(both)]
