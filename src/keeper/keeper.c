@@ -45,7 +45,7 @@ struct keeper {
     struct keeper_ends ends;
     int signal_fd, timer_fd;
     bool is_ready, is_stopping;
-    bool has_missed;                /* the daemon, what it was told */
+    bool has_missed;                /* the daemon has: its socket was full */
     uint64_t forked_ms, restart_ms; /* 0 = not now */
     uint64_t delay_ms;
     struct addresses addresses;

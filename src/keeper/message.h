@@ -11,13 +11,12 @@
  *   GUARD id + descriptor                 keeps the link open until the addresses are gone
  *   UNGUARD id
  *   TICKLE address port peer              sends the peer a bare ACK from the address
+ *                              <------    UNSURE: the daemon has missed a message, HOLD again
  *
  * and over the second pair, which wakes nobody: it is read when something is due, in the end the
  * lease. That it was read says that the keeper lives.
  *
- *   RENEW until                ------>    prolongs all that is held
- *                              <------    UNSURE when the daemon has missed a message: HOLD again
- */
+ *   RENEW until                ------>    prolongs all that is held */
 #pragma once
 
 #include <net/if.h>
