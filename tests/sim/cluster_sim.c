@@ -57,7 +57,7 @@ static bool is_of_one_mind(const struct world *world)
 static void note_trouble(struct simulation *simulation)
 {
     if (!is_of_one_mind(&simulation->crowd.world)) {
-        simulation->crowd.world.ledger.unordered = simulation->crowd.world.ledger.sent->len;
+        ledger_note_trouble(&simulation->crowd.world.ledger);
     }
 }
 

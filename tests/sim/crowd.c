@@ -339,7 +339,6 @@ void crowd_init(struct crowd *crowd, struct loop *loop, guint32 seed)
     world->loop = loop;
     world->streams = g_ptr_array_new();
     ledger_init(&world->ledger);
-    world->ledger.may_be_late = true;
     crowd->where = g_hash_table_new(NULL, NULL);
     for (uint8_t i = 0; i < CROWD_CLIENTS; i++) {
         client_init(&crowd->clients[i], world, i);
@@ -349,6 +348,7 @@ void crowd_init(struct crowd *crowd, struct loop *loop, guint32 seed)
 
 void crowd_begin(struct crowd *crowd)
 {
+    crowd->world.ledger.nodes = crowd->ops->places;
     connect_to(crowd, &crowd->clients[0], true, crowd->is_fleeting ? 0 : 100000);
     crowd->ops->settle(crowd->owner);
     client_subscribe(&crowd->clients[0], FILTER_ALL, &(struct wish){.qos = 2});

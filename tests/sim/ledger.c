@@ -30,7 +30,7 @@ static void fail(const struct ledger *ledger, guint message, const char *what)
 
 void ledger_init(struct ledger *ledger)
 {
-    *ledger = (struct ledger){.moment = 1};
+    *ledger = (struct ledger){.moment = 1, .nodes = 1};
     ledger->sent = g_array_new(FALSE, TRUE, sizeof(struct sent));
     g_array_set_size(ledger->sent, 1);
     ledger->checked = 1;
@@ -184,7 +184,7 @@ static bool concerns(const struct life *life, const struct held *held, const str
 static bool may_hold(const struct ledger *ledger, const struct held *held, const struct sent *sent)
 {
     bool was_in_time =
-        sent->topic >= TOPIC_RETAINED || ledger->may_be_late || held->asked <= sent->told;
+        sent->topic >= TOPIC_RETAINED || ledger->nodes > 1 || held->asked <= sent->told;
     return was_in_time && held->end_told >= sent->asked;
 }
 
@@ -289,7 +289,7 @@ static void judge_subscriptions(struct ledger *ledger, struct life *life, const 
  * gave it: neither knows of the other's. */
 static bool may_come_again(const struct ledger *ledger, const struct arrival *arrival)
 {
-    return ledger->may_be_late && arrival->qos == 0 && arrival->message <= ledger->unordered &&
+    return ledger->nodes > 1 && arrival->qos == 0 && arrival->message <= ledger->unordered &&
            !arrival->dup;
 }
 
@@ -396,7 +396,7 @@ static bool must_have_come(struct ledger *ledger, const struct life *life, guint
                      held->end_asked >= sent->told && concerns(life, held, sent, false);
         /* A node that is cut off hears of it later, by what is subscribed then; so does one that
          * was not needed for the commit. */
-        bool may_have_ended = ledger->may_hear_late && held->end_asked != NEVER &&
+        bool may_have_ended = ledger->nodes > 1 && held->end_asked != NEVER &&
                               (message <= ledger->unordered || held->is_end_early);
         is_certain |= holds && held->qos > 0 && !may_have_ended;
         if (holds && is_connected && sent->reason == 0x10) {
@@ -439,7 +439,7 @@ static unsigned shares_most(const struct ledger *ledger, const struct sent *sent
 {
     bool is_divided = sent->is_divided || (has_newcomer && sent->qos > 0);
 
-    return (is_divided ? MAX(ledger->sides, 1) : 1) + sent->repeats;
+    return (is_divided ? ledger->nodes : 1) + sent->repeats;
 }
 
 void ledger_settle_shares(struct ledger *ledger, struct life *const *lives, unsigned count)

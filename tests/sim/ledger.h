@@ -51,12 +51,11 @@ struct ledger {
     char *doing;         /* for the line of a failure */
     bool may_drop;       /* queues are short and drop their oldest: nothing must come */
     bool may_drop_wills; /* queues are short */
-    /* With several nodes. */
-    bool may_be_late;   /* another node delivers when it comes to it, also to who came meanwhile */
-    bool may_hear_late; /* nodes may be cut off from what is committed */
+    /* With several nodes: another one delivers when it comes to it, also to who came meanwhile, and
+     * may be cut off from what is committed. */
+    unsigned nodes;
     uint64_t clock_ms_off; /* nodes may think so much of the time, while links are slow */
     bool is_behind;        /* a node has not applied what another has */
-    unsigned sides;        /* nodes */
     guint unordered;       /* those up to it may change places: links were cut */
     guint unpromised; /* those up to it need not come to sessions that end with their connection */
 };

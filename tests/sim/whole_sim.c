@@ -640,8 +640,6 @@ static void set_up(struct whole *whole, guint32 seed, GBytes *beginning)
     crowd->world.is_of_one_mind = is_of_one_mind;
     crowd->world.may_find_ended = crowd->world.may_notice_late = true;
     crowd->world.ledger.clock_ms_off = CLOCK_MS_OFF;
-    crowd->world.ledger.may_hear_late = true;
-    crowd->world.ledger.sides = BOXES;
     whole->allowed = faults_of(seed);
     whole->rate = 20 + (unsigned)below(whole, 60);
     net_init(&whole->net, crowd->world.random, BOXES);
