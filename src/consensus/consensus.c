@@ -137,6 +137,7 @@ static void destroy(struct consensus *self)
     if (self->lock_fd >= 0) {
         close(self->lock_fd);
     }
+    configuration_forget(self);
     g_array_unref(self->spared);
     g_clear_error(&self->restore_error);
     g_free(self->fatal_message);
@@ -301,6 +302,7 @@ static int engine_init(struct consensus *self, GError **error)
     raft_uv_set_segment_size(&self->io, self->is_small ? SEGMENT_BYTES_SMALL : SEGMENT_BYTES);
     raft_uv_set_disk_retry(&self->io, DISK_RETRY_MS);
     beats_init(self);
+    configuration_init(self);
     snapshot_init(self);
     r = raft_init(&self->raft, &self->io, &self->fsm, self->node_id, self->address);
     if (r != 0) {
@@ -392,6 +394,7 @@ int consensus_start(struct consensus *self, GError **error)
         close_engine(self);
         return r;
     }
+    configuration_start(self);
     leadership_turn(self);
     /* A snapshot behind an entry of this life lets go of the files that libraft has read into
      * memory. */

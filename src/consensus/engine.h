@@ -127,6 +127,13 @@ struct consensus {
     bool is_changing;
     struct change *handing_over; /* meanwhile libraft is given nothing */
 
+    /* What libraft notes of it (configuration.c). */
+    int (*append)(struct raft_io *io, struct raft_io_append *request,
+                  const struct raft_entry entries[], unsigned n,
+                  raft_io_append_cb cb); /* libraft's */
+    GBytes *change; /* the last one in the log, owned; NULL = none since start */
+    uint64_t change_index;
+
     /* Connections (transport.c). */
     struct pending_connect *connects; /* that libraft waits for */
     uint64_t next_token;
@@ -181,6 +188,12 @@ unsigned leadership_beat_ms(const struct consensus *self);
 void leadership_on_receive(struct raft_io *io, struct raft_message *message);
 /* For how long nothing was heard of this node; UINT64_MAX = nothing yet. */
 uint64_t leadership_silent_ms(const struct consensus *self, uint64_t node_id);
+
+/* configuration.c: after raft_uv_init, before raft_init; after raft_start; when a snapshot has
+ * come. */
+void configuration_init(struct consensus *self);
+void configuration_start(struct consensus *self);
+void configuration_forget(struct consensus *self);
 
 /* beats.c: after raft_uv_init, before raft_init. */
 void beats_init(struct consensus *self);

@@ -100,6 +100,67 @@ static void no_members_are_named_while_libraft_closes(void **state)
     cluster_deinit(&cluster);
 }
 
+/* A follower that was away gets two changes of the membership in one message, behind other entries.
+ */
+static void changes_that_come_among_other_entries_are_known_when_they_are_committed(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    uint64_t away = cluster_leader(&cluster)->id == 3 ? 2 : 3;
+    cluster_cut(&cluster, away);
+    assert_int_equal(node_write(cluster_leader(&cluster), 1, 10), 0);
+    cluster_run_ms(&cluster, 20);
+    cluster_start(&cluster, 4);
+    assert_int_equal(cluster_change(&cluster, CHANGE_ADD, 4, CONSENSUS_SPARE), 0);
+    assert_int_equal(cluster_change(&cluster, CHANGE_REMOVE, 4, CONSENSUS_SPARE), 0);
+    assert_int_equal(node_write(cluster_leader(&cluster), 1, 10), 0);
+    cluster_end(&cluster, 4);
+    cluster_heal(&cluster);
+    cluster_settle(&cluster);
+    const struct raft *raft = &cluster.nodes[away].consensus->raft;
+    const struct raft *leader = &cluster_leader(&cluster)->consensus->raft;
+    assert_int_equal(raft->configuration_uncommitted_index, 0);
+    assert_int_equal(raft->configuration_committed_index, leader->configuration_committed_index);
+    assert_int_equal(cluster_change(&cluster, CHANGE_TRANSFER, away, CONSENSUS_VOTER), 0);
+    cluster_run(&cluster, cluster_has_leader, "it leads");
+    assert_int_equal(cluster_leader(&cluster)->id, away);
+    cluster_start(&cluster, 5);
+    assert_int_equal(cluster_change(&cluster, CHANGE_ADD, 5, CONSENSUS_SPARE), 0);
+    cluster_deinit(&cluster);
+}
+
+static int on_append_nothing(struct raft_io *io, struct raft_io_append *request,
+                             const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
+{
+    return 0;
+}
+
+/* The first of two is what is gone back to when the second is overruled. */
+static void a_change_behind_another_makes_that_one_final(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 1);
+    struct consensus *log = cluster.nodes[1].consensus;
+    struct raft_entry entry = {.type = RAFT_CHANGE};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(node_write(&cluster.nodes[1], 1, 10), 0);
+        cluster_settle(&cluster);
+    }
+    raft_index last = raft_last_index(&log->raft);
+    assert_int_equal(raft_configuration_encode(&log->raft.configuration, &entry.buf), 0);
+    log->change = g_bytes_new(entry.buf.base, entry.buf.len);
+    log->change_index = last - 1;
+    log->append = on_append_nothing;
+    assert_int_equal(log->io.append(&log->io, NULL, &entry, 1, NULL), 0);
+    assert_int_equal(log->raft.configuration_committed_index, last - 1);
+    assert_int_equal(log->raft.configuration_uncommitted_index, last);
+    log->raft.configuration_uncommitted_index = 0;
+    raft_free(entry.buf.base);
+    cluster_deinit(&cluster);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */
@@ -107,6 +168,8 @@ int main(void)
         cmocka_unit_test(writes_behind_others_that_go_on_are_not_refused),
         cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
         cmocka_unit_test(no_members_are_named_while_libraft_closes),
+        cmocka_unit_test(changes_that_come_among_other_entries_are_known_when_they_are_committed),
+        cmocka_unit_test(a_change_behind_another_makes_that_one_final),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,6 +243,7 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
         log_info("snapshot of the leader taken", "bytes=%zu", buffer->len);
         self->log_bytes = self->logged_entries = 0;
         self->snapshot_index = self->raft.trail.snapshot.index;
+        configuration_forget(self);
         group_send_anew(self);
     }
     raft_free(buffer->base);
