@@ -30,6 +30,7 @@
 #define CLOCK_MS_OFF  3000 /* what a slow link does to how nodes see each other's clocks */
 #define SETTLE_MS_MAX 120000
 #define COMPARE_EVERY 16  /* entries */
+#define LATE_MS       150 /* the slowest link */
 #define ANSWER_MS_MAX 300 /* who has not answered for longer may have been waited for in vain */
 
 enum fault {
@@ -47,12 +48,14 @@ enum fault {
     FAULT_SLOW_DISK,
     FAULT_HAND_OVER,
     FAULT_LEAVE,
+    FAULT_MUTE,
     FAULT_COUNT
 };
 
 static const char *const fault_names[] = {
-    "kill daemon", "kill keeper", "power", "stop daemon", "stop keeper", "stop both", "cut one way",
-    "cut",         "isolate",     "heal",  "slow link",   "slow disk",   "hand over", "leave"};
+    "kill daemon", "kill keeper", "power",     "stop daemon", "stop keeper",
+    "stop both",   "cut one way", "cut",       "isolate",     "heal",
+    "slow link",   "slow disk",   "hand over", "leave",       "mute"};
 
 struct whole {
     struct crowd crowd; /* first */
@@ -186,16 +189,25 @@ static void note_snapshots(struct whole *whole)
     }
 }
 
+/* Who is known to be silent is not waited for at all. */
+static uint64_t answered_ms(const struct remote *remote, unsigned slot, uint64_t before_ms,
+                            uint64_t now_ms)
+{
+    const struct remote_peer *peer = remote->peers[slot];
+
+    if (peer && peer->is_silent) {
+        return 0;
+    }
+    return !peer || peer->synced >= remote->sync_token ? now_ms : before_ms;
+}
+
 static void note_answers(struct whole *whole)
 {
     for (unsigned i = 0; i < BOXES; i++) {
         const struct box *box = box_at(whole, i);
         for (unsigned slot = 0; box->node && box->node->broker && slot < BOXES; slot++) {
-            const struct remote *remote = box->node->broker->remote;
-            const struct remote_peer *peer = remote->peers[slot];
-            if (!peer || peer->synced >= remote->sync_token) {
-                whole->answered_ms[i][slot] = whole->net.now_ms;
-            }
+            whole->answered_ms[i][slot] = answered_ms(
+                box->node->broker->remote, slot, whole->answered_ms[i][slot], whole->net.now_ms);
         }
     }
 }
@@ -300,6 +312,17 @@ static void cut_both(struct whole *whole, unsigned a, unsigned b)
     net_cut(&whole->net, b, a);
 }
 
+/* Nothing of it gets out, and what the others have answered comes late: it hears of them when they
+ * have not heard it for long. */
+static void mute(struct whole *whole, unsigned at)
+{
+    for (unsigned i = 1; i < BOXES; i++) {
+        unsigned other = (at + i) % BOXES;
+        net_cut(&whole->net, at, other);
+        whole->net.delay_ms_max[other][at] = LATE_MS;
+    }
+}
+
 static void heal_all(struct whole *whole)
 {
     for (unsigned a = 0; a < BOXES; a++) {
@@ -356,7 +379,7 @@ static void inflict(struct whole *whole, enum fault fault, unsigned at)
         heal_all(whole);
         break;
     case FAULT_SLOW_LINK:
-        whole->net.delay_ms_max[at][other] = 1 + (uint32_t)below(whole, 150);
+        whole->net.delay_ms_max[at][other] = 1 + (uint32_t)below(whole, LATE_MS);
         break;
     case FAULT_SLOW_DISK:
         box_at(whole, at)->disk.write_ms_max = 1 + (uint32_t)below(whole, 300);
@@ -366,6 +389,9 @@ static void inflict(struct whole *whole, enum fault fault, unsigned at)
         break;
     case FAULT_LEAVE:
         box_leave(box_at(whole, at));
+        break;
+    case FAULT_MUTE:
+        mute(whole, at);
         break;
     case FAULT_COUNT:
         break;
@@ -616,7 +642,8 @@ static unsigned faults_of(guint32 seed)
     static const unsigned families[] = {
         0,
         1u << FAULT_KILL_DAEMON | 1u << FAULT_KILL_KEEPER | 1u << FAULT_POWER,
-        1u << FAULT_CUT | 1u << FAULT_CUT_ONE_WAY | 1u << FAULT_ISOLATE | 1u << FAULT_HEAL,
+        1u << FAULT_CUT | 1u << FAULT_CUT_ONE_WAY | 1u << FAULT_ISOLATE | 1u << FAULT_MUTE |
+            1u << FAULT_HEAL,
         1u << FAULT_STOP_DAEMON | 1u << FAULT_STOP_KEEPER | 1u << FAULT_STOP_BOTH,
         1u << FAULT_SLOW_LINK | 1u << FAULT_SLOW_DISK | 1u << FAULT_HAND_OVER | 1u << FAULT_LEAVE |
             1u << FAULT_HEAL,
