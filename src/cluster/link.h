@@ -5,7 +5,7 @@
 #include "cluster/links.h"
 
 #define LINK_HEAD_BYTES   8
-#define LINK_PROTOCOL     2 /* 2: LINK_BEAT */
+#define LINK_PROTOCOL     3 /* 2: LINK_BEAT; 3: some of them want no answer */
 #define LINK_TRIPS        64
 #define LINK_GOODBYE_MS   2000 /* for the goodbye to go out */
 #define LINK_BACKOFF_MS   50

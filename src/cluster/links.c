@@ -298,7 +298,7 @@ int links_beat(struct links *links, uint64_t node_id, struct bytes beat)
     uint8_t body[1 + LINKS_BEAT_BYTES_MAX] = {LINK_BEAT};
 
     assert(beat.length <= LINKS_BEAT_BYTES_MAX);
-    if (!link || link->state != LINK_UP || link->peer_protocol < 2) {
+    if (!link || link->state != LINK_UP || link->peer_protocol < 3) {
         return -ENOTCONN;
     }
     if (link->sent_bytes - link->arrived_bytes > LINKS_BEAT_BEHIND_BYTES) {

@@ -6,24 +6,30 @@
  *
  *   on_send (leader) --beat--> consensus_beat --> libraft --> on_send (follower) --beat--> ...
  *
+ * An answer wakes the leader up, so a round asks as many voters in turn as make a majority with it,
+ * and tells the others; all are asked as soon as one that was asked has not answered until the next
+ * round. Who is told answers only what libraft has to know.
+ *
  * Only to who has all of the log: a heartbeat that overtakes an entry on the other connection would
  * be refused, and the entry sent again. Every CHECK_MS one round goes to all, libraft's way:
  * otherwise nobody would notice that a connection has died before an entry is lost in it.
  *
  * A frame is 64-bit words, big endian:
  *   BEAT_ASK     term, index and term of the last entry, commit index
+ *   BEAT_TELL    the same
  *   BEAT_ANSWER  term, index that was refused (0 = none), last index, version << 32 | features <<
  * 16 | capacity */
 #include "consensus/engine.h"
 #include "consensus/members.h"
 
+#include "base/clock.h"
 #include "loop/loop.h"
 #include <string.h>
 
 #define CHECK_MS 1000
 #define WORDS    5
 
-enum beat_type { BEAT_ASK = 1, BEAT_ANSWER = 2 };
+enum beat_type { BEAT_ASK = 1, BEAT_ANSWER = 2, BEAT_TELL = 3 };
 
 static struct consensus *consensus_of(struct raft_io *io)
 {
@@ -66,12 +72,13 @@ bool beats_has_vote(const struct consensus *self, uint64_t node_id)
     return false;
 }
 
-/* What is committed is told outside of the rounds (leadership.c), to these too. */
+/* What is committed is told outside of the rounds (leadership.c), to those without a vote too. */
 static bool send_ask(struct consensus *self, const struct raft_message *message)
 {
     const struct raft_append_entries *ask = &message->append_entries;
-    uint64_t words[] = {BEAT_ASK, ask->term, ask->prev_log_index, ask->prev_log_term,
-                        ask->leader_commit};
+    bool is_asked = self->is_round && consensus_is_asked(self, message->server_id);
+    uint64_t words[] = {is_asked ? BEAT_ASK : BEAT_TELL, ask->term, ask->prev_log_index,
+                        ask->prev_log_term, ask->leader_commit};
 
     if (self->is_round && !beats_has_vote(self, message->server_id)) {
         uint64_t node_id = message->server_id;
@@ -79,6 +86,24 @@ static bool send_ask(struct consensus *self, const struct raft_message *message)
         return true;
     }
     return send_words(self, message->server_id, words) == 0;
+}
+
+/* All went as the leader thinks: it hears so when it asks. */
+static bool is_needless(const struct consensus *self,
+                        const struct raft_append_entries_result *answer)
+{
+    return self->told && answer->rejected == 0 && answer->term == self->told->term &&
+           answer->last_log_index == self->told->prev_log_index;
+}
+
+static bool send_answer(struct consensus *self, const struct raft_message *message)
+{
+    const struct raft_append_entries_result *answer = &message->append_entries_result;
+    uint64_t room =
+        (uint64_t)answer->version << 32 | (uint64_t)answer->features << 16 | answer->capacity;
+    uint64_t words[] = {BEAT_ANSWER, answer->term, answer->rejected, answer->last_log_index, room};
+
+    return is_needless(self, answer) || send_words(self, message->server_id, words) == 0;
 }
 
 /* False: libraft is to send it. */
@@ -91,12 +116,7 @@ static bool send_by_link(struct consensus *self, const struct raft_message *mess
         return send_ask(self, message);
     }
     if (message->type == RAFT_APPEND_ENTRIES_RESULT && self->answering_id == message->server_id) {
-        const struct raft_append_entries_result *answer = &message->append_entries_result;
-        uint64_t room =
-            (uint64_t)answer->version << 32 | (uint64_t)answer->features << 16 | answer->capacity;
-        uint64_t words[] = {BEAT_ANSWER, answer->term, answer->rejected, answer->last_log_index,
-                            room};
-        return send_words(self, message->server_id, words) == 0;
+        return send_answer(self, message);
     }
     return false;
 }
@@ -122,9 +142,15 @@ static bool is_sound(struct consensus *self, const uint64_t words[WORDS])
 {
     bool is_leader = raft_state(&self->raft) == RAFT_LEADER;
 
-    return words[0] == BEAT_ASK ? !is_leader || words[1] != raft_current_term(&self->raft)
-                                : words[0] == BEAT_ANSWER &&
-                                      (!is_leader || words[3] <= raft_last_index(&self->raft));
+    switch (words[0]) {
+    case BEAT_ASK:
+    case BEAT_TELL:
+        return !is_leader || words[1] != raft_current_term(&self->raft);
+    case BEAT_ANSWER:
+        return !is_leader || words[3] <= raft_last_index(&self->raft);
+    default:
+        return false;
+    }
 }
 
 static void ask_received(struct raft_message *message, const uint64_t words[WORDS])
@@ -164,17 +190,67 @@ void consensus_beat(struct consensus *self, uint64_t node_id, struct bytes beat)
     if (!is_sound(self, words)) {
         return;
     }
-    if (words[0] == BEAT_ASK) {
-        ask_received(&message, words);
-    } else {
+    if (words[0] == BEAT_ANSWER) {
         answer_received(&message, words);
+    } else {
+        ask_received(&message, words);
+        self->answering_id = node_id;
     }
-    self->answering_id = words[0] == BEAT_ASK ? node_id : 0;
+    struct raft_append_entries ask = message.append_entries;
+    self->told = words[0] == BEAT_TELL ? &ask : NULL;
     leadership_on_receive(&self->io, &message);
     self->answering_id = 0;
+    self->told = NULL;
 }
 
 /* ---- rounds ---- */
+
+static bool is_late(const struct consensus *self)
+{
+    for (guint i = 0; i < self->asked->len; i++) {
+        uint64_t node_id = g_array_index(self->asked, uint64_t, i);
+        if (leadership_silent_ms(self, node_id) > clock_now_ms() - self->asked_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void find_other_voters(const struct consensus *self, GArray *voters)
+{
+    const struct raft_configuration *configuration = &self->raft.configuration;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        uint64_t node_id = configuration->servers[i].id;
+        if (configuration->servers[i].role == RAFT_VOTER && node_id != self->node_id) {
+            g_array_append_val(voters, node_id);
+        }
+    }
+}
+
+static void choose_asked(struct consensus *self)
+{
+    g_autoptr(GArray) voters = g_array_new(false, false, sizeof(uint64_t));
+
+    find_other_voters(self, voters);
+    guint needed = is_late(self) ? voters->len : (voters->len + 1) / 2;
+    g_array_set_size(self->asked, 0);
+    for (guint i = 0; i < needed; i++) {
+        guint at = (guint)(self->asked_count++ % voters->len);
+        g_array_append_val(self->asked, g_array_index(voters, uint64_t, at));
+    }
+    self->asked_ms = clock_now_ms();
+}
+
+bool consensus_is_asked(const struct consensus *self, uint64_t node_id)
+{
+    for (guint i = 0; i < self->asked->len; i++) {
+        if (g_array_index(self->asked, uint64_t, i) == node_id) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* That it still has what it had: counts for nothing but that it is not taken for away. */
 static void answer_for(struct consensus *self, uint64_t node_id)
@@ -193,6 +269,9 @@ void beats_round(struct consensus *self)
 {
     uint64_t now_ms = loop_now_ms(self->loop);
 
+    if (raft_state(&self->raft) == RAFT_LEADER) {
+        choose_asked(self);
+    }
     self->is_round = true;
     self->is_checking = now_ms >= self->checked_ms + CHECK_MS;
     self->checked_ms = self->is_checking ? now_ms : self->checked_ms;

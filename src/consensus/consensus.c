@@ -139,6 +139,7 @@ static void destroy(struct consensus *self)
     }
     configuration_forget(self);
     g_array_unref(self->spared);
+    g_array_unref(self->asked);
     g_clear_error(&self->restore_error);
     g_free(self->fatal_message);
     g_free(self->directory);
@@ -262,6 +263,7 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     g_queue_init(&self->own);
     g_queue_init(&self->foreign);
     self->spared = g_array_new(false, false, sizeof(uint64_t));
+    self->asked = g_array_new(false, false, sizeof(uint64_t));
     leadership_init(self, options);
     deferred_init(&self->turn, on_turn, self);
     return self;

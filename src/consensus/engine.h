@@ -117,11 +117,15 @@ struct consensus {
     /* Heartbeats (beats.c). */
     int (*send)(struct raft_io *io, struct raft_io_send *request,
                 const struct raft_message *message, raft_io_send_cb done); /* libraft's */
-    uint64_t answering_id; /* whose heartbeat is being looked at; 0 = none */
-    uint64_t checked_ms;   /* loop time of the last round by libraft's connections */
-    bool is_round;         /* libraft is at a tick */
-    bool is_checking;      /* which is such a round */
-    GArray *spared;        /* of uint64_t: who is not asked in it */
+    uint64_t answering_id;                  /* whose heartbeat is being looked at; 0 = none */
+    const struct raft_append_entries *told; /* which wants no answer; NULL */
+    GArray *asked;        /* of uint64_t: the voters of the last round that are to answer */
+    uint64_t asked_ms;    /* when that was */
+    uint64_t asked_count; /* over all rounds */
+    uint64_t checked_ms;  /* loop time of the last round by libraft's connections */
+    bool is_round;        /* libraft is at a tick */
+    bool is_checking;     /* which is such a round */
+    GArray *spared;       /* of uint64_t: who is not asked in it */
 
     /* Membership (members.c). */
     bool is_changing;

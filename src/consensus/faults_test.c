@@ -97,13 +97,40 @@ static void heartbeats_by_the_links_keep_the_leader(void **state)
     cluster_run_ms(&cluster, 10 * ELECTION_MS);
     assert_ptr_equal(cluster_leader(&cluster), leader);
     assert_int_equal(leader->leader_term, term);
+    uint32_t asks = leader->beats - before[leader->id], answers = 0;
     for (uint64_t id = 1; id <= 3; id++) {
         uint32_t sent = cluster.nodes[id].beats - before[id];
-        assert_true(id == leader->id ? sent >= 30 : sent >= 15); /* of 100 and 50 */
+        assert_true(sent >= 10);
+        answers += id == leader->id ? 0 : sent;
     }
+    assert_true(asks >= 30 && answers <= asks * 3 / 4); /* of 100 and 50: each second one */
     assert_true(cluster.nodes[4].beats - before[4] <= 5);
     cluster_write(&cluster);
     cluster_run_ms(&cluster, 100);
+    cluster_settle(&cluster);
+    cluster_deinit(&cluster);
+}
+
+/* The other one is asked each time, as long as one does not answer. */
+static void who_does_not_answer_is_made_up_for(void **state)
+{
+    struct cluster cluster;
+
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    struct node *leader = cluster_leader(&cluster);
+    uint64_t term = leader->leader_term;
+    uint64_t silent = follower_of(&cluster, 0), other = follower_of(&cluster, silent);
+    cluster_cut_way(&cluster, silent, leader->id);
+    cluster_run_ms(&cluster, ELECTION_MS);
+    uint32_t asks = leader->beats, answers = cluster.nodes[other].beats;
+    cluster_run_ms(&cluster, 10 * ELECTION_MS);
+    asks = leader->beats - asks;
+    answers = cluster.nodes[other].beats - answers;
+    assert_int_equal(leader->leader_term, term);
+    assert_true(asks >= 30 && answers >= asks * 2 / 5); /* as many, but for the checking rounds */
+    cluster_heal(&cluster);
+    cluster_write(&cluster);
     cluster_settle(&cluster);
     cluster_deinit(&cluster);
 }
@@ -119,10 +146,12 @@ static void a_beat_that_is_not_sound_changes_nothing(void **state)
     uint64_t other = follower_of(&cluster, 0);
     uint64_t ask[] = {GUINT64_TO_BE(1), GUINT64_TO_BE(leader->leader_term), 0, 0, 0};
     uint64_t answer[] = {GUINT64_TO_BE(2), ask[1], 0, GUINT64_TO_BE(1u << 30), 0};
-    uint64_t unknown[] = {GUINT64_TO_BE(3), ask[1], 0, 0, 0};
+    uint64_t tell[] = {GUINT64_TO_BE(3), ask[1], 0, 0, 0};
+    uint64_t unknown[] = {GUINT64_TO_BE(4), ask[1], 0, 0, 0};
     consensus_beat(leader->consensus, other, (struct bytes){(const uint8_t *)ask, sizeof ask});
     consensus_beat(leader->consensus, other,
                    (struct bytes){(const uint8_t *)answer, sizeof answer});
+    consensus_beat(leader->consensus, other, (struct bytes){(const uint8_t *)tell, sizeof tell});
     consensus_beat(leader->consensus, other,
                    (struct bytes){(const uint8_t *)unknown, sizeof unknown});
     consensus_beat(leader->consensus, other, (struct bytes){(const uint8_t *)ask, 7});
@@ -727,6 +756,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_nodes_apply_the_same_whoever_wrote_it),
         cmocka_unit_test(heartbeats_by_the_links_keep_the_leader),
+        cmocka_unit_test(who_does_not_answer_is_made_up_for),
         cmocka_unit_test(a_beat_that_is_not_sound_changes_nothing),
         cmocka_unit_test(a_leader_that_ends_loses_nothing_of_the_others),
         cmocka_unit_test(with_a_full_disk_what_was_overruled_stays_until_there_is_room),

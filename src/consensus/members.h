@@ -44,6 +44,9 @@ struct consensus_member {
 void consensus_for_each_member(const struct consensus *consensus,
                                void (*fn)(void *owner, const struct consensus_member *member),
                                void *owner);
+/* Leading: the last round of heartbeats asks this voter for an answer. Enough for a majority are.
+ */
+bool consensus_is_asked(const struct consensus *consensus, uint64_t node_id);
 /* It is proven that the leader's process has ended: elect at once. By one follower at a time: the
  * others' loyalty to the old leader is ignored. Returns whether an election was begun. */
 bool consensus_leader_ended(struct consensus *consensus);

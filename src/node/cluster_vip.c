@@ -155,6 +155,16 @@ static void ping(void *owner, const struct consensus_member *member)
     }
 }
 
+/* Whose answer wakes us up anyway. */
+static void ping_asked(void *owner, const struct consensus_member *member)
+{
+    const struct cluster_vip *vip = owner;
+
+    if (consensus_is_asked(cluster_consensus(vip->cluster), member->node_id)) {
+        ping(owner, member);
+    }
+}
+
 static uint64_t ping_ms(const struct cluster_vip *vip)
 {
     return vip->voters == 1 ? ALONE_RENEW_MS
@@ -234,12 +244,13 @@ static bool has_to_keep(const struct cluster_vip *vip)
            !vip->cluster->node->is_stopping;
 }
 
-/* `is_due`: whatever the keeper knows already. */
+/* `is_due`: whatever the keeper knows already, and by all voters. */
 static void go_on(struct cluster_vip *vip, bool is_due)
 {
     uint64_t now_ms = clock_now_ms();
 
-    consensus_for_each_member(cluster_consensus(vip->cluster), ping, vip);
+    consensus_for_each_member(cluster_consensus(vip->cluster),
+                              is_due || vip->until_ms == 0 ? ping : ping_asked, vip);
     if (is_due || vip->until_ms == 0 || lease_now(vip, now_ms) == 0) {
         renew(vip);
     }
