@@ -60,6 +60,37 @@ static void what_came_during_a_snapshot_gets_one_too(void **state)
     cluster_deinit(&cluster);
 }
 
+static uint64_t snapshot_index_of(const struct node *node)
+{
+    struct consensus_status status;
+    consensus_status(node->consensus, &status);
+    return status.snapshot_index;
+}
+
+static bool have_snapshots(struct cluster *cluster)
+{
+    return snapshot_index_of(&cluster->nodes[1]) > 0 && snapshot_index_of(&cluster->nodes[2]) > 0 &&
+           snapshot_index_of(&cluster->nodes[3]) > 0;
+}
+
+/* While one begins it acknowledges nothing. */
+static void the_nodes_take_snapshots_one_by_one(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.snapshot_log_bytes = 64 * 1024;
+    cluster.filler_bytes = 500;
+    cluster_build(&cluster, 3);
+    cluster_write(&cluster);
+    cluster_run(&cluster, have_snapshots, "a snapshot each");
+    cluster_settle(&cluster);
+    uint64_t index = snapshot_index_of(&cluster.nodes[1]);
+    assert_true(snapshot_index_of(&cluster.nodes[2]) != index);
+    assert_true(snapshot_index_of(&cluster.nodes[3]) != index);
+    assert_true(snapshot_index_of(&cluster.nodes[3]) != snapshot_index_of(&cluster.nodes[2]));
+    cluster_deinit(&cluster);
+}
+
 /* Asks in each turn until libraft is closing. */
 struct asker {
     struct deferred turn;
@@ -166,6 +197,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_behind_others_that_go_on_are_not_refused),
+        cmocka_unit_test(the_nodes_take_snapshots_one_by_one),
         cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
         cmocka_unit_test(no_members_are_named_while_libraft_closes),
         cmocka_unit_test(changes_that_come_among_other_entries_are_known_when_they_are_committed),

@@ -2,9 +2,9 @@
  *
  * libraft takes a snapshot when it sees more entries since the last one than its threshold,
  * whatever their size; so the threshold is out of reach until we want one (the log has grown past
- * snapshot_log_bytes and past half the last snapshot), then 1. One entry is kept behind a snapshot
- * (libraft treats 0 as an installed snapshot and removes too much); followers that are behind get
- * the snapshot.
+ * snapshot_log_bytes and past half the last snapshot, and some more), then 1. One entry is kept
+ * behind a snapshot (libraft treats 0 as an installed snapshot and removes too much); followers
+ * that are behind get the snapshot.
  *
  * The pieces are handed over by reference and read by a pool thread; only their checksum is
  * computed here. */
@@ -39,10 +39,20 @@
 /* Less log than this is replayed faster than a snapshot is written. */
 #define STOP_LOG_BYTES_MIN (64 * 1024)
 
+/* While one begins libraft writes no entries. Nodes that had applied the same and began at the same
+ * moment would leave nobody to acknowledge: so each lets its log grow by something else first. */
+static uint64_t patience_bytes(const struct consensus *self, uint64_t limit)
+{
+    uint64_t mixed = (self->node_id ^ self->snapshot_index) * 0x9E3779B97F4A7C15u;
+
+    return self->has_others ? limit / 2 * (mixed >> 48) / 65536 : 0;
+}
+
 static bool is_due(const struct consensus *self)
 {
-    uint64_t limit = self->snapshot_bytes / 2;
-    limit = limit > self->snapshot_log_bytes ? limit : self->snapshot_log_bytes;
+    uint64_t limit = MAX(self->snapshot_bytes / 2, self->snapshot_log_bytes);
+
+    limit += patience_bytes(self, limit);
     return self->log_bytes > limit && self->log_bytes >= self->refused_log_bytes;
 }
 
