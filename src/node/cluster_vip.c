@@ -544,6 +544,7 @@ void cluster_vip_on_up(struct cluster_vip *vip, uint64_t node_id)
 void cluster_vip_on_down(struct cluster_vip *vip, uint64_t node_id)
 {
     peer_states_forget(vip->peers, node_id); /* its clients stay: they are to be tickled */
+    keep(vip);                               /* its echo may be the one that was asked for */
 }
 
 void cluster_vip_on_socket(struct cluster_vip *vip, uint32_t number, int fd)
