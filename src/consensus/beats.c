@@ -76,13 +76,13 @@ bool beats_has_vote(const struct consensus *self, uint64_t node_id)
 static bool send_ask(struct consensus *self, const struct raft_message *message)
 {
     const struct raft_append_entries *ask = &message->append_entries;
-    bool is_asked = self->is_round && consensus_is_asked(self, message->server_id);
+    bool is_asked = self->beats.is_round && consensus_is_asked(self, message->server_id);
     uint64_t words[] = {is_asked ? BEAT_ASK : BEAT_TELL, ask->term, ask->prev_log_index,
                         ask->prev_log_term, ask->leader_commit};
 
-    if (self->is_round && !beats_has_vote(self, message->server_id)) {
+    if (self->beats.is_round && !beats_has_vote(self, message->server_id)) {
         uint64_t node_id = message->server_id;
-        g_array_append_val(self->spared, node_id);
+        g_array_append_val(self->beats.spared, node_id);
         return true;
     }
     return send_words(self, message->server_id, words) == 0;
@@ -92,8 +92,8 @@ static bool send_ask(struct consensus *self, const struct raft_message *message)
 static bool is_needless(const struct consensus *self,
                         const struct raft_append_entries_result *answer)
 {
-    return self->told && answer->rejected == 0 && answer->term == self->told->term &&
-           answer->last_log_index == self->told->prev_log_index;
+    return self->beats.told && answer->rejected == 0 && answer->term == self->beats.told->term &&
+           answer->last_log_index == self->beats.told->prev_log_index;
 }
 
 static bool send_answer(struct consensus *self, const struct raft_message *message)
@@ -112,10 +112,12 @@ static bool send_by_link(struct consensus *self, const struct raft_message *mess
     if (!self->network || !self->network->beat) {
         return false;
     }
-    if (message->type == RAFT_APPEND_ENTRIES && !self->is_checking && has_all(self, message)) {
+    if (message->type == RAFT_APPEND_ENTRIES && !self->beats.is_checking &&
+        has_all(self, message)) {
         return send_ask(self, message);
     }
-    if (message->type == RAFT_APPEND_ENTRIES_RESULT && self->answering_id == message->server_id) {
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT &&
+        self->beats.answering_id == message->server_id) {
         return send_answer(self, message);
     }
     return false;
@@ -131,7 +133,7 @@ static int on_send(struct raft_io *io, struct raft_io_send *request,
         done(request, 0);
         return 0;
     }
-    return self->send(io, request, message, done);
+    return self->beats.send(io, request, message, done);
 }
 
 /* ---- receiving ---- */
@@ -194,22 +196,22 @@ void consensus_beat(struct consensus *self, uint64_t node_id, struct bytes beat)
         answer_received(&message, words);
     } else {
         ask_received(&message, words);
-        self->answering_id = node_id;
+        self->beats.answering_id = node_id;
     }
     struct raft_append_entries ask = message.append_entries;
-    self->told = words[0] == BEAT_TELL ? &ask : NULL;
+    self->beats.told = words[0] == BEAT_TELL ? &ask : NULL;
     leadership_on_receive(&self->io, &message);
-    self->answering_id = 0;
-    self->told = NULL;
+    self->beats.answering_id = 0;
+    self->beats.told = NULL;
 }
 
 /* ---- rounds ---- */
 
 static bool is_late(const struct consensus *self)
 {
-    for (guint i = 0; i < self->asked->len; i++) {
-        uint64_t node_id = g_array_index(self->asked, uint64_t, i);
-        if (leadership_silent_ms(self, node_id) > clock_now_ms() - self->asked_ms) {
+    for (guint i = 0; i < self->beats.asked->len; i++) {
+        uint64_t node_id = g_array_index(self->beats.asked, uint64_t, i);
+        if (leadership_silent_ms(self, node_id) > clock_now_ms() - self->beats.asked_ms) {
             return true;
         }
     }
@@ -234,18 +236,18 @@ static void choose_asked(struct consensus *self)
 
     find_other_voters(self, voters);
     guint needed = is_late(self) ? voters->len : (voters->len + 1) / 2;
-    g_array_set_size(self->asked, 0);
+    g_array_set_size(self->beats.asked, 0);
     for (guint i = 0; i < needed; i++) {
-        guint at = (guint)(self->asked_count++ % voters->len);
-        g_array_append_val(self->asked, g_array_index(voters, uint64_t, at));
+        guint at = (guint)(self->beats.asked_count++ % voters->len);
+        g_array_append_val(self->beats.asked, g_array_index(voters, uint64_t, at));
     }
-    self->asked_ms = clock_now_ms();
+    self->beats.asked_ms = clock_now_ms();
 }
 
 bool consensus_is_asked(const struct consensus *self, uint64_t node_id)
 {
-    for (guint i = 0; i < self->asked->len; i++) {
-        if (g_array_index(self->asked, uint64_t, i) == node_id) {
+    for (guint i = 0; i < self->beats.asked->len; i++) {
+        if (g_array_index(self->beats.asked, uint64_t, i) == node_id) {
             return true;
         }
     }
@@ -272,21 +274,34 @@ void beats_round(struct consensus *self)
     if (raft_state(&self->raft) == RAFT_LEADER) {
         choose_asked(self);
     }
-    self->is_round = true;
-    self->is_checking = now_ms >= self->checked_ms + CHECK_MS;
-    self->checked_ms = self->is_checking ? now_ms : self->checked_ms;
+    self->beats.is_round = true;
+    self->beats.is_checking = now_ms >= self->beats.checked_ms + CHECK_MS;
+    self->beats.checked_ms = self->beats.is_checking ? now_ms : self->beats.checked_ms;
     self->tick(&self->io);
-    self->is_round = self->is_checking = false;
-    for (guint i = 0; i < self->spared->len && raft_state(&self->raft) == RAFT_LEADER; i++) {
-        answer_for(self, g_array_index(self->spared, uint64_t, i));
+    self->beats.is_round = self->beats.is_checking = false;
+    for (guint i = 0; i < self->beats.spared->len && raft_state(&self->raft) == RAFT_LEADER; i++) {
+        answer_for(self, g_array_index(self->beats.spared, uint64_t, i));
     }
-    g_array_set_size(self->spared, 0);
+    g_array_set_size(self->beats.spared, 0);
+}
+
+void beats_check_soon(struct consensus *self)
+{
+    self->beats.checked_ms = 0;
 }
 
 /* ---- life ---- */
 
 void beats_init(struct consensus *self)
 {
-    self->send = self->io.send;
+    self->beats.send = self->io.send;
     self->io.send = on_send;
+    self->beats.spared = g_array_new(false, false, sizeof(uint64_t));
+    self->beats.asked = g_array_new(false, false, sizeof(uint64_t));
+}
+
+void beats_deinit(struct consensus *self)
+{
+    g_clear_pointer(&self->beats.spared, g_array_unref);
+    g_clear_pointer(&self->beats.asked, g_array_unref);
 }

@@ -138,8 +138,7 @@ static void destroy(struct consensus *self)
         close(self->lock_fd);
     }
     configuration_forget(self);
-    g_array_unref(self->spared);
-    g_array_unref(self->asked);
+    beats_deinit(self);
     g_clear_error(&self->restore_error);
     g_free(self->fatal_message);
     g_free(self->directory);
@@ -262,8 +261,6 @@ struct consensus *consensus_new(const struct consensus_options *options, GError 
     self->stop_limit = timer_new(self->loop, on_stop_limit, self);
     g_queue_init(&self->own);
     g_queue_init(&self->foreign);
-    self->spared = g_array_new(false, false, sizeof(uint64_t));
-    self->asked = g_array_new(false, false, sizeof(uint64_t));
     leadership_init(self, options);
     deferred_init(&self->turn, on_turn, self);
     return self;

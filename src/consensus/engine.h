@@ -2,6 +2,7 @@
  * folder includes this. */
 #pragma once
 
+#include "consensus/beats.h"
 #include "consensus/consensus.h"
 #include "consensus/directory.h"
 #include "loop/deferred.h"
@@ -113,19 +114,7 @@ struct consensus {
     GArray *heard;     /* struct heard: of each node that has sent anything */
     uint64_t members_digest;
     raft_io_recv_cb receive; /* libraft's */
-
-    /* Heartbeats (beats.c). */
-    int (*send)(struct raft_io *io, struct raft_io_send *request,
-                const struct raft_message *message, raft_io_send_cb done); /* libraft's */
-    uint64_t answering_id;                  /* whose heartbeat is being looked at; 0 = none */
-    const struct raft_append_entries *told; /* which wants no answer; NULL */
-    GArray *asked;        /* of uint64_t: the voters of the last round that are to answer */
-    uint64_t asked_ms;    /* when that was */
-    uint64_t asked_count; /* over all rounds */
-    uint64_t checked_ms;  /* loop time of the last round by libraft's connections */
-    bool is_round;        /* libraft is at a tick */
-    bool is_checking;     /* which is such a round */
-    GArray *spared;       /* of uint64_t: who is not asked in it */
+    struct beats beats;
 
     /* Membership (members.c). */
     bool is_changing;
@@ -198,12 +187,6 @@ uint64_t leadership_silent_ms(const struct consensus *self, uint64_t node_id);
 void configuration_init(struct consensus *self);
 void configuration_start(struct consensus *self);
 void configuration_forget(struct consensus *self);
-
-/* beats.c: after raft_uv_init, before raft_init. */
-void beats_init(struct consensus *self);
-/* Lets libraft tick: as a leader it sends heartbeats. */
-void beats_round(struct consensus *self);
-bool beats_has_vote(const struct consensus *self, uint64_t node_id);
 
 /* snapshot.c: libraft's state machine interface. */
 void snapshot_init(struct consensus *self);

@@ -391,7 +391,7 @@ static void forward_all(struct consensus *self)
 void consensus_reachable(struct consensus *self, uint64_t node_id)
 {
     transport_probe(self, node_id);
-    self->checked_ms = 0; /* it may have missed what was told to all */
+    beats_check_soon(self); /* it may have missed what was told to all */
     if (node_id == self->leader_id && !self->is_leader) {
         group_send_anew(self);
     }
