@@ -196,6 +196,22 @@ static void properties_are_passed_on_and_expiry_is_counted_down(void **state)
     assert_heard(kept, "publish q0 a=y expiry=5");
 }
 
+/* [MQTT-3.3.2-6] */
+static void what_is_left_of_an_expiry_is_rounded_but_not_to_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *kept = enter_kept(fixture, "kept"), *peer = enter(fixture, "a");
+
+    subscribe(kept, "a", 1);
+    cut(kept);
+    say(peer, 0x32, "0001'a' 0001 05 02 0000000a 'x'");
+    say(peer, 0x32, "0001'a' 0002 05 02 00000005 'y'");
+    pass(fixture, 4600);
+    kept = peer_new(fixture);
+    say_connect(kept, &(struct entering){.client_id = "kept", .keeps = true});
+    assert_heard(kept, "connack s1 0x00; publish q1 m1 a=x expiry=5; publish q1 m2 a=y expiry=1");
+}
+
 static void what_is_said_with_qos_0_goes_out_as_it_came(void **state)
 {
     struct fixture *fixture = *state;
@@ -225,6 +241,7 @@ int main(void)
         FIXTURE_TEST(qos_2_up_to_the_receive_maximum_is_taken_and_no_more),
         FIXTURE_TEST(a_release_goes_through_the_log_of_a_kept_session),
         FIXTURE_TEST(properties_are_passed_on_and_expiry_is_counted_down),
+        FIXTURE_TEST(what_is_left_of_an_expiry_is_rounded_but_not_to_nothing),
         FIXTURE_TEST(what_is_said_with_qos_0_goes_out_as_it_came),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

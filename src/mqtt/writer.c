@@ -93,6 +93,14 @@ static void write_shared_encoding(struct connection *to, const struct packet_pub
     stream_write(to->stream, encoded->at, encoded->length);
 }
 
+/* MQTT 5, 3.3.2.3.3, to the nearest second: what was passed on at once has all of its time, and a
+ * message of the log has no more than it came with, if the clocks of the nodes agree to half a
+ * second. 0 would be no time at all. */
+static uint32_t left_s(uint64_t left_ms)
+{
+    return (uint32_t)MAX((left_ms + 500) / 1000, 1);
+}
+
 static bool set_expiry(const struct connection *to, struct packet_publish_head *head,
                        const struct publication *publication, bool is_begun)
 {
@@ -105,7 +113,7 @@ static bool set_expiry(const struct connection *to, struct packet_publish_head *
         return false;
     }
     head->has_expiry = true;
-    head->expiry_s = is_expired ? 0 : (uint32_t)((publication->expires_unix_ms - now + 999) / 1000);
+    head->expiry_s = is_expired ? 0 : left_s(publication->expires_unix_ms - now);
     return true;
 }
 

@@ -347,8 +347,8 @@ static void judge_expiry(struct ledger *ledger, const struct life *life, const s
     if (arrival->has_expiry && arrival->expiry_s == 0 && !arrival->dup) {
         fail_arrival(ledger, life, arrival, "it had expired before it was sent [MQTT-3.3.2-5]");
     }
-    if (left_ms > LEDGER_EXPIRY_S * 1000ull + ledger->clock_ms_off ||
-        arrival->now_ms + left_ms + ledger->clock_ms_off < sent->expires_ms) {
+    if (left_ms > LEDGER_EXPIRY_S * 1000ull ||
+        arrival->now_ms + left_ms + 500 + ledger->clock_ms_off < sent->expires_ms) {
         fail_arrival(ledger, life, arrival, "its expiry is wrong [MQTT-3.3.2-6]");
     }
 }
