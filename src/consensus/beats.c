@@ -277,7 +277,7 @@ void beats_round(struct consensus *self)
     self->beats.is_round = true;
     self->beats.is_checking = now_ms >= self->beats.checked_ms + CHECK_MS;
     self->beats.checked_ms = self->beats.is_checking ? now_ms : self->beats.checked_ms;
-    self->tick(&self->io);
+    leadership_let_tick(self);
     self->beats.is_round = self->beats.is_checking = false;
     for (guint i = 0; i < self->beats.spared->len && raft_state(&self->raft) == RAFT_LEADER; i++) {
         answer_for(self, g_array_index(self->beats.spared, uint64_t, i));

@@ -5,6 +5,7 @@
 #include "consensus/beats.h"
 #include "consensus/consensus.h"
 #include "consensus/directory.h"
+#include "consensus/snapshot.h"
 #include "loop/deferred.h"
 #include <raft.h>
 #include <raft/uv.h>
@@ -31,15 +32,6 @@ enum stop_stage { STOP_NOT, STOP_DRAINING, STOP_SNAPSHOT, STOP_CLOSING };
 /* The last message of a node, whatever it said. */
 struct heard {
     uint64_t node_id, at_ms;
-};
-
-/* A snapshot that libraft is writing. */
-struct snapshot_writing {
-    bool is_active;
-    struct consensus_snapshot pieces;
-    struct raft_buffer *buffers; /* owned */
-    uint8_t *header;             /* owned */
-    uint64_t index, bytes, log_bytes, entries;
 };
 
 struct consensus {
@@ -101,11 +93,12 @@ struct consensus {
     uint32_t election_timeout_ms, heartbeat_ms;
     struct timer *ticks; /* runs while there are other nodes, until tick_ms (loop time) */
     uint64_t ticked_ms, tick_ms;
-    bool has_others;                    /* in the configuration */
-    bool is_leader;                     /* libraft's word */
-    bool has_caught_up;                 /* followed somebody to the end once */
-    uint64_t lead_index;                /* all up to it must be applied before we lead */
-    uint64_t told_commit;               /* leading: the followers know that so much is committed */
+    uint64_t led_term, led_ms; /* the last term that libraft led at a tick, and since when */
+    bool has_others;           /* in the configuration */
+    bool is_leader;            /* libraft's word */
+    bool has_caught_up;        /* followed somebody to the end once */
+    uint64_t lead_index;       /* all up to it must be applied before we lead */
+    uint64_t told_commit;      /* leading: the followers know that so much is committed */
     uint64_t heard_end, heard_end_term; /* the end of the log of that term's leader; 0 = none */
     uint64_t leader_id, leader_term;    /* as told by on_leader */
     uint64_t heard_id, heard_term;      /* whose word was last heard, and when */
@@ -175,6 +168,7 @@ void leadership_init(struct consensus *self, const struct consensus_options *opt
 void leadership_start(struct consensus *self);
 void leadership_turn(struct consensus *self);
 void leadership_on_tick(void *owner);
+void leadership_let_tick(struct consensus *self);
 /* What libraft is told of the time between heartbeats. */
 unsigned leadership_beat_ms(const struct consensus *self);
 /* Looks at each message before libraft gets it. */
@@ -187,14 +181,3 @@ uint64_t leadership_silent_ms(const struct consensus *self, uint64_t node_id);
 void configuration_init(struct consensus *self);
 void configuration_start(struct consensus *self);
 void configuration_forget(struct consensus *self);
-
-/* snapshot.c: libraft's state machine interface. */
-void snapshot_init(struct consensus *self);
-void snapshot_on_rested(void *owner);
-/* After raft_init: from now on libraft takes snapshots when we want them. */
-void snapshot_arm(struct consensus *self);
-/* Takes one at once when there is anything to put into it; whether one is being written now. */
-bool snapshot_take(struct consensus *self);
-bool snapshot_is_worthwhile_at_stop(const struct consensus *self);
-/* Looks how a finished one ended, and starts one that was asked for. */
-void snapshot_turn(struct consensus *self);

@@ -107,6 +107,25 @@ static uint64_t next_tick_ms(const struct consensus *self)
     return MAX(raft->election_timer_start + patience_ms, again_ms);
 }
 
+/* libraft takes a follower for unreachable that has not answered since the tick before, and gives
+ * it no more entries than one message a tick: it thinks that a tick is a round which all answer,
+ * but ours come with commits too, and a round does not ask all (beats.c). So it looks back over an
+ * election timeout, after which a leader that no majority has answered gives up. */
+void leadership_let_tick(struct consensus *self)
+{
+    struct raft *raft = &self->raft;
+
+    if (raft->state == RAFT_LEADER) {
+        uint64_t now_ms = loop_now_ms(self->loop), back_ms = raft->election_timeout;
+        if (self->led_term != raft_current_term(raft)) {
+            self->led_term = raft_current_term(raft);
+            self->led_ms = raft->election_timer_start;
+        }
+        raft->election_timer_start = MAX(self->led_ms, now_ms - MIN(now_ms, back_ms));
+    }
+    self->tick(&self->io);
+}
+
 static void plan_tick(struct consensus *self)
 {
     uint64_t now_ms = loop_now_ms(self->loop), next_ms = next_tick_ms(self);
@@ -368,7 +387,7 @@ static void tell_commit(struct consensus *self)
         commit > self->told_commit && commit == raft_last_index(&self->raft)) {
         self->told_commit = commit;
         raft_set_heartbeat_timeout(&self->raft, 0);
-        self->tick(&self->io);
+        leadership_let_tick(self);
         raft_set_heartbeat_timeout(&self->raft, leadership_beat_ms(self));
     }
 }

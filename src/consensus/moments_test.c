@@ -60,17 +60,20 @@ static void what_came_during_a_snapshot_gets_one_too(void **state)
     cluster_deinit(&cluster);
 }
 
-static uint64_t snapshot_index_of(const struct node *node)
-{
-    struct consensus_status status;
-    consensus_status(node->consensus, &status);
-    return status.snapshot_index;
-}
+static uint64_t first_snapshot[4]; /* its index, by node */
 
+/* The next one is not taken before the first has been seen (SNAPSHOT_REST_MS). */
 static bool have_snapshots(struct cluster *cluster)
 {
-    return snapshot_index_of(&cluster->nodes[1]) > 0 && snapshot_index_of(&cluster->nodes[2]) > 0 &&
-           snapshot_index_of(&cluster->nodes[3]) > 0;
+    bool have_all = true;
+
+    for (uint64_t id = 1; id <= 3; id++) {
+        struct consensus_status status;
+        consensus_status(cluster->nodes[id].consensus, &status);
+        first_snapshot[id] = first_snapshot[id] ? first_snapshot[id] : status.snapshot_index;
+        have_all &= first_snapshot[id] != 0;
+    }
+    return have_all;
 }
 
 /* While one begins it acknowledges nothing. */
@@ -84,10 +87,42 @@ static void the_nodes_take_snapshots_one_by_one(void **state)
     cluster_write(&cluster);
     cluster_run(&cluster, have_snapshots, "a snapshot each");
     cluster_settle(&cluster);
-    uint64_t index = snapshot_index_of(&cluster.nodes[1]);
-    assert_true(snapshot_index_of(&cluster.nodes[2]) != index);
-    assert_true(snapshot_index_of(&cluster.nodes[3]) != index);
-    assert_true(snapshot_index_of(&cluster.nodes[3]) != snapshot_index_of(&cluster.nodes[2]));
+    assert_true(first_snapshot[1] != first_snapshot[2]);
+    assert_true(first_snapshot[1] != first_snapshot[3]);
+    assert_true(first_snapshot[2] != first_snapshot[3]);
+    cluster_deinit(&cluster);
+}
+
+static void count_unreachable(struct raft_tracer *tracer, int type, const void *info)
+{
+    const struct raft_tracer_info *trace = info;
+    unsigned *count = tracer->impl;
+    *count += type == RAFT_TRACER_DIAGNOSTIC && strstr(trace->diagnostic.message, "unreachable");
+}
+
+/* Between two ticks nobody had time to answer: their next entries must not wait for a third. */
+static void who_answers_each_round_is_reachable(void **state)
+{
+    struct cluster cluster;
+    unsigned count = 0;
+    struct raft_tracer tracer = {.impl = &count, .version = 2, .emit = count_unreachable};
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    cluster_settle(&cluster);
+    struct consensus *log = cluster_leader(&cluster)->consensus;
+    log->raft.tracer = &tracer;
+    cluster_run_ms(&cluster, 2 * ELECTION_MS);
+    for (int i = 0; i < 3; i++) {
+        leadership_let_tick(log);
+    }
+    assert_int_equal(count, 0);
+    cluster_cut(&cluster, cluster_leader(&cluster)->id);
+    cluster_run_ms(&cluster, 2 * ELECTION_MS);
+    assert_true(count > 0);
+    assert_true(raft_state(&log->raft) != RAFT_LEADER);
+    log->raft.tracer = NULL;
+    cluster_heal(&cluster);
+    cluster_settle(&cluster);
     cluster_deinit(&cluster);
 }
 
@@ -197,6 +232,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_behind_others_that_go_on_are_not_refused),
+        cmocka_unit_test(who_answers_each_round_is_reachable),
         cmocka_unit_test(the_nodes_take_snapshots_one_by_one),
         cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
         cmocka_unit_test(no_members_are_named_while_libraft_closes),

@@ -286,7 +286,7 @@ bool snapshot_take(struct consensus *self)
     if (!self->writing.is_active) {
         /* A tick writes nothing with one voter; it only makes libraft look. */
         arm(self);
-        self->tick(&self->io);
+        leadership_let_tick(self);
         raft_set_snapshot_threshold(&self->raft, THRESHOLD_NEVER);
     }
     return self->writing.is_active;
