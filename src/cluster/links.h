@@ -134,8 +134,8 @@ bool links_is_up(const struct links *links, uint64_t node_id);
 /* May be sent to now, without -EAGAIN. */
 bool links_is_writable(const struct links *links, uint64_t node_id);
 
-/* Sends a ping for the lease now (the owner's timer: every third of an election timeout while it
- * leads, to the voters): -ENOTCONN when not up. */
+/* Sends a ping for the lease now (by the owner, while it leads, with the heartbeats of the log, to
+ * the voters that these ask for an answer): -ENOTCONN when not up. */
 int links_ping(struct links *links, uint64_t node_id);
 /* Answers one; -ENOTCONN when not up. */
 int links_echo(struct links *links, uint64_t node_id, const struct links_echo *echo);
