@@ -9,7 +9,6 @@ import json
 import math
 import pathlib
 import select
-import signal
 import sys
 import termios
 import threading
@@ -19,7 +18,7 @@ import tty
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from holders import Holders, overlap  # noqa: E402
-from lab import MQTT_PORT, VIP, Lab, inside, until  # noqa: E402
+from lab import MQTT_PORT, VIP, Lab, end_on_signals, inside, until  # noqa: E402
 from traffic import Publisher, Subscriber  # noqa: E402
 
 import socket  # noqa: E402
@@ -260,8 +259,7 @@ def main():
         return 0
     program = pathlib.Path(sys.argv[1]).resolve()
     is_scripted = "--script" in sys.argv[2:] or not sys.stdin.isatty()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was ignored, as in the background of a shell
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    end_on_signals()
     print("three boxes are started ...", flush=True)
     lab = Lab(3, program)
     try:
@@ -275,7 +273,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:  # a lab that was begun removes itself
-        sys.exit(1)
+    sys.exit(main())

@@ -52,6 +52,20 @@ def until(condition, what, seconds=WAIT_S, pause=0.02):
         time.sleep(pause)
 
 
+def end_on_signals():
+    """INT, TERM and HUP (the terminal was closed) end this program in order: a lab that was begun removes itself, and another signal does not stop that."""
+    ending = {signal.SIGINT, signal.SIGTERM}  # INT also where it was ignored, as in the background of a shell
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
+        ending.add(signal.SIGHUP)
+
+    def end(number, frame):
+        for each in ending:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(1)
+    for each in ending:
+        signal.signal(each, end)
+
+
 def ip(*words, check=True):
     done = subprocess.run(["ip", *map(str, words)], capture_output=True, text=True, timeout=20)
     if check and done.returncode != 0:

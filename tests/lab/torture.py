@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from holders import Holders, overlap  # noqa: E402
-from lab import MQTT_PORT, VIP, VIP6, Lab, LabError, inside, until  # noqa: E402
+from lab import MQTT_PORT, VIP, VIP6, Lab, LabError, end_on_signals, inside, until  # noqa: E402
 from traffic import RETAIN_EVERY, Chooser, Client, Publisher, Subscriber  # noqa: E402
 
 PUBLISHERS, SUBSCRIBERS, CHOOSERS, RATE_PER_S = 4, 2, 1, 60
@@ -250,6 +250,7 @@ def main():
     parser.add_argument("seed", type=int, nargs="?", default=int(time.time()))
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="a summary, for bench/results")
     chosen = parser.parse_args()
+    end_on_signals()
     print(f"seed {chosen.seed}", flush=True)
     lab = Lab(3, chosen.program.resolve(), disk_mb=DISK_MB, has_clocks=True)
     try:
