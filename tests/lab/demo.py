@@ -235,8 +235,8 @@ class Demo:
             sys.stdout.write("\033[2J\033[?25l")
             while True:
                 self.draw()
-                is_busy = doing is not None and doing.is_alive()
                 key = sys.stdin.read(1) if select.select([sys.stdin], [], [], 0.2)[0] else ""
+                is_busy = doing is not None and doing.is_alive()
                 if key:
                     by_itself.clear()
                 elif by_itself and not is_busy and time.monotonic() - begun > by_itself[0][0]:
