@@ -7,6 +7,7 @@
 #include "cli/error.h"
 #include "cli/node/ask.h"
 #include "cli/node/file.h"
+#include "text/value.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -34,6 +35,33 @@ static const struct cli_option restore_options[] = {
     {NULL, 0, CLI_FLAG, 0, NULL, NULL, 0, 0, NULL},
 };
 
+/* peers.json lists the other nodes of the cluster, where there are any. */
+static bool had_others(const char *data)
+{
+    g_autofree char *path = g_build_filename(data, "peers.json", NULL);
+    g_autofree char *content = NULL;
+    gsize length;
+
+    if (!g_file_get_contents(path, &content, &length, NULL)) {
+        return false;
+    }
+    _cleanup_(text_freep) struct text_value *peers = text_parse_json(content, length, NULL);
+    return text_count(peers) > 0;
+}
+
+static void print_restored(const char *data)
+{
+    if (had_others(data)) {
+        fprintf(stderr,
+                "restored, from a cluster of several nodes: when all others are gone, start it "
+                "once with `microcloud run --rescue --data %s`; while they live do not start it, "
+                "join anew with an empty directory\n",
+                data);
+    } else {
+        fprintf(stderr, "restored: start the node with `microcloud run --data %s`\n", data);
+    }
+}
+
 static int restore_run(const struct cli_call *call, GError **error)
 {
     const struct restore_values *values = call->values;
@@ -52,7 +80,7 @@ static int restore_run(const struct cli_call *call, GError **error)
         !g_file_set_contents(mark, "", 0, error)) {
         return CLI_EXIT_ERROR;
     }
-    fprintf(stderr, "restored: start the node with `microcloud run --data %s`\n", values->data);
+    print_restored(values->data);
     return 0;
 }
 
@@ -73,7 +101,8 @@ const struct cli_command cli_restore = {
     .words = "FILE",
     .summary = "make a data directory from a backup",
     .details = "No node may run on that directory. Afterwards `microcloud run --data DIR` goes on "
-               "where the backup was made.",
+               "where the backup was made. One of several nodes is started once with `--rescue`, "
+               "when all others are gone, and goes on alone: the others join it anew.",
     .example =
         "microcloud restore /media/usb/microcloud-2026-11-23.backup --data /var/lib/microcloud",
     .options = restore_options,

@@ -158,6 +158,25 @@ def test_the_majority_is_gone_for_good(three, number):
         client.expect_publish("kept", b"before")
 
 
+def test_a_restore_says_how_one_of_several_is_started(three, tmp_path):
+    """And that start is not refused, where the usual one is."""
+    first, file = three.members[0], tmp_path / "backup"
+    until(lambda: len(json.loads((first.data / "peers.json").read_text())) == 2, "it knows where the others are")
+    microcloud(first, "backup", str(file))
+    for member in three.members:
+        member.stop()
+    restored = Member(tmp_path / "restored", first.name)
+    done = subprocess.run([program(), "restore", str(file), "--data", str(restored.data)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and f"`microcloud run --rescue --data {restored.data}`" in done.stderr, done.stderr
+    assert "start it once with --rescue" in restored.run_to_its_end()
+    restored.more = ["--rescue"]
+    restored.start()
+    try:
+        assert [node["name"] for node in restored.nodes()] == [first.name]
+    finally:
+        restored.end()
+
+
 def test_sys_topics_tell_of_the_cluster(three):
     leader = three.leader()
     for member in three.members:

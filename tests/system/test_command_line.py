@@ -362,7 +362,8 @@ def test_backup_and_restore(own_node, tmp_path):
     assert "secrets" in result.err and result.out == ""
     assert file.stat().st_mode & 0o077 == 0, "others may not read it"
     target = tmp_path / "restored"
-    microcloud(None, "restore", file, "--data", target).ok()
+    told = microcloud(None, "restore", file, "--data", target).ok().err
+    assert f"`microcloud run --data {target}`" in told and "--rescue" not in told
     result = microcloud(None, "restore", file, "--data", target)
     assert result.status == 1 and str(target) in result.err, "not over what is there"
     own_node.stop()
