@@ -27,7 +27,6 @@ struct stream;
 #define JOIN_TIMEOUT_MS    30000 /* all of it */
 #define JOIN_CALLBACK_MS   3000
 #define JOIN_UNDER_WAY_MAX 16
-#define JOIN_LABELS_MAX    32
 
 /* Stand in "code" of an answer. */
 enum join_error {
@@ -58,7 +57,6 @@ struct join_request {
     uint8_t secret[TOKEN_SECRET_BYTES];
     const char *cluster, *name, *address, *version, *role; /* address: where it can be
  reached; NULL = where we see it */
-    const char *const *labels;                             /* name, value, ..., NULL */
     uint32_t level;                                        /* of commands that it can apply */
     uint64_t unix_ms;
     const char *request_pem;
@@ -124,11 +122,10 @@ struct join_client_options {
     struct loop *loop;
     const struct token *token;         /* copied */
     const char *name, *version, *role; /* role: "auto", "voter", "spare", "witness" */
-    const char *address;       /* "host:port"; NULL = where the other side sees us, `port` */
-    const char *bind;          /* NULL = every address */
-    uint16_t port;             /* of the peer port, which must be free: it is opened to be
-                                  called back, and closed before on_done */
-    const char *const *labels; /* name, value, ..., NULL; may be NULL */
+    const char *address; /* "host:port"; NULL = where the other side sees us, `port` */
+    const char *bind;    /* NULL = every address */
+    uint16_t port;       /* of the peer port, which must be free: it is opened to be
+                            called back, and closed before on_done */
     uint32_t level;
     uint64_t unix_ms; /* 0 = the clock's; tests */
 };

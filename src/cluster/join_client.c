@@ -19,7 +19,7 @@
 struct join_client {
     struct loop *loop;
     struct token token;
-    char *name, *version, *role, *address, **labels;
+    char *name, *version, *role, *address;
     uint16_t port;
     uint32_t level;
     uint64_t unix_ms;
@@ -122,7 +122,6 @@ static void ask(struct join_client *client)
                                    .address = client->address,
                                    .version = client->version,
                                    .role = client->role,
-                                   .labels = (const char *const *)client->labels,
                                    .level = client->level,
                                    .unix_ms = client->unix_ms ? client->unix_ms : clock_unix_ms(),
                                    .request_pem = client->request_pem,
@@ -282,7 +281,6 @@ struct join_client *join_client_new(const struct join_client_options *options,
     client->version = g_strdup(options->version);
     client->role = g_strdup(options->role);
     client->address = g_strdup(options->address);
-    client->labels = g_strdupv((char **)options->labels);
     client->port = options->port;
     client->level = options->level;
     client->unix_ms = options->unix_ms;
@@ -311,7 +309,6 @@ void join_client_free(struct join_client *client)
     g_clear_error(&client->failure);
     g_string_free(client->tried, TRUE);
     token_deinit(&client->token);
-    g_strfreev(client->labels);
     g_free(client->name);
     g_free(client->version);
     g_free(client->role);

@@ -126,11 +126,7 @@ static int fail(GError **error, const char *what)
 struct text_value *join_request_to_value(const struct join_request *request)
 {
     struct text_value *value = text_new_object();
-    struct text_value *labels = text_new_list();
 
-    for (unsigned i = 0; request->labels && request->labels[i]; i++) {
-        text_append_string(labels, request->labels[i]);
-    }
     text_set_integer(value, "protocol", request->protocol);
     text_set_string(value, "cluster", request->cluster);
     set_id(value, "token", request->token_id);
@@ -140,29 +136,11 @@ struct text_value *join_request_to_value(const struct join_request *request)
     text_set_integer(value, "port", request->port);
     text_set_string(value, "version", request->version);
     text_set_string(value, "role", request->role);
-    text_set(value, "labels", labels);
     text_set_integer(value, "level", request->level);
     text_set_integer(value, "unix_ms", (int64_t)request->unix_ms);
     text_set_string(value, "request", request->request_pem);
     set_hex(value, "fingerprint", request->fingerprint, sizeof request->fingerprint);
     return value;
-}
-
-static int read_labels(const char **labels, const struct text_value *list)
-{
-    size_t count = text_count(list);
-
-    if (count > 2 * JOIN_LABELS_MAX || count % 2 != 0) {
-        return -EBADMSG;
-    }
-    for (size_t i = 0; i < count; i++) {
-        labels[i] = text_string(text_at(list, i), NULL);
-        if (!labels[i]) {
-            return -EBADMSG;
-        }
-    }
-    labels[count] = NULL;
-    return 0;
 }
 
 static const char *missing_text(const struct text_value *value)
@@ -177,8 +155,8 @@ static const char *missing_text(const struct text_value *value)
     return NULL;
 }
 
-int join_request_from_value(struct join_request *request, const char **labels,
-                            const struct text_value *value, GError **error)
+int join_request_from_value(struct join_request *request, const struct text_value *value,
+                            GError **error)
 {
     const char *missing = missing_text(value);
     int64_t port = text_integer(text_get(value, "port"), 0);
@@ -192,7 +170,6 @@ int join_request_from_value(struct join_request *request, const char **labels,
         .address = text_string(text_get(value, "address"), NULL),
         .version = text_string(text_get(value, "version"), NULL),
         .role = text_string(text_get(value, "role"), NULL),
-        .labels = labels,
         .unix_ms = (uint64_t)MAX(text_integer(text_get(value, "unix_ms"), 0), 0),
         .request_pem = text_string(text_get(value, "request"), NULL),
     };
@@ -208,7 +185,7 @@ int join_request_from_value(struct join_request *request, const char **labels,
         !get_hex(value, "fingerprint", request->fingerprint, sizeof request->fingerprint)) {
         return fail(error, "secret or fingerprint");
     }
-    return read_labels(labels, text_get(value, "labels")) < 0 ? fail(error, "labels") : 0;
+    return 0;
 }
 
 /* ---- answer ---- */

@@ -15,9 +15,9 @@ void join_write(struct stream *stream, const struct text_value *message);
 int join_message_size(const uint8_t *bytes, size_t length, size_t *size);
 
 struct text_value *join_request_to_value(const struct join_request *request);
-/* Borrows from `value`; `labels` (JOIN_LABELS_MAX * 2 + 1) is filled. -EBADMSG with error. */
-int join_request_from_value(struct join_request *request, const char **labels,
-                            const struct text_value *value, GError **error);
+/* Borrows from `value`. -EBADMSG with error. */
+int join_request_from_value(struct join_request *request, const struct text_value *value,
+                            GError **error);
 struct text_value *join_answer_to_value(const struct join_answer *answer);
 /* Borrows from `value`; the caller frees nodes. An answer that is an error gives it (JOIN_ERROR).
  */

@@ -29,7 +29,6 @@ struct joining {
     struct timer *timer;
     struct text_value *message; /* what `request` borrows from */
     struct join_request request;
-    const char *labels[2 * JOIN_LABELS_MAX + 1];
     char *address, *chain_pem;
     uint64_t node_id;
     struct ca_certificate certificate;
@@ -293,7 +292,7 @@ static size_t on_bytes(void *owner, const uint8_t *bytes, size_t length)
     joining->message =
         text_parse_json((const char *)bytes + JOIN_HEAD_BYTES, size - JOIN_HEAD_BYTES, &error);
     if (!joining->message ||
-        join_request_from_value(&joining->request, joining->labels, joining->message, &error) < 0) {
+        join_request_from_value(&joining->request, joining->message, &error) < 0) {
         refuse_error(joining, error);
     } else {
         check(joining);

@@ -110,7 +110,7 @@ def ask_to_join(member, token, name, level):
     fields = base64.urlsafe_b64decode(token.removeprefix("mc1.") + "==")
     asked = {"protocol": 1, "cluster": str(uuid.UUID(bytes=fields[33:49])), "token": fields[49:57].hex(), "secret": fields[57:73].hex(),
              "name": name, "address": f"127.0.0.1:{member.peer_port}", "port": member.peer_port, "version": "99.0.0", "role": "auto",
-             "labels": [], "level": level, "unix_ms": int(time.time() * 1000), "request": "", "fingerprint": bytes(32).hex()}
+             "level": level, "unix_ms": int(time.time() * 1000), "request": "", "fingerprint": bytes(32).hex()}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["join"])
