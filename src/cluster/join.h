@@ -20,13 +20,14 @@ struct join_server;
 struct loop;
 struct stream;
 
-#define JOIN_PROTOCOL      1
-#define JOIN_BYTES_MAX     (1024u * 1024)
-#define JOIN_NAME_CHARS    64
-#define JOIN_CLOCK_MS_MAX  30000 /* clocks may differ by this much */
-#define JOIN_TIMEOUT_MS    30000 /* all of it */
-#define JOIN_CALLBACK_MS   3000
-#define JOIN_UNDER_WAY_MAX 16
+#define JOIN_PROTOCOL        1
+#define JOIN_BYTES_MAX       (1024u * 1024)
+#define JOIN_NAME_CHARS      64
+#define JOIN_CLOCK_MS_MAX    30000 /* clocks may differ by this much */
+#define JOIN_TIMEOUT_MS      30000 /* all of it */
+#define JOIN_CALLBACK_MS     3000
+#define JOIN_UNDER_WAY_MAX   16
+#define JOIN_TURNED_AWAY_MAX 16 /* beside them: heard to the end and told to come again */
 
 /* Stand in "code" of an answer. */
 enum join_error {

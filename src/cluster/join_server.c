@@ -3,8 +3,9 @@
  *   READING --request--> checks --> CALLING --called back--> signs, `propose` --> PROPOSED
  *       --join_accept / join_refuse--> the answer goes out
  *
- * Each is bounded in time; one whose stream ends while it is proposed waits for the owner's answer
- * and then is undone. */
+ * Beyond JOIN_UNDER_WAY_MAX a request is read, since the answer would be lost with what is unread,
+ * and told to come again. Each is bounded in time; one whose stream ends while it is proposed waits
+ * for the owner's answer and then is undone. */
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -256,7 +257,9 @@ static void check(struct joining *joining)
     if (has_wrong_version(joining)) {
         return;
     }
-    if (strcmp(request->cluster, server->cluster) != 0) {
+    if (server->under_way->len > JOIN_UNDER_WAY_MAX) {
+        refuse(joining, JOIN_ERROR_BUSY, "other nodes join just now: try again in a minute");
+    } else if (strcmp(request->cluster, server->cluster) != 0) {
         refuse(joining, JOIN_ERROR_CLUSTER, "the token is of another cluster");
     } else if (!is_name(request->name)) {
         refuse(joining, JOIN_ERROR_NAME,
@@ -321,7 +324,9 @@ static const struct stream_events stream_events = {.on_bytes = on_bytes, .on_end
 
 void join_server_accept(struct join_server *server, struct stream *stream)
 {
-    if (server->under_way->len >= JOIN_UNDER_WAY_MAX) {
+    if (server->under_way->len >= JOIN_UNDER_WAY_MAX + JOIN_TURNED_AWAY_MAX) {
+        log_warning("a node may not join", "code=%s why=\"too many ask at once\"",
+                    join_error_code(JOIN_ERROR_BUSY));
         stream_reset(stream);
         return;
     }

@@ -1,5 +1,6 @@
 """Who may not join is told why, and no trace is left: of it in the cluster, of the cluster in its directory, of the token its use."""
 import base64
+import contextlib
 import json
 import socket
 import ssl
@@ -105,16 +106,20 @@ def test_a_directory_that_was_used(one):
         other.end()
 
 
+def call(member):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["join"])
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", member.peer_port), 10))
+
+
 def ask_to_join(member, token, name, level):
     """What a program says that can do as much (src/cluster/join_message.c), and what it is told."""
     fields = base64.urlsafe_b64decode(token.removeprefix("mc1.") + "==")
     asked = {"protocol": 1, "cluster": str(uuid.UUID(bytes=fields[33:49])), "token": fields[49:57].hex(), "secret": fields[57:73].hex(),
              "name": name, "address": f"127.0.0.1:{member.peer_port}", "port": member.peer_port, "version": "99.0.0", "role": "auto",
              "level": level, "unix_ms": int(time.time() * 1000), "request": "", "fingerprint": bytes(32).hex()}
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["join"])
-    with socket.create_connection(("127.0.0.1", member.peer_port), 10) as plain, context.wrap_socket(plain) as link:
+    with call(member) as link:
         text = json.dumps(asked).encode()
         link.sendall(struct.pack(">I", len(text)) + text)
         answer = link.makefile("rb")
@@ -128,6 +133,31 @@ def test_a_version_that_is_too_new(one):
     told = ask_to_join(first, member.token, member.name, first.nodes()[0]["level"] + 2)
     assert told["error"]["code"] == "version_new"
     assert f"microcloud 99.0.0 is too new for this cluster, whose node '{first.name}' runs " in told["error"]["message"]
+    may_still_join(one, member)
+
+
+def is_cut_off(link):
+    link.settimeout(10)
+    try:
+        return link.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_too_many_at_once(one):
+    """16 are heard, 16 more are told to come again, and the log has each."""
+    first, member = one.members[0], stranger(one)
+    member.token = one.make_token()
+    with contextlib.ExitStack() as silent:
+        for _ in range(16):
+            silent.enter_context(call(first))
+        assert "other nodes join just now: try again in a minute" in refused(member)
+        until(lambda: "a node may not join name=\"stranger\" code=busy" in first.output(), "the log has it")
+        for _ in range(16):
+            silent.enter_context(call(first))
+        with call(first) as link:
+            assert is_cut_off(link)
+        assert 'code=busy why="too many ask at once"' in first.output()
     may_still_join(one, member)
 
 
