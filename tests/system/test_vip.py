@@ -8,12 +8,13 @@ import pathlib
 import pwd
 import signal
 import socket
+import struct
 import subprocess
 import time
 
 import pytest
 
-from holders import Holders, overlap
+from holders import HEAD, IFA_ADDRESS, RTM_NEWADDR, Holders, overlap
 from lab import MQTT_PORT, NET, NET6, VIP, VIP6, Lab, inside, ip, until
 from lib.node import program
 from lib.programs import run
@@ -22,6 +23,9 @@ pytestmark = [pytest.mark.xdist_group("vip"), pytest.mark.skipif(os.geteuid() !=
 
 TAKEN_S = 20
 HTTP_PORT = 8080
+MARK = 0x6d  # of addresses, as in src/keeper/address.c
+IFA_PROTO, IFA_F_NODAD = 11, 2
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400
 SILENT_S = 2  # asked are 1.2 s at most; the link of a silent one is up for longer than both
 PULLS = 16
 SEEN_S = 0.1  # by how much a watching thread may be late on a busy machine
@@ -238,6 +242,34 @@ def test_an_idle_client_learns_at_once_that_its_box_has_died(lab, come):
             watch.stop()
             idle.close()
             mend(lab, box)
+
+
+def put(box, address, mark):
+    """As the keeper puts an IPv6 address on its LAN, but for ever; `ip` of Debian 12 cannot mark one."""
+    with inside(box.namespace):
+        index = socket.if_nametoindex("eth0")
+        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    bytes_of = socket.inet_pton(socket.AF_INET6, address)
+    body = struct.pack("=BBBBI", socket.AF_INET6, 128, IFA_F_NODAD, 0, index)
+    body += struct.pack("=HH16s", 20, IFA_ADDRESS, bytes_of) + struct.pack("=HHB3x", 5, IFA_PROTO, mark)
+    with netlink:
+        netlink.send(struct.pack("=IHHII", HEAD + len(body), RTM_NEWADDR, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, 1, 0) + body)
+        assert struct.unpack_from("=i", netlink.recv(4096), HEAD) == (0,)
+    assert box.holds(address)
+
+
+def test_an_address_of_an_earlier_life_is_gone_when_the_keeper_starts(lab):
+    """Its mark is what makes it ours; one that somebody else put there stays."""
+    box = lab.others(holder_of(lab))[0]
+    box.stop()
+    left, foreign = f"{NET6}:150", f"{NET6}:151"
+    put(box, left, MARK)
+    put(box, foreign, MARK + 1)
+    box.start()
+    lab.settle()
+    until(lambda: not box.holds(left), "what it left is gone")
+    assert box.holds(foreign)
+    ip("-n", box.namespace, "addr", "del", f"{foreign}/128", "dev", "eth0")
 
 
 def test_an_address_that_another_host_has_is_not_taken(lab):
