@@ -1,8 +1,13 @@
 /* See rights.h. The daemon runs as whom its data directory belongs to, so that everything in it
- * stays readable and writable; a directory that is made for `--user` is given to him. */
+ * stays readable and writable. One of root's is given to `microcloud`, or to `nobody` where there
+ * is no such user: root's files are root's also without any capability. So is what root has put
+ * into his directory since (a restored backup). */
 #include "node/rights.h"
+#include "base/log.h"
 #include "keeper/keeper.h"
+#include "node/identity.h"
 #include <errno.h>
+#include <fts.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +16,8 @@
 
 #define INHERITED    "MICROCLOUD_KEEPER_FD"
 #define PASSWD_BYTES 16384
+
+static const char *const own_users[] = {"microcloud", "nobody"};
 
 /* Of the directory, or of the nearest one above it that is there. */
 static int find_owner(const char *directory, uid_t *uid, gid_t *gid)
@@ -37,43 +44,118 @@ static int fail(GError **error, const char *user, const char *what)
     return 1;
 }
 
-/* A directory of his own: made when it is not there. */
-static int give_directory(const struct node_config *config, const struct passwd *user,
+/* What has a second name elsewhere is not given away. */
+static bool is_to_be_given(const FTSENT *entry)
+{
+    const struct stat *status = entry->fts_statp;
+
+    return (entry->fts_info == FTS_D || entry->fts_info == FTS_F) && status->st_uid == 0 &&
+           (entry->fts_info == FTS_D || status->st_nlink == 1);
+}
+
+static int give(const char *directory, const struct child_user *user)
+{
+    char *const paths[] = {(char *)directory, NULL};
+    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+    const FTSENT *entry;
+    int r = walk ? 0 : -errno;
+
+    while (r == 0 && (entry = fts_read(walk)) != NULL) {
+        if (is_to_be_given(entry) && lchown(entry->fts_accpath, user->uid, user->gid) < 0) {
+            r = -errno;
+        }
+    }
+    if (walk) {
+        fts_close(walk);
+    }
+    return r;
+}
+
+/* Those above it stay root's. */
+static int make_directory(const char *directory)
+{
+    g_autofree char *above = g_path_get_dirname(directory);
+
+    return g_mkdir_with_parents(above, 0755) < 0 || (mkdir(directory, 0700) < 0 && errno != EEXIST)
+               ? -errno
+               : 0;
+}
+
+/* The directory is his: made when it is not there. */
+static int give_directory(const struct node_config *config, const struct child_user *user,
                           GError **error)
 {
-    struct stat status;
+    int r = make_directory(config->data);
 
-    if (stat(config->data, &status) == 0) {
-        if (status.st_uid == user->pw_uid) {
-            return 0;
-        }
-        g_autofree char *what = g_strdup_printf(
-            "the data directory '%s' belongs to somebody else: chown -R %s %s, or start without "
-            "--user",
-            config->data, user->pw_name, config->data);
-        return fail(error, config->user, what);
+    if (r == 0 && node_identity_check_directory(config->data, error) < 0) {
+        return 1; /* not ours to give */
     }
-    if (g_mkdir_with_parents(config->data, 0700) < 0 ||
-        chown(config->data, user->pw_uid, user->pw_gid) < 0) {
-        g_autofree char *what =
-            g_strdup_printf("cannot make '%s': %s", config->data, g_strerror(errno));
-        return fail(error, config->user, what);
+    r = r == 0 ? give(config->data, user) : r;
+    if (r < 0) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, "cannot give '%s' to %s: %s",
+                    config->data, user->name ? user->name : "its owner", g_strerror(-r));
+        return 1;
     }
     return 0;
 }
 
-static int find_user(const struct node_config *config, struct child_user *user, GError **error)
+static bool find_own_user(struct child_user *user)
 {
     struct passwd storage, *entry = NULL;
     char text[PASSWD_BYTES];
 
-    if (!config->user) {
-        *user = (struct child_user){0};
-        if (find_owner(config->data, &user->uid, &user->gid) < 0) {
-            *user = (struct child_user){.uid = geteuid(), .gid = getegid()};
+    for (unsigned i = 0; i < G_N_ELEMENTS(own_users); i++) {
+        if (getpwnam_r(own_users[i], &storage, text, sizeof text, &entry) == 0 && entry) {
+            *user = (struct child_user){own_users[i], entry->pw_uid, entry->pw_gid};
+            return true;
         }
+    }
+    return false;
+}
+
+/* Whether anybody may go to where it is. */
+static bool is_open_to_all(const char *directory)
+{
+    g_autofree char *path = g_canonicalize_filename(directory, NULL);
+    struct stat status;
+    bool is_open = true;
+
+    while (is_open && strcmp(path, "/") != 0) {
+        char *above = g_path_get_dirname(path);
+        g_free(path);
+        path = above;
+        is_open = stat(path, &status) < 0 || (status.st_mode & S_IXOTH);
+    }
+    return is_open;
+}
+
+static int find_owning_user(const struct node_config *config, struct child_user *user,
+                            GError **error)
+{
+    *user = (struct child_user){0};
+    if (find_owner(config->data, &user->uid, &user->gid) < 0) {
+        *user = (struct child_user){.uid = geteuid(), .gid = getegid()};
+    }
+    if (geteuid() != 0) {
         return 0;
     }
+    if (user->uid == 0 && (!is_open_to_all(config->data) || !find_own_user(user))) {
+        log_warning(
+            "the daemon keeps the user id of root, though no right: only root can go to its "
+            "data directory",
+            "data=\"%s\"", config->data);
+        return 0;
+    }
+    return give_directory(config, user, error);
+}
+
+static int find_named_user(const struct node_config *config, struct child_user *user,
+                           GError **error)
+{
+    struct passwd storage, *entry = NULL;
+    char text[PASSWD_BYTES];
+    struct stat status;
+
     if (getpwnam_r(config->user, &storage, text, sizeof text, &entry) != 0 || !entry) {
         return fail(error, config->user, "there is no such user on this machine");
     }
@@ -81,7 +163,17 @@ static int find_user(const struct node_config *config, struct child_user *user, 
         return fail(error, config->user, "only root can start it as somebody else");
     }
     *user = (struct child_user){config->user, entry->pw_uid, entry->pw_gid};
-    return geteuid() == 0 ? give_directory(config, entry, error) : 0;
+    if (geteuid() != 0) {
+        return 0;
+    }
+    if (stat(config->data, &status) == 0 && status.st_uid != user->uid) {
+        g_autofree char *what = g_strdup_printf(
+            "the data directory '%s' belongs to somebody else: chown -R %s %s, or start without "
+            "--user",
+            config->data, config->user, config->data);
+        return fail(error, config->user, what);
+    }
+    return give_directory(config, user, error);
 }
 
 static bool is_socket(int fd)
@@ -136,7 +228,8 @@ int node_split_rights(const struct node_config *config, struct keeper_ends *keep
     if (take_inherited(keeper)) {
         return 0;
     }
-    int r = find_user(config, &user, error);
+    int r = config->user ? find_named_user(config, &user, error)
+                         : find_owning_user(config, &user, error);
     if (r == 0 && has_keeper && child_may_keep()) {
         *keeper = keeper_run(&user);
     } else if (r == 0 && geteuid() == 0) {

@@ -283,6 +283,7 @@ class Lab:
         self.prefix = f"mc{os.getpid()}-{next(numbers)}"
         self.lan = f"{self.prefix}-lan"
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mc-lab-"))
+        self.directory.chmod(0o711)  # the daemons are not root
         self.clocks = self.make_clocks() if has_clocks else None
         self.is_discoverable = is_discoverable
         self.boxes = []

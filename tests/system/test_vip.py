@@ -85,6 +85,7 @@ def has_no_right(pid):
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(daemon[name], 16) == 0, name
     assert daemon["NoNewPrivs"].strip() == "1"
+    assert 0 not in {int(uid) for uid in daemon["Uid"].split()}, "root's files are root's without any capability"
 
 
 def test_the_daemon_has_no_right_at_all_and_the_keeper_only_what_it_needs(lab):
