@@ -28,6 +28,8 @@ IFA_PROTO, IFA_F_NODAD = 11, 2
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400
 SILENT_S = 2  # asked are 1.2 s at most; the link of a silent one is up for longer than both
 PULLS = 16
+BACK_S, TRIES, WORST_S = 0.1, 4, 1  # the best of them counts: a busy machine may be late, but none may be as late as the last
+IDLE_S = 0.3  # a client is idle, and its node has told the others long ago
 SEEN_S = 0.1  # by how much a watching thread may be late on a busy machine
 
 
@@ -220,29 +222,37 @@ def websocket(lab, address):
     return link
 
 
+def back_after(lab, come, address):
+    """How long after the address is there an idle client is connected again whose box fell silent."""
+    holder_of(lab)
+    idle = come(lab, address)
+    box = holder_of(lab)
+    time.sleep(IDLE_S)
+    watch = Holders(lab, address)
+    since = time.monotonic()
+    box.send("both", signal.SIGSTOP)  # silent: nobody resets it but the next holder
+    try:
+        idle.settimeout(TAKEN_S)
+        with pytest.raises(ConnectionResetError):
+            idle.recv(1)
+        reset = time.monotonic()
+        come(lab, address).close()
+        back = time.monotonic()
+        taken = until(lambda: watch.taken_by_another(box.name, since), "another one takes it", TAKEN_S)
+        assert reset > taken - SEEN_S, "it was reset before the address had moved"
+        print(f"{address}: reset {1000 * (reset - taken):.1f} ms, connected again {1000 * (back - taken):.1f} ms after the address was there")
+        assert back - taken < WORST_S
+        return back - taken
+    finally:
+        watch.stop()
+        idle.close()
+        mend(lab, box)
+
+
+@pytest.mark.parametrize("address", [VIP, VIP6])
 @pytest.mark.parametrize("come", [connect, websocket])
-def test_an_idle_client_learns_at_once_that_its_box_has_died(lab, come):
-    for address in (VIP, VIP6, VIP6):  # the kernel takes its time with IPv6: a tickle is sent again
-        holder_of(lab)
-        idle = come(lab, address)
-        box = holder_of(lab)
-        time.sleep(0.3)  # it is idle, and its node has told the others long ago
-        watch = Holders(lab, address)
-        since = time.monotonic()
-        box.send("both", signal.SIGSTOP)  # silent: nobody resets it but the next holder
-        try:
-            idle.settimeout(TAKEN_S)
-            with pytest.raises(ConnectionResetError):
-                idle.recv(1)
-            reset = time.monotonic()
-            taken = until(lambda: watch.taken_by_another(box.name, since), "another one takes it", TAKEN_S)
-            assert reset > taken - SEEN_S, "it was reset before the address had moved"
-            print(f"{address}: reset {1000 * (reset - taken):.1f} ms after the address was there")
-            assert reset - taken < 0.5
-        finally:
-            watch.stop()
-            idle.close()
-            mend(lab, box)
+def test_an_idle_client_is_back_at_once_when_its_box_has_died(lab, come, address):
+    assert any(back_after(lab, come, address) < BACK_S for _ in range(TRIES))
 
 
 def put(box, address, mark):
@@ -345,7 +355,7 @@ def test_it_runs_as_the_user_that_is_named():
 
 
 @pytest.fixture(scope="module")
-def plug(tmp_path_factory):
+def lwip(tmp_path_factory):
     """A device with lwIP, as most plugs have it."""
     out = tmp_path_factory.mktemp("lwip") / "lwip-device"
     flags = run("pkg-config", "--cflags", "--libs", "lwip").ok().out.split()
@@ -353,34 +363,54 @@ def plug(tmp_path_factory):
     return out
 
 
-def test_an_idle_plug_with_lwip_is_back_at_once(lab, plug):
-    holder_of(lab)
-    until(lambda: lab.leader().command("setting", "set", "mqtt.anonymous", "on")[0] == 0, "the plug may come")
-    ip("-n", lab.lan, "tuntap", "add", "dev", "plug0", "mode", "tap")
-    ip("-n", lab.lan, "link", "set", "plug0", "master", "br0", "up")
-    device = subprocess.Popen(["ip", "netns", "exec", lab.lan, plug, f"{NET}.77", "255.255.255.0", VIP, str(MQTT_PORT), "plug"],
-                              stdout=subprocess.PIPE, text=True, env={**os.environ, "PRECONFIGURED_TAPIF": "plug0"})
+class Plug:
+    """That device, with a cable to the LAN."""
 
-    def next_line(what):
+    def __init__(self, lab, path):
+        self.lab = lab
+        ip("-n", lab.lan, "tuntap", "add", "dev", "plug0", "mode", "tap")
+        ip("-n", lab.lan, "link", "set", "plug0", "master", "br0", "up")
+        self.process = subprocess.Popen(["ip", "netns", "exec", lab.lan, path, f"{NET}.77", "255.255.255.0", VIP, str(MQTT_PORT), "plug"],
+                                        stdout=subprocess.PIPE, text=True, env={**os.environ, "PRECONFIGURED_TAPIF": "plug0"})
+
+    def next(self, what):
+        """When, on CLOCK_BOOTTIME."""
         while True:
-            word, when = device.stdout.readline().split()
+            word, when = self.process.stdout.readline().split()
             if word == what:
-                return int(when) / 1000  # CLOCK_BOOTTIME
-    try:
-        next_line("connected")
-        box = holder_of(lab)
+                return int(when) / 1000
+
+    def back_after(self):
+        """How long after the address is there it is connected again when its box fell silent."""
+        box = holder_of(self.lab)
         offset = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-        time.sleep(0.3)  # it is idle
-        watch, since = Holders(lab, VIP), time.monotonic()
+        time.sleep(IDLE_S)
+        watch, since = Holders(self.lab, VIP), time.monotonic()
         box.send("both", signal.SIGSTOP)
-        reset, back = next_line("reset"), next_line("connected")
-        taken = watch.taken_by_another(box.name, since) + offset
-        watch.stop()
+        try:
+            reset, back = self.next("reset"), self.next("connected")
+            taken = watch.taken_by_another(box.name, since) + offset
+        finally:
+            watch.stop()
+            mend(self.lab, box)
         print(f"lwIP: reset {1000 * (reset - taken):.0f} ms, connected again {1000 * (back - taken):.0f} ms after the address was there")
         assert reset > taken - 0.002, "it was reset by the box that died"
-        assert back - taken < 1
+        assert back - taken < WORST_S
+        return back - taken
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        ip("-n", self.lab.lan, "link", "del", "plug0")
+
+
+def test_an_idle_plug_with_lwip_is_back_at_once(lab, lwip):
+    holder_of(lab)
+    until(lambda: lab.leader().command("setting", "set", "mqtt.anonymous", "on")[0] == 0, "the plug may come")
+    plug = Plug(lab, lwip)
+    try:
+        plug.next("connected")
+        assert any(plug.back_after() < BACK_S for _ in range(TRIES))
     finally:
-        device.kill()
-        device.wait()
-        mend(lab, box)
-        ip("-n", lab.lan, "link", "del", "plug0")
+        plug.close()
