@@ -75,8 +75,14 @@ static int put(struct holds *holds, struct hold *hold, uint64_t now_ms)
     return r;
 }
 
+/* A keeper that was frozen for so long that the kernel has let go does not put it back: the lease
+ * of a node that votes alone is long, and another box may have got vote and address meanwhile. */
 static void prolong(struct holds *holds, struct hold *hold, uint64_t until_ms, uint64_t now_ms)
 {
+    if (hold->state == HOLD_HELD && now_ms >= hold->kernel_ms) {
+        end(holds, hold, KEEPER_RELEASED, 0);
+        return;
+    }
     hold->until_ms = until_ms;
     bool is_over = until_ms <= now_ms; /* there may be another behind it; else holds_tick ends it */
     if (hold->state == HOLD_HELD && !is_over && hold->kernel_ms < until_ms + KERNEL_RENEW_MS) {

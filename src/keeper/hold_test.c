@@ -258,6 +258,21 @@ static void a_renewal_of_a_later_lease_prolongs_nothing(void **state)
     assert_int_equal(machine.told.type, KEEPER_RELEASED);
 }
 
+/* Alone a node leases for long; when the keeper wakes up another may vote, and have the address. */
+static void what_the_kernel_has_let_go_of_is_not_put_back(void **state)
+{
+    struct machine machine = {0};
+    struct holds holds = {.ops = &ops, .owner = &machine};
+
+    ask(&holds, hold(1, NOW + 225, 0), NOW);
+    renew(&holds, NOW + 10100, NOW + 100, NOW + 2000); /* its life there was 2 s */
+    assert_int_equal(machine.puts, 1);
+    assert_int_equal(machine.told.type, KEEPER_RELEASED);
+    ask(&holds, hold(1, NOW + 2225, 0), NOW + 2000);
+    renew(&holds, NOW + 12000, NOW + 2100, NOW + 3999);
+    assert_true(machine.is_there[0]);
+}
+
 static void a_lease_that_lay_in_the_socket_for_too_long_takes_nothing(void **state)
 {
     struct machine machine = {0};
@@ -368,6 +383,7 @@ int main(void)
         cmocka_unit_test(an_old_renewal_neither_shortens_nor_revives),
         cmocka_unit_test(a_keeper_that_is_late_goes_on_when_the_lease_has),
         cmocka_unit_test(a_renewal_of_a_later_lease_prolongs_nothing),
+        cmocka_unit_test(what_the_kernel_has_let_go_of_is_not_put_back),
         cmocka_unit_test(a_lease_that_lay_in_the_socket_for_too_long_takes_nothing),
         cmocka_unit_test(the_kernel_is_told_anew_before_its_own_time_is_over),
         cmocka_unit_test(a_long_lease_has_a_long_life_in_the_kernel),
