@@ -274,10 +274,11 @@ static void keep(struct cluster_vip *vip)
     }
 }
 
-/* The pings go out with them, before the timer. The echoes will tell until when the lease is. */
+/* The pings go out with them, before the timer. The echoes will tell until when the lease is; who
+ * votes alone gets none, and renews by the timer. */
 void cluster_vip_on_beats(struct cluster_vip *vip)
 {
-    if (has_to_keep(vip)) {
+    if (has_to_keep(vip) && vip->voters > 1) {
         go_on(vip, false);
     }
 }
