@@ -46,6 +46,8 @@ static void count_voter(void *owner, const struct consensus_member *member)
     *count += member->role == CONSENSUS_VOTER;
 }
 
+/* Who has no vote follows in its own eyes until it hears of another leader; but the link of one
+ * that has removed it is down. */
 static bool goes_on_with_others(const struct node_cluster *cluster)
 {
     struct consensus_status status;
@@ -53,7 +55,9 @@ static bool goes_on_with_others(const struct node_cluster *cluster)
 
     consensus_status(cluster_consensus(cluster), &status);
     consensus_for_each_member(cluster_consensus(cluster), count_voter, &voters);
-    return voters > 1 && (status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING);
+    return voters > 1 &&
+           (status.state == CONSENSUS_LEADING ||
+            (status.state == CONSENSUS_FOLLOWING && links_is_up(cluster->links, status.leader_id)));
 }
 
 void cluster_removed_on_timer(void *owner)
