@@ -34,6 +34,8 @@ struct api_cluster {
     void (*vip_facts)(void *owner, const struct virtual_address *vip, struct api_vip_facts *facts);
     /* One sentence: what is safe and what is not (roles_safety). Valid until the next turn. */
     const char *(*safety)(void *owner);
+    /* Those that vote can go on without this one, now (roles_can_spare). */
+    bool (*can_spare)(void *owner, uint64_t node_id);
     /* Makes a join token and puts it into the state; `text` of `done` is the token. `role` as in
      * the state, `ttl_ms` > 0. */
     void (*token)(void *owner, enum node_role role, uint64_t ttl_ms, api_cluster_done *done,

@@ -58,6 +58,13 @@ bool api_votes_alone(const struct api *api, uint64_t node_id)
     return votes.voters == 1 && strcmp(votes.role, "voter") == 0;
 }
 
+bool api_can_spare(const struct api *api, uint64_t node_id)
+{
+    const struct api_cluster *cluster = api->options.cluster_calls;
+
+    return !cluster || cluster->can_spare(cluster->owner, node_id);
+}
+
 /* ---- versions ---- */
 
 static const char *newest_version(const struct state *state)

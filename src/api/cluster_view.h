@@ -22,6 +22,8 @@ struct text_value *api_describe_node(const struct api *api, const struct cluster
 struct text_value *api_describe_vips(const struct api *api);
 /* No other one votes: without it nothing could be decided. */
 bool api_votes_alone(const struct api *api, uint64_t node_id);
+/* It may be removed now: the others can decide without it. */
+bool api_can_spare(const struct api *api, uint64_t node_id);
 /* The name of the leader; NULL when none is known. */
 const char *api_leader_name(const struct api *api);
 /* That an upgrade is under way and who is behind, in one sentence; NULL when all nodes run the same

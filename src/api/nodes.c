@@ -70,6 +70,14 @@ void node_delete(struct api_request *request)
                          node->name, node->name);
         return;
     }
+    if (!api_can_spare(request->api, node->id)) {
+        api_answer_error(request, 409, "node_needed",
+                         "node '%s': too few of the nodes that vote would be left: wait until "
+                         "others vote in their place (`microcloud node ls`), or bring back those "
+                         "that are down",
+                         node->name);
+        return;
+    }
     api_audit(request, "node rm", node->name);
     api_is_proposed(request, state_propose_node_remove(state, node->id, &completion));
 }

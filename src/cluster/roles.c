@@ -12,6 +12,7 @@
 #define VOTERS_LARGE 5
 #define LARGE_FROM   7
 #define MEMBERS_MAX  256
+#define MOMENT_MS    1000
 
 static bool is_lost(const struct roles_view *view, const struct roles_member *member,
                     uint64_t now_ms)
@@ -448,6 +449,32 @@ const char *roles_safety(const struct roles_view *view)
     }
     return tolerance == 1 ? "Any one node may fail: nothing is lost and everything goes on."
                           : "Any two nodes may fail: nothing is lost and everything goes on.";
+}
+
+/* A link that begins anew is down for a moment. */
+static bool is_there(const struct roles_member *member, uint64_t now_ms)
+{
+    return member->is_in_state && (member->down_ms == 0 || now_ms < member->down_ms + MOMENT_MS);
+}
+
+bool roles_can_spare(const struct roles_view *view, uint64_t node_id, uint64_t now_ms)
+{
+    unsigned voters = 0, left = 0;
+    bool votes = false, may_be_promoted = false;
+
+    for (size_t i = 0; i < view->count; i++) {
+        const struct roles_member *member = &view->members[i];
+        bool is_it = member->node_id == node_id;
+        if (member->role == ROLES_VOTER) {
+            voters++;
+            votes |= is_it;
+            left += !is_it && is_there(member, now_ms);
+            may_be_promoted |=
+                !is_it && !is_there(member, now_ms); /* in the place of that one, just now */
+        }
+    }
+    voters += !votes && may_be_promoted;
+    return left > voters / 2;
 }
 
 const char *roles_role_to_string(enum roles_role role)

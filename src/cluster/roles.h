@@ -61,6 +61,9 @@ struct roles_action roles_decide(const struct roles_view *view, uint64_t now_ms)
 
 /* How many voters may die before the cluster stops: 0 with one or two. */
 unsigned roles_tolerance(const struct roles_view *view);
+/* Whether those that vote can still decide when this one is removed: it is cut off at once, while
+ * its vote counts until another has it. */
+bool roles_can_spare(const struct roles_view *view, uint64_t node_id, uint64_t now_ms);
 /* One sentence for `status` and the console: what is safe and what is not. */
 const char *roles_safety(const struct roles_view *view);
 const char *roles_role_to_string(enum roles_role role);

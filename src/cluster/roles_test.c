@@ -286,6 +286,34 @@ static void what_is_safe_is_said(void **state)
     assert_int_equal(roles_tolerance(&scene.view), 2);
 }
 
+static bool can_spare(const char *text, uint64_t node_id)
+{
+    struct scene scene;
+
+    read_scene(&scene, text);
+    return roles_can_spare(&scene.view, node_id, NOW_MS);
+}
+
+static void who_is_needed_for_a_majority_is_not_removed(void **state)
+{
+    struct scene scene;
+
+    assert_true(can_spare("1VL 2V 3V 4-", 3));
+    assert_true(can_spare("1VL 2V 3V 4-", 4));
+    assert_true(can_spare("1VL 2-", 2));
+    assert_false(can_spare("1VL 2-", 1));
+    assert_true(can_spare("1VL 2V 3Vf", 3)); /* the one that is down */
+    assert_false(can_spare("1VL 2V 3Vf", 2));
+    read_scene(&scene, "1VL 2V 3Vf");
+    scene.members[2].down_ms = NOW_MS - 999; /* its link begins anew */
+    assert_true(roles_can_spare(&scene.view, 2, NOW_MS));
+    assert_true(can_spare("1VL 2V 3V 4V 5Vf", 4));
+    assert_false(can_spare("1VL 2V 3Vx 4-", 2)); /* its vote counts until 4 has it */
+    assert_false(can_spare("1VL 2V 3Vx 4-", 4)); /* which may have it any moment */
+    assert_false(can_spare("1VL 2V 3Vx 4V", 4));
+    assert_true(can_spare("1VL 2V 3Vx 4V 5V", 4));
+}
+
 static void who_is_cut_off_says_what_waits(void **state)
 {
     static const struct {
@@ -426,6 +454,7 @@ int main(void)
         cmocka_unit_test(draining_hands_over_and_moves_the_vote_when_another_can_have_it),
         cmocka_unit_test(of_two_left_one_votes),
         cmocka_unit_test(what_is_safe_is_said),
+        cmocka_unit_test(who_is_needed_for_a_majority_is_not_removed),
         cmocka_unit_test(who_is_cut_off_says_what_waits),
         cmocka_unit_test(wishes_have_names),
         cmocka_unit_test(every_history_keeps_a_majority_and_comes_to_rest),

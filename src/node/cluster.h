@@ -147,6 +147,8 @@ void cluster_clock_on_timer(void *owner);
 /* Of all members and rows, struct roles_member; caller unrefs. The view borrows them. */
 GArray *cluster_members(const struct node_cluster *cluster);
 struct roles_view cluster_view(const struct node_cluster *cluster, const GArray *members);
+/* Its vote is not needed (roles_can_spare). */
+bool cluster_can_spare(const struct node_cluster *cluster, uint64_t node_id);
 void cluster_roles_look(struct node_cluster *cluster);
 void cluster_roles_on_timer(void *owner);
 void cluster_leave_on_timer(void *owner);

@@ -103,6 +103,11 @@ static const char *safety(void *owner)
     return roles_safety(&view);
 }
 
+static bool can_spare(void *owner, uint64_t node_id)
+{
+    return cluster_can_spare(owner, node_id);
+}
+
 /* ---- tokens ---- */
 
 static void on_token_put(void *owner, uint64_t id, const struct state_result *result)
@@ -214,6 +219,7 @@ void cluster_api_init(struct node_cluster *cluster)
                                         .node_facts = node_facts,
                                         .vip_facts = vip_facts,
                                         .safety = safety,
+                                        .can_spare = can_spare,
                                         .token = make_token,
                                         .force = force,
                                         .rotate = rotate,

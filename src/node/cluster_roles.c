@@ -99,6 +99,14 @@ struct roles_view cluster_view(const struct node_cluster *cluster, const GArray 
                                .is_cut_off = status.state == CONSENSUS_ELECTING};
 }
 
+bool cluster_can_spare(const struct node_cluster *cluster, uint64_t node_id)
+{
+    g_autoptr(GArray) members = cluster_members(cluster);
+    struct roles_view view = cluster_view(cluster, members);
+
+    return roles_can_spare(&view, node_id, loop_now_ms(cluster->node->loop));
+}
+
 /* ---- what is done ---- */
 
 static void on_done(void *owner, int error)
