@@ -2,7 +2,7 @@
  * cluster_links.c's.
  *
  *   consensus -- connect --> raft_transport --> a descriptor for libraft
- *   state's table of nodes --> whom links dial, and who is let in */
+ *   state's table of nodes --> whom links dial, and who is let in (membership/nodes.c) */
 #include "node/cluster.h"
 #include "base/log.h"
 #include "cluster/join.h"
@@ -91,109 +91,16 @@ static void on_join_stream(void *owner, struct stream *stream)
     join_server_accept(cluster->join_server, stream);
 }
 
-static bool is_member(void *owner, uint64_t node_id)
-{
-    const struct node_cluster *cluster = owner;
-
-    return g_hash_table_contains(cluster->addresses, &node_id);
-}
-
-static bool was_removed(void *owner, uint64_t node_id)
-{
-    const struct node_cluster *cluster = owner;
-
-    return cluster->is_ready && state_node_was_here(cluster->node->state, node_id);
-}
-
 static void on_removed_stream(void *owner, struct stream *stream)
 {
     links_tell_removed(stream);
 }
 
-static const struct peer_listener_events listener_calls = {
-    on_raft_stream, on_link_stream, on_join_stream, is_member, was_removed, on_removed_stream};
+static const struct peer_listener_events listener_calls = {on_raft_stream,      on_link_stream,
+                                                           on_join_stream,      cluster_is_member,
+                                                           cluster_was_removed, on_removed_stream};
 
-/* ---- who is there ---- */
-
-static void set_peers(struct node_cluster *cluster)
-{
-    g_autoptr(GArray) peers = g_array_new(FALSE, FALSE, sizeof(struct links_peer));
-    GHashTableIter iterator;
-    gpointer id, address;
-
-    g_hash_table_iter_init(&iterator, cluster->addresses);
-    while (g_hash_table_iter_next(&iterator, &id, &address)) {
-        struct links_peer peer = {*(uint64_t *)id, address};
-        g_array_append_val(peers, peer);
-    }
-    links_set_peers(cluster->links, (const struct links_peer *)peers->data, peers->len);
-}
-
-static void forget_removed(struct node_cluster *cluster, GHashTable *now)
-{
-    GHashTableIter iterator;
-    gpointer id, address;
-
-    g_hash_table_iter_init(&iterator, cluster->addresses);
-    while (g_hash_table_iter_next(&iterator, &id, &address)) {
-        if (g_hash_table_contains(now, id)) {
-            continue;
-        }
-        raft_transport_drop(cluster->transport, *(uint64_t *)id);
-        if (cluster->node->broker) {
-            broker_peer_forget(cluster->node->broker, *(uint64_t *)id);
-        }
-    }
-}
-
-static bool is_same(GHashTable *a, GHashTable *b)
-{
-    GHashTableIter iterator;
-    gpointer id, address;
-
-    if (g_hash_table_size(a) != g_hash_table_size(b)) {
-        return false;
-    }
-    g_hash_table_iter_init(&iterator, a);
-    while (g_hash_table_iter_next(&iterator, &id, &address)) {
-        if (g_strcmp0(g_hash_table_lookup(b, id), address) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The table of the state counts once all of the log is here: until then what peers.json said. */
-static void on_nodes(void *owner)
-{
-    struct node_cluster *cluster = owner;
-    const struct state *state = cluster->node->state;
-    GHashTable *now = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
-    g_autoptr(GError) error = NULL;
-
-    for (uint32_t i = 0; i < state_node_count(state); i++) {
-        const struct cluster_node *row = state_node_at(state, i);
-        if (row->id != cluster->node->identity.id) {
-            g_hash_table_insert(now, g_memdup2(&row->id, sizeof row->id), g_strdup(row->address));
-        }
-    }
-    cluster_removed_look(cluster);
-    if (!cluster->is_ready || state_node_count(state) == 0 || !cluster->links ||
-        is_same(now, cluster->addresses)) {
-        g_hash_table_unref(now);
-        return;
-    }
-    forget_removed(cluster, now);
-    g_hash_table_unref(cluster->addresses);
-    cluster->addresses = now;
-    if (cluster_peers_save(cluster->node->config.data, now, &error) < 0) {
-        log_warning("peers.json not written", "error=\"%s\"", error->message);
-    }
-    set_peers(cluster);
-    cluster_clock_look(cluster);
-    cluster_roles_look(cluster);
-    cluster_rotation_look(cluster); /* perhaps it waited for the one that is gone */
-}
+/* ---- tables ---- */
 
 static void on_settings(void *owner)
 {
@@ -230,7 +137,7 @@ static void on_restored(void *owner)
     struct node_cluster *cluster = owner;
 
     on_settings(cluster);
-    on_nodes(cluster);
+    cluster_on_nodes(cluster);
     on_vips(cluster);
     cluster_look_after(cluster);
 }
@@ -290,7 +197,7 @@ int cluster_open(struct node_cluster *cluster, GError **error)
     if (!cluster->listener) {
         return -EADDRINUSE;
     }
-    set_peers(cluster);
+    cluster_set_peers(cluster);
     announce(cluster);
     return 0;
 }
@@ -306,7 +213,7 @@ void node_cluster_serve(struct node_cluster *cluster)
     }
     cluster_forget_restored(node);
     on_settings(cluster);
-    on_nodes(cluster);
+    cluster_on_nodes(cluster);
     cluster_look_after(cluster);
     cluster_roles_look(cluster);
 }
@@ -354,7 +261,7 @@ int node_cluster_start(struct node_cluster *cluster, GError **error)
     struct node *node = cluster->node;
 
     cluster->watch = (struct state_watch){.owner = cluster,
-                                          .on_nodes = on_nodes,
+                                          .on_nodes = cluster_on_nodes,
                                           .on_settings = on_settings,
                                           .on_ca = on_authority,
                                           .on_vips = on_vips,

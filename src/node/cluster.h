@@ -75,6 +75,7 @@ struct node_cluster {
     struct responder *responder;
     struct browse *browse;  /* while a fresh node listens for others */
     GHashTable *neighbours; /* clusters that were named already */
+    uint64_t told_index; /* the table of another counts before ours that is older; 0 = none does */
     uint64_t leader_id, term;
     uint64_t removed_by; /* who said so */
     bool is_member;      /* its row has been seen in the table */
@@ -131,6 +132,18 @@ int cluster_key_load(const char *data, uint8_t key[CA_KEY_BYTES], GError **error
 /* peers.json: where the others are, for a start before the state is loaded. Caller unrefs. */
 GHashTable *cluster_peers_load(const char *data);
 int cluster_peers_save(const char *data, GHashTable *addresses, GError **error);
+/* membership/nodes.c: `owner` is the cluster. */
+void cluster_on_nodes(void *owner);
+/* Who is there (0 = to all): who was away does not know those that came meanwhile. */
+void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id);
+void cluster_told_nodes(struct node_cluster *cluster, struct bytes payload);
+/* Time has passed: the own table may be as new as what was told. */
+void cluster_nodes_look(struct node_cluster *cluster);
+/* Links are to all whose address is known. */
+void cluster_set_peers(struct node_cluster *cluster);
+bool cluster_is_member(void *owner, uint64_t node_id);
+/* It was one once. */
+bool cluster_was_removed(void *owner, uint64_t node_id);
 /* membership/join.c */
 struct join_server *cluster_join_server(struct node_cluster *cluster);
 /* cluster_clock.c */
@@ -171,6 +184,8 @@ void cluster_lone_on_timer(void *owner);
 void cluster_removed_look(struct node_cluster *cluster);
 void cluster_removed_told(void *owner, uint64_t node_id);
 void cluster_removed_on_timer(void *owner);
+/* What goes over LINKS_CALL: its first byte. */
+enum cluster_call { CLUSTER_CALL_ENDED = 1, CLUSTER_CALL_NODES = 2 };
 /* cluster_end.c */
 void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id);
 void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload);

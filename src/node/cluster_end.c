@@ -19,7 +19,6 @@
 #define STEPS       2 /* in an election timeout: longer than an election on an SD card */
 #define AGAIN_MS    5 /* it has not on disk yet what it has heard */
 #define TRIES       20
-#define CALL_ENDED  1
 #define ENDED_WORDS 4
 #define ENDED_BYTES (1 + ENDED_WORDS * 8)
 
@@ -123,7 +122,7 @@ static void tell(void *owner, const struct consensus_member *member)
     const struct end_witness *own = find(cluster, cluster->node->identity.id);
     uint64_t words[ENDED_WORDS] = {GUINT64_TO_LE(own->leader_id), GUINT64_TO_LE(own->term),
                                    GUINT64_TO_LE(own->last_index), GUINT64_TO_LE(own->last_term)};
-    uint8_t call = CALL_ENDED;
+    uint8_t call = CLUSTER_CALL_ENDED;
     struct bytes pieces[] = {{&call, 1}, {(const uint8_t *)words, sizeof words}};
 
     if (member->role == CONSENSUS_VOTER && member->node_id != own->node_id &&
@@ -147,7 +146,7 @@ void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct by
 {
     uint64_t words[ENDED_WORDS];
 
-    if (payload.length != ENDED_BYTES || payload.at[0] != CALL_ENDED) {
+    if (payload.length != ENDED_BYTES || payload.at[0] != CLUSTER_CALL_ENDED) {
         log_debug("a call of another version", "node=%016" G_GINT64_MODIFIER "x", node_id);
         return;
     }

@@ -71,6 +71,7 @@ static void on_up(void *owner, uint64_t node_id)
         broker_peer_up(cluster->node->broker, node_id);
     }
     cluster_vip_on_up(cluster->vip, node_id);
+    cluster_tell_nodes(cluster, node_id);
     cluster_lone_on_up(cluster);
     cluster_roles_look(cluster);
     cluster_rotation_look(cluster);
@@ -120,6 +121,8 @@ static void on_frame(void *owner, uint64_t node_id, uint8_t channel, struct byte
                         g_strerror(-r));
             links_reset(cluster->links, node_id);
         }
+    } else if (channel == LINKS_CALL && payload.length > 0 && *payload.at == CLUSTER_CALL_NODES) {
+        cluster_told_nodes(cluster, payload);
     } else if (channel == LINKS_CALL) {
         cluster_end_frame(cluster, node_id, payload);
     } else if (channel == LINKS_INGRESS) {
@@ -142,6 +145,7 @@ static void on_writable(void *owner, uint64_t node_id)
 static void on_pong(void *owner, uint64_t node_id)
 {
     cluster_clock_look(owner);
+    cluster_nodes_look(owner);
 }
 
 static void on_ping(void *owner, uint64_t node_id, uint64_t sent_ms)
@@ -247,6 +251,7 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
 void node_cluster_on_leading(struct node_cluster *cluster, bool is_leading)
 {
     cluster_vip_on_leading(cluster->vip, is_leading);
+    cluster_on_nodes(cluster);      /* all of the log is here, perhaps again */
     cluster_roles_look(cluster);    /* whoever should not lead hands over at once */
     cluster_rotation_look(cluster); /* all may have changed over while nobody led */
 }

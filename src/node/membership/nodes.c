@@ -1,0 +1,219 @@
+/* Who belongs to the cluster: whom links dial, who is let in, of whom nothing is kept any more.
+ * Neither sockets nor files: the simulation runs it as it is.
+ *
+ *   all of the log is here --> the table of the state counts, and is told over the links
+ *   behind, or not loaded  --> peers.json, and whoever else a member tells of
+ *
+ * Without being told, who was away would let in nobody that came meanwhile, not even the leader
+ * that has the log for it. It is told of those that are there, not of those that are gone. */
+#include "base/log.h"
+#include "cluster/raft_transport.h"
+#include "consensus/consensus.h"
+#include "loop/loop.h"
+#include "node/cluster.h"
+#include "node/node.h"
+#include "state/cluster_tables.h"
+#include <string.h>
+
+bool cluster_is_member(void *owner, uint64_t node_id)
+{
+    const struct node_cluster *cluster = owner;
+
+    return g_hash_table_contains(cluster->addresses, &node_id);
+}
+
+/* As far as is known here. */
+static bool is_gone(const struct state *state, uint64_t node_id)
+{
+    return state_node_was_here(state, node_id) && !state_find_node(state, node_id);
+}
+
+bool cluster_was_removed(void *owner, uint64_t node_id)
+{
+    const struct node_cluster *cluster = owner;
+
+    return cluster->is_ready && is_gone(cluster->node->state, node_id);
+}
+
+void cluster_set_peers(struct node_cluster *cluster)
+{
+    g_autoptr(GArray) peers = g_array_new(FALSE, FALSE, sizeof(struct links_peer));
+    GHashTableIter iterator;
+    gpointer id, address;
+
+    g_hash_table_iter_init(&iterator, cluster->addresses);
+    while (g_hash_table_iter_next(&iterator, &id, &address)) {
+        struct links_peer peer = {*(uint64_t *)id, address};
+        g_array_append_val(peers, peer);
+    }
+    links_set_peers(cluster->links, (const struct links_peer *)peers->data, peers->len);
+}
+
+static void forget_removed(struct node_cluster *cluster, GHashTable *now)
+{
+    GHashTableIter iterator;
+    gpointer id, address;
+
+    g_hash_table_iter_init(&iterator, cluster->addresses);
+    while (g_hash_table_iter_next(&iterator, &id, &address)) {
+        if (g_hash_table_contains(now, id)) {
+            continue;
+        }
+        raft_transport_drop(cluster->transport, *(uint64_t *)id);
+        if (cluster->node->broker) {
+            broker_peer_forget(cluster->node->broker, *(uint64_t *)id);
+        }
+    }
+}
+
+static bool is_same(GHashTable *a, GHashTable *b)
+{
+    GHashTableIter iterator;
+    gpointer id, address;
+
+    if (g_hash_table_size(a) != g_hash_table_size(b)) {
+        return false;
+    }
+    g_hash_table_iter_init(&iterator, a);
+    while (g_hash_table_iter_next(&iterator, &id, &address)) {
+        if (g_strcmp0(g_hash_table_lookup(b, id), address) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static GHashTable *addresses_of_table(const struct node_cluster *cluster)
+{
+    const struct state *state = cluster->node->state;
+    GHashTable *addresses = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
+        const struct cluster_node *row = state_node_at(state, i);
+        if (row->id != cluster->node->identity.id) {
+            g_hash_table_insert(addresses, g_memdup2(&row->id, sizeof row->id),
+                                g_strdup(row->address));
+        }
+    }
+    return addresses;
+}
+
+/* Whether the table says what is true now. */
+static bool is_current(const struct node_cluster *cluster)
+{
+    struct consensus_status status;
+
+    consensus_status(cluster_consensus(cluster), &status);
+    return cluster->is_ready && cluster->links && state_node_count(cluster->node->state) > 0 &&
+           state_applied_index(cluster->node->state) >= cluster->told_index &&
+           (status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING);
+}
+
+static void use_addresses(struct node_cluster *cluster)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (cluster_peers_save(cluster->node->config.data, cluster->addresses, &error) < 0) {
+        log_warning("peers.json not written", "error=\"%s\"", error->message);
+    }
+    cluster_set_peers(cluster);
+    cluster_clock_look(cluster);
+    cluster_roles_look(cluster);
+    cluster_rotation_look(cluster); /* perhaps it waited for the one that is gone */
+}
+
+void cluster_on_nodes(void *owner)
+{
+    struct node_cluster *cluster = owner;
+    g_autoptr(GHashTable) now = addresses_of_table(cluster);
+
+    cluster_removed_look(cluster);
+    if (!is_current(cluster)) {
+        return;
+    }
+    if (!is_same(now, cluster->addresses)) {
+        forget_removed(cluster, now);
+        g_hash_table_unref(cluster->addresses);
+        cluster->addresses = g_hash_table_ref(now);
+        use_addresses(cluster);
+    }
+    cluster_tell_nodes(cluster, 0);
+}
+
+void cluster_nodes_look(struct node_cluster *cluster)
+{
+    if (cluster->told_index != 0 && is_current(cluster)) {
+        cluster->told_index = 0;
+        cluster_on_nodes(cluster);
+    }
+}
+
+/* ---- telling: kind (1), index of the table (8, big endian), then for each node id (8), length
+ * (1), address ---- */
+
+void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id)
+{
+    const struct state *state = cluster->node->state;
+    g_autoptr(GByteArray) frame = g_byte_array_new();
+    uint8_t kind = CLUSTER_CALL_NODES;
+
+    if (!is_current(cluster)) {
+        return;
+    }
+    uint64_t index = GUINT64_TO_BE(state_applied_index(state));
+    g_byte_array_append(frame, &kind, 1);
+    g_byte_array_append(frame, (const uint8_t *)&index, sizeof index);
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
+        const struct cluster_node *row = state_node_at(state, i);
+        uint64_t id = GUINT64_TO_BE(row->id);
+        uint8_t length = (uint8_t)MIN(strlen(row->address), UINT8_MAX);
+        g_byte_array_append(frame, (const uint8_t *)&id, sizeof id);
+        g_byte_array_append(frame, &length, 1);
+        g_byte_array_append(frame, (const uint8_t *)row->address, length);
+    }
+    struct bytes payload = {frame->data, frame->len};
+    if (node_id == 0) {
+        links_send_all(cluster->links, LINKS_CALL, payload);
+    } else {
+        links_send(cluster->links, node_id, LINKS_CALL, payload);
+    }
+}
+
+/* Whether it is new. Who was removed does not come back. */
+static bool note_node(struct node_cluster *cluster, uint64_t id, struct bytes address)
+{
+    if (id == 0 || id == cluster->node->identity.id || is_gone(cluster->node->state, id) ||
+        cluster_is_member(cluster, id)) {
+        return false;
+    }
+    g_hash_table_insert(cluster->addresses, g_memdup2(&id, sizeof id),
+                        g_strndup((const char *)address.at, address.length));
+    return true;
+}
+
+void cluster_told_nodes(struct node_cluster *cluster, struct bytes payload)
+{
+    bool is_any_new = false;
+    uint64_t index;
+    size_t at = 1 + sizeof index;
+
+    if (is_current(cluster) || payload.length < at) {
+        return;
+    }
+    memcpy(&index, payload.at + 1, sizeof index);
+    while (at + sizeof(uint64_t) < payload.length) {
+        uint64_t id;
+        memcpy(&id, payload.at + at, sizeof id);
+        at += sizeof id;
+        struct bytes address = {payload.at + at + 1, payload.at[at]};
+        at += 1 + address.length;
+        if (at > payload.length) {
+            break;
+        }
+        is_any_new |= note_node(cluster, GUINT64_FROM_BE(id), address);
+    }
+    if (is_any_new) {
+        cluster->told_index = MAX(cluster->told_index, GUINT64_FROM_BE(index));
+        use_addresses(cluster);
+    }
+}
