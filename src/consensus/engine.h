@@ -181,3 +181,5 @@ uint64_t leadership_silent_ms(const struct consensus *self, uint64_t node_id);
 void configuration_init(struct consensus *self);
 void configuration_start(struct consensus *self);
 void configuration_forget(struct consensus *self);
+/* Gives libraft a RAFT_REQUEST_VOTE. */
+void configuration_asked_for_vote(struct consensus *self, struct raft_message *message);

@@ -294,7 +294,11 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message)
     uint64_t term = message->type == RAFT_APPEND_ENTRIES     ? message->append_entries.term
                     : message->type == RAFT_INSTALL_SNAPSHOT ? message->install_snapshot.term
                                                              : 0;
-    self->receive(io, message);
+    if (message->type == RAFT_REQUEST_VOTE) {
+        configuration_asked_for_vote(self, message);
+    } else {
+        self->receive(io, message);
+    }
     if (term != 0 && term == raft_current_term(raft)) {
         note_heard(self, node_id);
     }

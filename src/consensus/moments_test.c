@@ -196,6 +196,36 @@ static void changes_that_come_among_other_entries_are_known_when_they_are_commit
     cluster_deinit(&cluster);
 }
 
+static bool has_second_all(struct cluster *cluster)
+{
+    struct raft *raft = &cluster->nodes[1].consensus->raft;
+    raft_index match = 0;
+
+    return raft_match_index(raft, 2, &match) == 0 && match == raft_last_index(raft);
+}
+
+/* It is to vote, but the one that decided so dies before it could say it. */
+static void who_does_not_know_yet_that_it_votes_gives_its_vote(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 1);
+    cluster_join(&cluster, 2, CONSENSUS_STANDBY);
+    cluster_run(&cluster, has_second_all, "it has the log");
+    struct consensus *log = cluster.nodes[1].consensus;
+    raft_index last = raft_last_index(&log->raft);
+    cluster_cut(&cluster, 2);
+    assert_int_equal(consensus_assign(log, 2, CONSENSUS_VOTER, NULL, NULL), 0);
+    cluster_run_ms(&cluster, 50);
+    assert_int_equal(log->raft.last_stored, last + 1);
+    cluster_end(&cluster, 1);
+    cluster_heal(&cluster);
+    cluster_start(&cluster, 1);
+    cluster_run(&cluster, cluster_has_leader, "one leads");
+    cluster_settle(&cluster);
+    cluster_deinit(&cluster);
+}
+
 static int on_append_nothing(struct raft_io *io, struct raft_io_append *request,
                              const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
@@ -237,6 +267,7 @@ int main(void)
         cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
         cmocka_unit_test(no_members_are_named_while_libraft_closes),
         cmocka_unit_test(changes_that_come_among_other_entries_are_known_when_they_are_committed),
+        cmocka_unit_test(who_does_not_know_yet_that_it_votes_gives_its_vote),
         cmocka_unit_test(a_change_behind_another_makes_that_one_final),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
