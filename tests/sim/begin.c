@@ -3,6 +3,7 @@
 #include "consensus/checksum.h"
 #include "consensus/snapshot_file.h"
 #include "crowd.h"
+#include "disk.h"
 #include "state/propose_cluster.h"
 #include "state/snapshot.h"
 #include "state/state.h"
@@ -87,8 +88,8 @@ GBytes *begin_cluster(unsigned nodes, uint64_t now_unix_ms)
     state_propose_vip_set(beginning.state, "192.0.2.100/24", "", &completion);
     g_byte_array_append(beginning.group, zeros, (8 - beginning.group->len % 8) % 8);
     struct bytes group = {beginning.group->data, beginning.group->len};
-    if (state_apply(beginning.state, 1, group, NULL) < 0 || state_vip_count(beginning.state) != 1 ||
-        state_node_count(beginning.state) != nodes) {
+    if (state_apply(beginning.state, DISK_FOUNDED, group, NULL) < 0 ||
+        state_vip_count(beginning.state) != 1 || state_node_count(beginning.state) != nodes) {
         crowd_broken("the cluster did not begin");
     }
     GBytes *snapshot = snapshot_of(beginning.state);

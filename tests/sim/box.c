@@ -3,6 +3,7 @@
 #include "access/access.h"
 #include "base/clock.h"
 #include "cluster/links.h"
+#include "cluster/raft_transport.h"
 #include "consensus/members.h"
 #include "crowd.h"
 #include "desk.h"
@@ -10,6 +11,7 @@
 #include "loop/loop.h"
 #include "mqtt/broker.h"
 #include "mqtt/test_virtual_loop.h"
+#include "net/stream.h"
 #include "node/cluster.h"
 #include "node/cluster_vip.h"
 #include "node/node.h"
@@ -32,15 +34,6 @@ int sockets_for_each(const uint8_t *address, bool is_ipv6,
     return 0;
 }
 
-void cluster_removed_told(void *owner, uint64_t node_id)
-{
-    crowd_broken("a node was removed");
-}
-
-void cluster_lone_on_up(struct node_cluster *cluster)
-{
-}
-
 void node_unsettled(struct node *node)
 {
 }
@@ -54,9 +47,90 @@ void *loop_native(struct loop *loop)
     return NULL;
 }
 
+/* The port sees at each message of libraft's who is a member. */
+void raft_transport_drop(struct raft_transport *transport, uint64_t node_id)
+{
+}
+
+/* A pointer that node.c has no other use for stands in its place. */
+static struct box *box_in(const char *data)
+{
+    return (struct box *)(void *)data;
+}
+
 static struct box *box_of(const struct node *node)
 {
-    return (struct box *)(void *)node->config.data; /* a pointer that node.c has no other use for */
+    return box_in(node->config.data);
+}
+
+/* ---- the data directory ---- */
+
+static GHashTable *addresses_new(void)
+{
+    return g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+}
+
+static void add_address(GHashTable *addresses, uint64_t id, const char *address)
+{
+    g_hash_table_insert(addresses, g_memdup2(&id, sizeof id), g_strdup(address));
+}
+
+static GHashTable *addresses_copy(GHashTable *from)
+{
+    GHashTable *to = addresses_new();
+    GHashTableIter iterator;
+    gpointer id, address;
+
+    g_hash_table_iter_init(&iterator, from);
+    while (g_hash_table_iter_next(&iterator, &id, &address)) {
+        add_address(to, *(uint64_t *)id, address);
+    }
+    return to;
+}
+
+int cluster_peers_save(const char *data, GHashTable *addresses, GError **error)
+{
+    struct box *box = box_in(data);
+
+    g_hash_table_unref(box->peers);
+    box->peers = addresses_copy(addresses);
+    return 0;
+}
+
+void box_found(struct box *box, unsigned voters, GBytes *snapshot)
+{
+    char address[16];
+
+    disk_found(&box->disk, voters, snapshot);
+    box->peers = addresses_new();
+    for (unsigned i = 0; i < voters; i++) {
+        g_snprintf(address, sizeof address, "box-%u:7474", i + 1);
+        if (i != box->at) {
+            add_address(box->peers, i + 1, address);
+        }
+    }
+}
+
+void box_install(struct box *box, const struct state *table)
+{
+    box->is_joining = true;
+    box->peers = addresses_new();
+    for (uint32_t i = 0; i < state_node_count(table); i++) {
+        const struct cluster_node *row = state_node_at(table, i);
+        if (row->id != box->at + 1) {
+            add_address(box->peers, row->id, row->address);
+        }
+    }
+}
+
+bool box_is_there(const struct box *box)
+{
+    return box->peers && !box->is_gone && !box->is_removed;
+}
+
+bool box_is_member(const struct box *box)
+{
+    return box_is_there(box) && !box->is_out;
 }
 
 /* ---- time: as in wire.c ---- */
@@ -124,6 +198,7 @@ static void on_vips(void *owner)
 static void on_restored(void *owner)
 {
     on_settings(owner);
+    cluster_on_nodes(owner);
     on_vips(owner);
 }
 
@@ -135,6 +210,9 @@ static void on_recovered(void *owner, uint64_t token, const struct state_result 
 {
     struct node *node = owner;
 
+    if (node->is_stopping) {
+        return;
+    }
     if (result->error == -ETIMEDOUT) {
         recover(node); /* the leader was lost meanwhile */
     } else if (result->error == 0) {
@@ -173,6 +251,17 @@ static void serve(struct node *node)
     cluster_clock_wait(node->cluster, recover);
 }
 
+void node_serve(struct node *node)
+{
+    struct consensus_status status;
+
+    consensus_status(state_log_link_consensus(node->link), &status);
+    bool is_up = status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING;
+    if (is_up && !node->broker && !node->is_stopping && node_cluster_may_serve(node->cluster)) {
+        serve(node);
+    }
+}
+
 /* ---- the log ---- */
 
 static void on_state(void *owner, enum consensus_state state)
@@ -185,8 +274,9 @@ static void on_state(void *owner, enum consensus_state state)
     }
     node->is_leading = state == CONSENSUS_LEADING;
     node_cluster_on_leading(node->cluster, node->is_leading);
-    if (is_up && !node->broker && !node->is_stopping) {
-        serve(node);
+    box_of(node)->is_joining &= !is_up;
+    if (is_up && !node->broker) {
+        node_serve(node);
     } else if (is_up && node->is_serving) {
         schedule_tick(node);
     }
@@ -254,13 +344,15 @@ static struct node_cluster *cluster_new(struct node *node)
     cluster->network = (struct consensus_network){on_connect, cluster_forward, cluster_beat,
                                                   cluster_on_beats, cluster};
     cluster->broker_links = (struct broker_links){cluster_broker_send, cluster};
-    cluster->addresses = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+    cluster->addresses = addresses_copy(box_of(node)->peers);
     cluster->down = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     cluster->ends = g_array_new(FALSE, FALSE, sizeof(struct end_witness));
     cluster->roles_timer = timer_new(node->loop, cluster_roles_on_timer, cluster);
     cluster->end_timer = timer_new(node->loop, cluster_end_on_timer, cluster);
     cluster->leave_timer = timer_new(node->loop, cluster_leave_on_timer, cluster);
+    cluster->removed_timer = timer_new(node->loop, cluster_removed_on_timer, cluster);
     cluster->clock_timer = timer_new(node->loop, cluster_clock_on_timer, cluster);
+    cluster->ask_timer = timer_new(node->loop, cluster_lone_on_timer, cluster);
     cluster->vip = cluster_vip_new(cluster, node->keeper);
     return cluster;
 }
@@ -272,7 +364,9 @@ static void cluster_free(struct node_cluster *cluster)
     timer_free(cluster->roles_timer);
     timer_free(cluster->end_timer);
     timer_free(cluster->leave_timer);
+    timer_free(cluster->removed_timer);
     timer_free(cluster->clock_timer);
+    timer_free(cluster->ask_timer);
     g_hash_table_unref(cluster->addresses);
     g_hash_table_unref(cluster->down);
     g_array_unref(cluster->ends);
@@ -287,21 +381,35 @@ static void open_links(struct box *box)
                                     .epoch = box->epoch,
                                     .events = &cluster_links_events,
                                     .owner = cluster};
-    struct links_peer peers[NET_BOXES_MAX];
-    char addresses[NET_BOXES_MAX][16];
 
     cluster->links = links_new(&options);
-    for (unsigned i = 0; i < box->boxes->count; i++) {
-        uint64_t id = i + 1;
-        g_snprintf(addresses[i], sizeof addresses[i], "box-%u:7474", i + 1);
-        peers[i] = (struct links_peer){id, addresses[i]};
-        if (i != box->at) {
-            g_hash_table_insert(cluster->addresses, g_memdup2(&id, sizeof id),
-                                g_strdup(addresses[i]));
-        }
-    }
-    links_set_peers(cluster->links, peers, box->boxes->count);
+    cluster_set_peers(cluster);
 }
+
+/* ---- the port, as in cluster/peer_listener.c ---- */
+
+static bool is_member(void *owner, unsigned box, unsigned other)
+{
+    const struct boxes *boxes = owner;
+
+    return cluster_is_member(boxes->all[box].node->cluster, other + 1);
+}
+
+static void on_link(void *owner, unsigned box, unsigned from, struct stream *stream)
+{
+    const struct boxes *boxes = owner;
+    struct node_cluster *cluster = boxes->all[box].node->cluster;
+
+    if (cluster_is_member(cluster, from + 1)) {
+        links_accept(cluster->links, from + 1, stream);
+    } else if (cluster_was_removed(cluster, from + 1)) {
+        links_tell_removed(stream);
+    } else {
+        stream_reset(stream);
+    }
+}
+
+static const struct net_calls net_calls = {is_member, on_link};
 
 static void start_log(struct box *box)
 {
@@ -314,7 +422,8 @@ static void start_log(struct box *box)
                       .node_id = node->identity.id,
                       .address = directory,
                       .snapshot_log_bytes = box->boxes->snapshot_log_bytes,
-                      .network = &node->cluster->network},
+                      .network = &node->cluster->network,
+                      .join = box->is_joining},
         .events = {on_state, on_leader, on_members, on_fatal, on_group_time, node},
     };
     GError *error = NULL;
@@ -325,6 +434,7 @@ static void start_log(struct box *box)
         crowd_broken("no log: %s", error->message);
     }
     *box->watch = (struct state_watch){.owner = node->cluster,
+                                       .on_nodes = cluster_on_nodes,
                                        .on_settings = on_settings,
                                        .on_vips = on_vips,
                                        .on_restored = on_restored};
@@ -364,7 +474,6 @@ void box_start(struct box *box)
     node->tick = timer_new(node->loop, on_tick, node);
     node->cluster = cluster_new(node);
     start_log(box);
-    known->links = node->cluster->links;
     virtual_loop_end_turn(node->loop);
 }
 
@@ -427,15 +536,15 @@ static void end_daemon(struct box *box)
     box->node = NULL;
     box->is_stopped = false;
     known->loop = NULL;
-    known->links = NULL;
     known->is_awake = false;
     boxes->on_dead(boxes->owner, box->at);
 }
 
 static void begin_later(struct box *box, int ms_max)
 {
-    box->begins_ms =
-        box->boxes->net->now_ms + 1 + (uint64_t)g_rand_int_range(box->boxes->random, 0, ms_max);
+    uint64_t after_ms = 1 + (uint64_t)g_rand_int_range(box->boxes->random, 0, ms_max);
+
+    box->begins_ms = box_is_there(box) ? box->boxes->net->now_ms + after_ms : 0;
 }
 
 void box_kill_daemon(struct box *box)
@@ -464,6 +573,12 @@ void box_lose_power(struct box *box)
     begin_later(box, 6000);
 }
 
+void box_lose(struct box *box)
+{
+    box->is_gone = true;
+    box_lose_power(box);
+}
+
 /* ---- planned ---- */
 
 static void on_handed_over(void *owner, int error)
@@ -487,16 +602,29 @@ static void on_left(void *owner)
     box_of(owner)->is_leaving = true; /* box_turn ends it */
 }
 
+static void stop(struct node *node)
+{
+    if (!node->is_stopping) {
+        node->is_stopping = true;
+        node_cluster_leave(node->cluster, on_left);
+    }
+}
+
 void box_leave(struct box *box)
 {
     struct node *node = box->node;
 
-    if (node && !node->is_stopping && !box->is_stopped) {
+    if (node && !box->is_stopped) {
         virtual_loop_enter(node->loop);
-        node->is_stopping = true;
-        node_cluster_leave(node->cluster, on_left);
+        stop(node);
         virtual_loop_end_turn(node->loop);
     }
+}
+
+void node_removed(struct node *node)
+{
+    box_of(node)->is_removed = true;
+    stop(node);
 }
 
 bool box_is_awake(const struct box *box)
@@ -574,6 +702,9 @@ void box_turn(struct box *box)
     }
     if (box->is_leaving) {
         box_kill_daemon(box);
+        if (box->is_removed) {
+            desk_end(box);
+        }
     }
 }
 
@@ -596,6 +727,8 @@ uint64_t box_next_ms(const struct box *box)
 void boxes_init(struct boxes *boxes, struct net *net, GRand *random, unsigned count)
 {
     *boxes = (struct boxes){.net = net, .random = random, .count = count};
+    net->calls = &net_calls;
+    net->owner = boxes;
     boxes->leaders = g_hash_table_new(NULL, NULL);
     for (unsigned i = 0; i < count; i++) {
         struct box *box = &boxes->all[i];
@@ -622,6 +755,9 @@ void boxes_deinit(struct boxes *boxes)
         desk_end(box);
         end_daemon(box);
         disk_deinit(&box->disk);
+        if (box->peers) {
+            g_hash_table_unref(box->peers);
+        }
         g_array_unref(box->desk.renewals);
         g_array_unref(box->desk.guarded);
         virtual_loop_free(box->clock);

@@ -12,6 +12,7 @@
 
 struct node;
 struct keeper_client;
+struct state;
 struct state_watch;
 
 struct asked {
@@ -48,6 +49,12 @@ struct box {
     int rate_ppm;
     struct desk desk;
 
+    /* What the data directory says of the cluster. */
+    GHashTable *peers;           /* peers.json: id -> address, owned; NULL = there is no node yet */
+    bool is_joining, is_removed; /* node.json */
+    bool is_gone;                /* for good, with its disk */
+    bool is_out;                 /* not in the table of the nodes any more; changes.c notes it */
+
     /* The daemon. */
     struct node *node; /* NULL = there is none */
     struct state_watch *watch, *tick_watch;
@@ -77,11 +84,19 @@ struct boxes {
 
 void boxes_init(struct boxes *boxes, struct net *net, GRand *random, unsigned count);
 void boxes_deinit(struct boxes *boxes);
+/* There is a node from now on: one of the first `voters`, with this snapshot in its log, ... */
+void box_found(struct box *box, unsigned voters, GBytes *snapshot);
+/* ... or, as `--join` leaves it, one with an empty log that knows the nodes of this table. */
+void box_install(struct box *box, const struct state *table);
 void box_start(struct box *box);
 /* All of it at net->now_ms. */
 void box_turn(struct box *box);
 uint64_t box_next_ms(const struct box *box);
 bool box_is_awake(const struct box *box);
+/* There is a node that has not been removed, as far as it knows. */
+bool box_is_there(const struct box *box);
+/* One that the cluster counts on. */
+bool box_is_member(const struct box *box);
 /* Its broker takes clients. */
 bool box_is_serving(const struct box *box);
 /* The address is there, in the kernel. */
@@ -91,6 +106,8 @@ bool box_holds(const struct box *box);
 void box_kill_daemon(struct box *box);
 void box_kill_keeper(struct box *box); /* and with it the daemon */
 void box_lose_power(struct box *box);
+/* It never comes back. */
+void box_lose(struct box *box);
 void box_stop_daemon(struct box *box, bool is_stopped);
 void box_stop_keeper(struct box *box, bool is_stopped);
 /* Planned: leadership is handed over; as `drain` does, or as a stop does. */

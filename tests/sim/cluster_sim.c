@@ -226,7 +226,8 @@ static void pass(void *owner, uint64_t ms)
     virtual_loop_advance(((struct simulation *)owner)->loop, ms);
 }
 
-static const struct crowd_ops crowd_ops = {NODES, visit, settle, pass};
+static const struct crowd_ops crowd_ops = {
+    .places = NODES, .visit = visit, .settle = settle, .pass = pass};
 
 static void set_up(struct simulation *simulation, guint32 seed)
 {

@@ -116,9 +116,20 @@ void crowd_mourn(struct crowd *crowd, unsigned place)
 
 /* ---- what they do ---- */
 
+static unsigned choose_place(struct crowd *crowd)
+{
+    const struct crowd_ops *ops = crowd->ops;
+    unsigned place;
+
+    do {
+        place = (unsigned)crowd_below(crowd, (int)ops->places);
+    } while (ops->is_known && !ops->is_known(crowd->owner, place));
+    return place;
+}
+
 static void connect_to(struct crowd *crowd, struct client *client, bool is_clean, uint32_t expiry_s)
 {
-    unsigned place = (unsigned)crowd_below(crowd, (int)crowd->ops->places);
+    unsigned place = choose_place(crowd);
 
     crowd->world.broker = crowd->ops->visit(crowd->owner, place, &crowd->world.broker_loop);
     if (!crowd->world.broker) {
@@ -231,9 +242,12 @@ static void judge_connections(struct crowd *crowd)
     uint32_t connected = 0, clients = 0;
 
     for (unsigned i = 0; i < crowd->ops->places; i++) {
-        struct broker_counters counters;
+        struct broker_counters counters = {0};
         struct loop *loop;
-        broker_counters(crowd->ops->visit(crowd->owner, i, &loop), &counters);
+        struct broker *broker = crowd->ops->visit(crowd->owner, i, &loop);
+        if (broker) {
+            broker_counters(broker, &counters);
+        }
         connected += counters.clients_connected;
     }
     for (unsigned i = 0; i < CROWD_CLIENTS; i++) {

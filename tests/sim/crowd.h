@@ -9,6 +9,8 @@
 
 struct crowd_ops {
     unsigned places; /* nodes */
+    /* Somebody would try this one. NULL: any. */
+    bool (*is_known)(void *owner, unsigned place);
     /* The broker of a node, and its loop; NULL: nobody answers there. */
     struct broker *(*visit)(void *owner, unsigned place, struct loop **loop);
     /* Everybody answers until nothing moves any more. */

@@ -112,13 +112,82 @@ uint64_t disk_term_of(const struct disk *disk, uint64_t index)
     return ((struct saved_entry *)disk->entries->pdata[index - disk->first_index])->term;
 }
 
+bool disk_has(const struct disk *disk, uint64_t index, uint64_t term)
+{
+    return disk->snapshot.index >= index || (term != 0 && disk_term_of(disk, index) == term);
+}
+
+/* ---- who votes ---- */
+
+static uint32_t voter_bit(uint64_t id, int role)
+{
+    return role == RAFT_VOTER ? 1u << (id - 1) : 0;
+}
+
+/* As libraft writes it: a version, how many, then each: id, address, role. */
+static uint32_t voters_in_entry(GBytes *content)
+{
+    size_t length, at = 1 + sizeof(uint64_t);
+    const uint8_t *bytes = g_bytes_get_data(content, &length);
+    uint32_t boxes = 0;
+    uint64_t count, id;
+
+    assert(length > at && bytes[0] == 1);
+    memcpy(&count, bytes + 1, sizeof count);
+    for (count = GUINT64_FROM_LE(count); count > 0; count--) {
+        assert(at + sizeof id < length);
+        memcpy(&id, bytes + at, sizeof id);
+        at += sizeof id + strnlen((const char *)bytes + at + sizeof id, length - at - sizeof id);
+        assert(at + 1 < length);
+        boxes |= voter_bit(GUINT64_FROM_LE(id), bytes[at + 1]);
+        at += 2;
+    }
+    return boxes;
+}
+
+static uint32_t voters_in(const struct raft_configuration *configuration)
+{
+    uint32_t boxes = 0;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        boxes |= voter_bit(configuration->servers[i].id, configuration->servers[i].role);
+    }
+    return boxes;
+}
+
+static void note_voters(struct disk *disk, uint64_t index, uint32_t boxes)
+{
+    struct saved_voters saved = {index, boxes};
+
+    g_array_append_val(disk->voters, saved);
+}
+
+static void forget_voters(struct disk *disk, uint64_t from)
+{
+    while (disk->voters->len > 0 &&
+           g_array_index(disk->voters, struct saved_voters, disk->voters->len - 1).index >= from) {
+        g_array_set_size(disk->voters, disk->voters->len - 1);
+    }
+}
+
+/* ---- writing ---- */
+
 static void write_entries(struct disk *disk, struct disk_write *write)
 {
+    uint64_t index = disk->first_index + disk->entries->len;
+
+    for (guint i = 0; i < write->entries->len; i++) {
+        const struct saved_entry *saved = write->entries->pdata[i];
+        if (saved->type == RAFT_CHANGE) {
+            note_voters(disk, index + i, voters_in_entry(saved->content));
+        }
+    }
     g_ptr_array_extend_and_steal(disk->entries, g_steal_pointer(&write->entries));
 }
 
 static void write_truncation(struct disk *disk, const struct disk_write *write)
 {
+    forget_voters(disk, write->index);
     if (write->index < disk->first_index) {
         g_ptr_array_set_size(disk->entries, 0);
         disk->first_index = write->index;
@@ -147,6 +216,8 @@ static void write_snapshot(struct disk *disk, const struct disk_write *write)
     configuration_copy(&from->configuration, &saved->configuration);
     if (write->trailing == 0) { /* the leader's: what was here is not of its log */
         disk->installed++;
+        forget_voters(disk, 0);
+        note_voters(disk, from->configuration_index, voters_in(&from->configuration));
         g_ptr_array_set_size(disk->entries, 0);
         disk->first_index = from->index + 1;
         return;
@@ -302,7 +373,7 @@ static void on_close(struct raft_io *io, raft_io_close_cb closed)
         if (!disk->is_lost && write->kind != READ_SNAPSHOT) {
             perform(disk, write);
         }
-        tell(disk, write, RAFT_CANCELED);
+        tell(disk, write, write->kind == READ_SNAPSHOT ? 0 : RAFT_CANCELED);
     }
     tell_sent(disk, RAFT_CANCELED);
     disk->io = NULL;
@@ -500,7 +571,8 @@ int directory_prepare(const char *path, uint64_t only_voter, enum directory_use 
 {
     const struct disk *disk = disks[atoi(path + strlen("disk-"))];
 
-    *report = (struct directory_report){.term = disk->term,
+    *report = (struct directory_report){.is_empty = disk_last_index(disk) == 0,
+                                        .term = disk->term,
                                         .has_vote = true,
                                         .snapshot_index = disk->snapshot.index,
                                         .last_index = disk_last_index(disk)};
@@ -518,6 +590,7 @@ void disk_init(struct disk *disk, struct net *net, unsigned box, GRand *random)
 {
     *disk = (struct disk){.net = net, .box = box, .random = random, .first_index = 1};
     disk->entries = g_ptr_array_new_with_free_func(saved_free);
+    disk->voters = g_array_new(FALSE, FALSE, sizeof(struct saved_voters));
     g_queue_init(&disk->writes);
     g_queue_init(&disk->sent);
     disks[box] = disk;
@@ -534,9 +607,10 @@ void disk_found(struct disk *disk, unsigned voters, GBytes *snapshot)
         int r = raft_configuration_add(configuration, i, address, RAFT_VOTER);
         assert(r == 0);
     }
-    disk->term = 1;
-    disk->first_index = 2;
-    disk->snapshot.index = disk->snapshot.term = disk->snapshot.configuration_index = 1;
+    note_voters(disk, 1, voters_in(configuration));
+    disk->term = disk->snapshot.term = disk->snapshot.configuration_index = 1;
+    disk->snapshot.index = DISK_FOUNDED;
+    disk->first_index = DISK_FOUNDED + 1;
     disk->snapshot.content = g_bytes_ref(snapshot);
 }
 
@@ -544,6 +618,7 @@ void disk_deinit(struct disk *disk)
 {
     assert(!disk->io && disk->writes.length == 0 && disk->sent.length == 0);
     g_ptr_array_unref(disk->entries);
+    g_array_unref(disk->voters);
     if (disk->snapshot.content) {
         g_bytes_unref(disk->snapshot.content);
         raft_configuration_close(&disk->snapshot.configuration);

@@ -11,6 +11,9 @@
 #include <stdint.h>
 
 #define DISK_BOXES_MAX 5
+/* Of the snapshot that all begin with. One of entry 1 libraft takes for the entry itself, which it
+ * then has not got for who joins; a log of the product's never begins so. */
+#define DISK_FOUNDED 2
 
 struct net;
 
@@ -18,6 +21,12 @@ struct saved_entry {
     uint64_t term;
     unsigned short type;
     GBytes *content; /* owned */
+};
+
+/* Who votes from this entry on. */
+struct saved_voters {
+    uint64_t index;
+    uint32_t boxes; /* a bit for each */
 };
 
 struct saved_snapshot {
@@ -34,6 +43,7 @@ struct disk {
     uint64_t term, vote;
     uint64_t first_index; /* of entries */
     GPtrArray *entries;   /* struct saved_entry, owned */
+    GArray *voters;       /* struct saved_voters, of all configurations that it has had */
     struct saved_snapshot snapshot;
     uint64_t installed; /* snapshots of a leader's */
 
@@ -63,3 +73,5 @@ void disk_crash(struct disk *disk);
 uint64_t disk_last_index(const struct disk *disk);
 /* 0 when it has no such entry, or only in its snapshot. */
 uint64_t disk_term_of(const struct disk *disk, uint64_t index);
+/* Of this term, or in its snapshot. */
+bool disk_has(const struct disk *disk, uint64_t index, uint64_t term);

@@ -1,6 +1,5 @@
 /* See net.h. */
 #include "net.h"
-#include "cluster/links.h"
 #include "loop/loop.h"
 #include "mqtt/test_virtual_loop.h"
 #include "net/connector.h"
@@ -92,7 +91,8 @@ void net_post(struct net *net, unsigned from, const struct raft_message *message
     const struct mail *last = g_queue_peek_tail(queue);
 
     assert(to < net->count);
-    if (queue->length >= MAIL_MAX || !net->boxes[to].loop) {
+    if (queue->length >= MAIL_MAX || !net->boxes[to].loop ||
+        !net->calls->is_member(net->owner, from, to)) {
         return;
     }
     struct mail *mail = g_new0(struct mail, 1);
@@ -112,7 +112,8 @@ static void deliver_mail(struct net *net, unsigned from, unsigned to)
     while ((mail = g_queue_peek_head(queue)) != NULL && mail->due_ms <= net->now_ms &&
            !net->cut[from][to] && (box->is_awake || mail->life != box->life || !box->loop)) {
         g_queue_pop_head(queue);
-        if (!box->loop || mail->life != box->life || !box->disk->receive) {
+        if (!box->loop || mail->life != box->life || !box->disk->receive ||
+            !net->calls->is_member(net->owner, to, from)) {
             mail_drop(mail);
             continue;
         }
@@ -360,7 +361,7 @@ static void connect_both(struct net *net, const struct connector *connector)
     struct stream *theirs = open_end(net, wire, 1, to, names[from]);
     g_ptr_array_add(net->wires, wire);
     virtual_loop_enter(net->boxes[to].loop);
-    links_accept(net->boxes[to].links, from + 1, theirs);
+    net->calls->on_link(net->owner, to, from, theirs);
     virtual_loop_end_turn(net->boxes[to].loop);
     virtual_loop_enter(net->boxes[from].loop);
     on_done(owner, ours, NULL);
@@ -386,7 +387,7 @@ static bool try_connector(struct net *net, struct connector *connector)
         !net->boxes[connector->from].is_awake) {
         return false;
     }
-    bool is_through = is_there && to->is_awake && to->links;
+    bool is_through = is_there && to->is_awake && to->loop;
     bool is_refused = is_there && !to->loop;
     if (!is_through && !is_refused && net->now_ms < connector->deadline_ms) {
         return false;

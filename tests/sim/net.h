@@ -13,22 +13,31 @@
 #include "disk.h"
 #include <raft.h>
 
-struct links;
 struct loop;
+struct stream;
 
 #define NET_BOXES_MAX DISK_BOXES_MAX
 
 /* What the network knows of a box. */
 struct net_box {
-    struct loop *loop;   /* of its process; NULL = there is none */
-    struct links *links; /* ditto */
+    struct loop *loop; /* of its process; NULL = there is none */
     struct disk *disk;
     uint64_t life; /* of the process; grows */
     bool is_awake; /* the process runs: neither dead nor stopped */
     bool has_power;
 };
 
+/* What the port of a box asks its process. */
+struct net_calls {
+    /* Libraft's connections are made to members, and taken from them. */
+    bool (*is_member)(void *owner, unsigned box, unsigned other);
+    /* Takes the stream. */
+    void (*on_link)(void *owner, unsigned box, unsigned from, struct stream *stream);
+};
+
 struct net {
+    const struct net_calls *calls;
+    void *owner;
     GRand *random; /* borrowed */
     uint64_t now_ms;
     unsigned count;

@@ -12,6 +12,7 @@
  * each in a process of its own, and says how the first that fails is replayed. */
 #include "begin.h"
 #include "box.h"
+#include "changes.h"
 #include "crowd.h"
 #include "loop/loop.h"
 #include "mqtt/broker.h"
@@ -23,7 +24,8 @@
 #include "state/state.h"
 #include <stdio.h>
 
-#define BOXES         3
+#define FOUNDERS      3
+#define BOXES         5 /* where some come and go */
 #define STEPS         500
 #define START_UNIX_MS 1700000000000u
 #define QUIET_ROUNDS  5
@@ -61,6 +63,8 @@ struct whole {
     struct crowd crowd; /* first */
     struct net net;
     struct boxes boxes;
+    struct changes changes;
+    struct crowd_ops ops;
     struct loop *loop; /* the clients' */
     uint64_t wake_daemon_ms[BOXES], wake_keeper_ms[BOXES];
     uint64_t answered_ms[BOXES][BOXES]; /* when a broker had every answer of another, by its slot */
@@ -83,38 +87,6 @@ static struct box *box_at(struct whole *whole, unsigned at)
 
 /* ---- what must hold at every step ---- */
 
-static bool has_entry(const struct disk *disk, uint64_t index, uint64_t term)
-{
-    return disk->snapshot.index >= index || (term != 0 && disk_term_of(disk, index) == term);
-}
-
-static unsigned count_copies(const struct whole *whole, uint64_t index, uint64_t term)
-{
-    unsigned copies = 0;
-
-    for (unsigned i = 0; i < BOXES; i++) {
-        copies += has_entry(&whole->boxes.all[i].disk, index, term);
-    }
-    return copies;
-}
-
-/* A disk may have one of a later term there, of a leader that nobody has heard: it will be taken
- * back. */
-static void judge_durability(struct whole *whole, const struct box *box)
-{
-    uint64_t index = state_applied_index(box->node->state);
-    unsigned copies = 0;
-
-    for (unsigned i = 0; i < BOXES; i++) {
-        uint64_t term = disk_term_of(&whole->boxes.all[i].disk, index);
-        copies = MAX(copies, count_copies(whole, index, term));
-    }
-    if (copies < BOXES / 2 + 1) {
-        crowd_broken("box %u has applied entry %" G_GUINT64_FORMAT ", which %u disks have",
-                     box->at + 1, index, copies);
-    }
-}
-
 static void compare(struct whole *whole, const struct box *a, const struct box *b)
 {
     g_autofree char *digest_a = state_digest(a->node->state);
@@ -129,8 +101,8 @@ static void compare(struct whole *whole, const struct box *a, const struct box *
 /* At the same index. */
 static void compare_some(struct whole *whole, uint64_t every)
 {
-    for (unsigned i = 0; i < BOXES; i++) {
-        for (unsigned j = i + 1; j < BOXES; j++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
+        for (unsigned j = i + 1; j < whole->boxes.count; j++) {
             const struct box *a = box_at(whole, i), *b = box_at(whole, j);
             uint64_t index = a->node ? state_applied_index(a->node->state) : 0;
             if (a->node && b->node && index == state_applied_index(b->node->state) &&
@@ -146,7 +118,7 @@ static void judge_holders(struct whole *whole)
 {
     unsigned holders = 0, excused = 0;
 
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         const struct box *box = box_at(whole, i);
         holders += box_holds(box);
         excused += box_holds(box) && box->desk.is_stopped && box->was_cut;
@@ -159,11 +131,12 @@ static void judge_holders(struct whole *whole)
 static void judge_step(struct whole *whole)
 {
     judge_holders(whole);
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         if (box_at(whole, i)->node) {
-            judge_durability(whole, box_at(whole, i));
+            changes_judge_durability(&whole->boxes, box_at(whole, i));
         }
     }
+    changes_judge(&whole->changes);
     compare_some(whole, COMPARE_EVERY);
 }
 
@@ -180,7 +153,7 @@ static void note_snapshots(struct whole *whole)
 {
     uint64_t installed = 0;
 
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         installed += box_at(whole, i)->disk.installed;
     }
     if (installed != whole->installed) {
@@ -203,9 +176,10 @@ static uint64_t answered_ms(const struct remote *remote, unsigned slot, uint64_t
 
 static void note_answers(struct whole *whole)
 {
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         const struct box *box = box_at(whole, i);
-        for (unsigned slot = 0; box->node && box->node->broker && slot < BOXES; slot++) {
+        for (unsigned slot = 0; box->node && box->node->broker && slot < whole->boxes.count;
+             slot++) {
             whole->answered_ms[i][slot] = answered_ms(
                 box->node->broker->remote, slot, whole->answered_ms[i][slot], whole->net.now_ms);
         }
@@ -216,7 +190,7 @@ static void note_answers(struct whole *whole)
 
 static void wake(struct whole *whole)
 {
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         if (whole->wake_daemon_ms[i] != 0 && whole->net.now_ms >= whole->wake_daemon_ms[i]) {
             whole->wake_daemon_ms[i] = 0;
             box_stop_daemon(box_at(whole, i), false);
@@ -230,14 +204,14 @@ static void wake(struct whole *whole)
 
 static void turn(struct whole *whole, uint64_t now_ms)
 {
-    unsigned first = (unsigned)below(whole, BOXES);
+    unsigned first = (unsigned)below(whole, (int)whole->boxes.count);
 
     whole->net.now_ms = now_ms;
     virtual_loop_turn(whole->loop, now_ms);
     wake(whole);
     net_turn(&whole->net);
-    for (unsigned i = 0; i < BOXES; i++) {
-        box_turn(box_at(whole, (first + i) % BOXES));
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
+        box_turn(box_at(whole, (first + i) % whole->boxes.count));
     }
     virtual_loop_enter(whole->loop);
     note_snapshots(whole);
@@ -249,7 +223,7 @@ static uint64_t next_ms(const struct whole *whole)
 {
     uint64_t next = net_next_ms(&whole->net);
 
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         next = MIN(next, box_next_ms(&whole->boxes.all[i]));
         next = MIN(next, whole->wake_daemon_ms[i] ? whole->wake_daemon_ms[i] : UINT64_MAX);
         next = MIN(next, whole->wake_keeper_ms[i] ? whole->wake_keeper_ms[i] : UINT64_MAX);
@@ -316,8 +290,8 @@ static void cut_both(struct whole *whole, unsigned a, unsigned b)
  * have not heard it for long. */
 static void mute(struct whole *whole, unsigned at)
 {
-    for (unsigned i = 1; i < BOXES; i++) {
-        unsigned other = (at + i) % BOXES;
+    for (unsigned i = 1; i < whole->boxes.count; i++) {
+        unsigned other = (at + i) % whole->boxes.count;
         net_cut(&whole->net, at, other);
         whole->net.delay_ms_max[other][at] = LATE_MS;
     }
@@ -325,8 +299,8 @@ static void mute(struct whole *whole, unsigned at)
 
 static void heal_all(struct whole *whole)
 {
-    for (unsigned a = 0; a < BOXES; a++) {
-        for (unsigned b = 0; b < BOXES; b++) {
+    for (unsigned a = 0; a < whole->boxes.count; a++) {
+        for (unsigned b = 0; b < whole->boxes.count; b++) {
             net_heal(&whole->net, a, b);
             whole->net.delay_ms_max[a][b] = 2;
         }
@@ -334,12 +308,28 @@ static void heal_all(struct whole *whole)
     }
 }
 
+/* Of more than three, sometimes together with another. */
+static void isolate(struct whole *whole, unsigned at, unsigned other)
+{
+    bool are_two = whole->boxes.count > FOUNDERS && below(whole, 2) == 0;
+
+    for (unsigned i = 1; i < whole->boxes.count; i++) {
+        unsigned from = (at + i) % whole->boxes.count;
+        if (!are_two || from != other) {
+            cut_both(whole, at, from);
+        }
+        if (are_two && from != other) {
+            cut_both(whole, other, from);
+        }
+    }
+}
+
 /* The leader, rather than any. */
 static unsigned choose_box(struct whole *whole)
 {
-    unsigned at = (unsigned)below(whole, BOXES);
+    unsigned at = (unsigned)below(whole, (int)whole->boxes.count);
 
-    for (unsigned i = 0; i < BOXES && below(whole, 2); i++) {
+    for (unsigned i = 0; i < whole->boxes.count && below(whole, 2); i++) {
         const struct box *box = box_at(whole, i);
         at = box->node && box->node->is_leading ? i : at;
     }
@@ -348,7 +338,8 @@ static unsigned choose_box(struct whole *whole)
 
 static void inflict(struct whole *whole, enum fault fault, unsigned at)
 {
-    unsigned other = (at + 1 + (unsigned)below(whole, BOXES - 1)) % BOXES;
+    unsigned count = whole->boxes.count;
+    unsigned other = (at + 1 + (unsigned)below(whole, (int)count - 1)) % count;
 
     switch (fault) {
     case FAULT_KILL_DAEMON:
@@ -372,8 +363,7 @@ static void inflict(struct whole *whole, enum fault fault, unsigned at)
         cut_both(whole, at, other);
         break;
     case FAULT_ISOLATE:
-        cut_both(whole, at, (at + 1) % BOXES);
-        cut_both(whole, at, (at + 2) % BOXES);
+        isolate(whole, at, other);
         break;
     case FAULT_HEAL:
         heal_all(whole);
@@ -403,7 +393,8 @@ static void trouble(struct whole *whole)
     enum fault fault = (enum fault)below(whole, FAULT_COUNT);
     unsigned at = choose_box(whole);
 
-    if (below(whole, 1000) >= (int)whole->rate || !(whole->allowed & 1u << fault)) {
+    if (below(whole, 1000) >= (int)whole->rate || !(whole->allowed & 1u << fault) ||
+        !box_is_there(box_at(whole, at))) {
         return;
     }
     if (fault != FAULT_HEAL && below(whole, 4) == 0) {
@@ -420,22 +411,45 @@ static void trouble(struct whole *whole)
 
 /* ---- steps ---- */
 
-static bool is_linked(const struct broker *broker)
+static int count_members(const struct whole *whole)
 {
-    return broker->remote->syncing == 0 && __builtin_popcountll(broker->remote->up) == BOXES - 1;
+    int count = 0;
+
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
+        count += box_is_member(&whole->boxes.all[i]);
+    }
+    return count;
+}
+
+static bool is_linked(const struct whole *whole, const struct broker *broker)
+{
+    return broker->remote->syncing == 0 &&
+           __builtin_popcountll(broker->remote->up) == count_members(whole) - 1;
+}
+
+/* Serves, and hears all others. */
+static bool is_working(const struct whole *whole, const struct box *box)
+{
+    return box_is_awake(box) && box_is_serving(box) && is_linked(whole, box->node->broker);
+}
+
+static bool is_any_cut_off(const struct whole *whole, const struct box *box)
+{
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
+        if (box_is_member(&whole->boxes.all[i]) && whole->net.cut[box->at][i]) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is_untroubled(const struct whole *whole)
 {
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         const struct box *box = &whole->boxes.all[i];
-        if (!box_is_awake(box) || !box_is_serving(box) || !is_linked(box->node->broker)) {
+        if (box_is_member(box) ? !is_working(whole, box) || is_any_cut_off(whole, box)
+                               : box_is_serving(box)) { /* it has not heard that it was removed */
             return false;
-        }
-        for (unsigned j = 0; j < BOXES; j++) {
-            if (whole->net.cut[i][j]) {
-                return false;
-            }
         }
     }
     return true;
@@ -449,9 +463,10 @@ static bool is_of_one_mind(const struct world *world)
     const struct whole *whole = (const struct whole *)(const void *)world;
     bool is_answered = true;
 
-    for (unsigned i = 0; i < BOXES; i++) {
-        for (unsigned slot = 0; slot < BOXES; slot++) {
-            is_answered &= whole->net.now_ms <= whole->answered_ms[i][slot] + ANSWER_MS_MAX;
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
+        for (unsigned slot = 0; slot < whole->boxes.count; slot++) {
+            is_answered &= !box_is_member(&whole->boxes.all[i]) ||
+                           whole->net.now_ms <= whole->answered_ms[i][slot] + ANSWER_MS_MAX;
         }
     }
     return is_answered && is_untroubled(whole);
@@ -462,10 +477,10 @@ static bool is_any_behind(const struct whole *whole)
 {
     uint64_t least = UINT64_MAX, most = 0;
 
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         const struct box *box = &whole->boxes.all[i];
         uint64_t applied = box->node ? state_applied_index(box->node->state) : 0;
-        least = MIN(least, applied);
+        least = box_is_member(box) ? MIN(least, applied) : least;
         most = MAX(most, applied);
     }
     return least < most;
@@ -481,7 +496,7 @@ static void note_trouble(struct whole *whole)
 
 static const bool *awake(struct whole *whole, bool is_awake[BOXES])
 {
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         is_awake[i] = box_is_awake(box_at(whole, i));
     }
     return is_awake;
@@ -489,7 +504,7 @@ static const bool *awake(struct whole *whole, bool is_awake[BOXES])
 
 static void end_turns(struct whole *whole)
 {
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         if (box_is_awake(box_at(whole, i))) {
             virtual_loop_enter(box_at(whole, i)->node->loop);
             virtual_loop_end_turn(box_at(whole, i)->node->loop);
@@ -522,6 +537,8 @@ static void step(struct whole *whole)
     end_turns(whole);
     pass(whole, (uint64_t)below(whole, below(whole, 30) == 0 ? 600 : 12));
     trouble(whole);
+    changes_turn(&whole->changes, false);
+    virtual_loop_enter(whole->loop);
     note_trouble(whole);
     crowd_forget(crowd);
 }
@@ -531,7 +548,7 @@ static void step(struct whole *whole)
 static void wake_all(struct whole *whole)
 {
     heal_all(whole);
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         struct box *box = box_at(whole, i);
         box_stop_daemon(box, false);
         box_stop_keeper(box, false);
@@ -544,10 +561,12 @@ static bool is_at_rest(struct whole *whole)
     uint64_t index = 0;
     unsigned leaders = 0;
 
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         const struct box *box = box_at(whole, i);
-        if (!box_is_awake(box) || !box_is_serving(box) || !is_linked(box->node->broker) ||
-            state_pending(box->node->state) > 0) {
+        if (!box_is_member(box)) {
+            continue;
+        }
+        if (!is_working(whole, box) || state_pending(box->node->state) > 0) {
             return false;
         }
         uint64_t applied = state_applied_index(box->node->state);
@@ -557,14 +576,14 @@ static bool is_at_rest(struct whole *whole)
         }
         index = applied;
     }
-    return leaders == 1;
+    return leaders == 1 && !changes_unrest(&whole->changes);
 }
 
 static uint64_t applied_by_all(struct whole *whole)
 {
     uint64_t sum = 0;
 
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         const struct box *box = box_at(whole, i);
         sum += box->node ? state_applied_index(box->node->state) : 0;
     }
@@ -586,21 +605,33 @@ static void settle(void *owner)
         crowd_forget(crowd);
         pass(whole, 8);
         note_trouble(whole);
+        changes_turn(&whole->changes, true);
         bool is_still = moved == crowd->world.moved + applied_by_all(whole) && is_at_rest(whole);
         quiet = is_still ? quiet + 1 : 0;
         if (whole->net.now_ms > begun_ms + SETTLE_MS_MAX) {
-            crowd_broken("it never becomes quiet");
+            const char *why = changes_unrest(&whole->changes);
+            crowd_broken("it never becomes quiet%s%s", why ? ": " : "", why ? why : "");
         }
     }
 }
 
 static void judge_address(struct whole *whole)
 {
-    for (unsigned i = 0; i < BOXES; i++) {
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
         const struct box *box = box_at(whole, i);
-        if (box->node->is_leading != box_holds(box)) {
+        if (box_is_member(box) && box->node->is_leading != box_holds(box)) {
             crowd_broken("box %u leads: %d, holds the address: %d", i + 1, box->node->is_leading,
                          box_holds(box));
+        }
+    }
+}
+
+static void judge_queues(struct whole *whole)
+{
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
+        const struct box *box = box_at(whole, i);
+        if (box_is_member(box) && session_store_queued(state_sessions(box->node->state)) != 0) {
+            crowd_broken("deliveries wait although everybody has answered");
         }
     }
 }
@@ -612,9 +643,7 @@ static void calm(struct whole *whole)
     crowd_come_back(&whole->crowd);
     crowd_judge(&whole->crowd);
     judge_address(whole);
-    if (session_store_queued(state_sessions(box_at(whole, 0)->node->state)) != 0) {
-        crowd_broken("deliveries wait although everybody has answered");
-    }
+    judge_queues(whole);
     whole->compared = 0;
     compare_some(whole, 0);
     crowd_close_period(&whole->crowd);
@@ -634,7 +663,12 @@ static struct broker *visit(void *owner, unsigned place, struct loop **loop)
     return box->node->broker;
 }
 
-static const struct crowd_ops crowd_ops = {BOXES, visit, settle, pass};
+static bool is_known(void *owner, unsigned place)
+{
+    const struct box *box = box_at(owner, place);
+
+    return box_is_member(box) || (box_is_there(box) && box_is_serving(box));
+}
 
 /* What may go wrong under this seed: each family alone, then everything. */
 static unsigned faults_of(guint32 seed)
@@ -657,11 +691,15 @@ static unsigned faults_of(guint32 seed)
 static void set_up(struct whole *whole, guint32 seed, GBytes *beginning)
 {
     struct crowd *crowd = &whole->crowd;
+    bool has_plan = seed / 16 % 4 == 3;
+    unsigned boxes = has_plan ? BOXES : FOUNDERS;
 
     g_random_set_seed(seed); /* links wait at random before they dial again */
     whole->loop = virtual_loop_new(START_UNIX_MS);
     crowd_init(crowd, whole->loop, seed);
-    crowd->ops = &crowd_ops;
+    whole->ops = (struct crowd_ops){
+        .places = boxes, .visit = visit, .settle = settle, .pass = pass, .is_known = is_known};
+    crowd->ops = &whole->ops;
     crowd->is_fleeting = seed / 8 % 2;
     crowd->owner = whole;
     crowd->world.is_of_one_mind = is_of_one_mind;
@@ -669,22 +707,24 @@ static void set_up(struct whole *whole, guint32 seed, GBytes *beginning)
     crowd->world.ledger.clock_ms_off = CLOCK_MS_OFF;
     whole->allowed = faults_of(seed);
     whole->rate = 20 + (unsigned)below(whole, 60);
-    net_init(&whole->net, crowd->world.random, BOXES);
+    net_init(&whole->net, crowd->world.random, boxes);
     whole->net.now_ms = virtual_loop_true_ms(whole->loop);
-    boxes_init(&whole->boxes, &whole->net, crowd->world.random, BOXES);
+    boxes_init(&whole->boxes, &whole->net, crowd->world.random, boxes);
     whole->boxes.start_unix_ms = START_UNIX_MS;
     whole->boxes.snapshot_log_bytes = below(whole, 2) ? 16384 : 0;
     whole->boxes.on_dying = on_dying;
     whole->boxes.on_dead = on_dead;
     whole->boxes.owner = whole;
     heal_all(whole);
-    for (unsigned i = 0; i < BOXES; i++) {
-        disk_found(&box_at(whole, i)->disk, BOXES, beginning);
+    for (unsigned i = 0; i < FOUNDERS; i++) {
+        box_found(box_at(whole, i), FOUNDERS, beginning);
         box_start(box_at(whole, i));
     }
     virtual_loop_enter(whole->loop);
     settle(whole);
     crowd_begin(crowd);
+    changes_init(&whole->changes, &whole->boxes, crowd->world.random, has_plan);
+    whole->changes.is_told = whole->is_told;
 }
 
 static void tear_down(struct whole *whole)
@@ -698,7 +738,7 @@ static void tear_down(struct whole *whole)
 static void run(const struct seeds_run *run)
 {
     struct whole whole = {.crowd.world.traced = run->traced, .is_told = run->is_told};
-    g_autoptr(GBytes) beginning = begin_cluster(BOXES, START_UNIX_MS);
+    g_autoptr(GBytes) beginning = begin_cluster(FOUNDERS, START_UNIX_MS);
 
     set_up(&whole, run->seed, beginning);
     for (uint64_t i = 0; i < run->steps; i++) {
