@@ -58,6 +58,27 @@ static void add_off(GString *off, const char *name, int64_t off_ms)
     }
 }
 
+/* One that is drained was taken away on purpose. */
+static void check_online(struct text_value *list, const struct api *api)
+{
+    const struct state *state = api->options.state;
+    g_autoptr(GString) offline = g_string_new(NULL);
+
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
+        const struct cluster_node *node = state_node_at(state, i);
+        if (!node->is_drained && !api_node_facts(api, node->id).is_online) {
+            g_string_append_printf(offline, "%s%s",
+                                   offline->len > 0 ? ", " : "offline: ", node->name);
+        }
+    }
+    if (state_node_count(state) > 1) {
+        doctor_add(list, "nodes", offline->len == 0,
+                   offline->len > 0 ? offline->str : "all are online",
+                   "start it, or look at its cable; one that is gone for good: "
+                   "microcloud node rm NAME");
+    }
+}
+
 void doctor_check_nodes(struct text_value *list, const struct api *api)
 {
     const struct state *state = api->options.state;
@@ -65,6 +86,7 @@ void doctor_check_nodes(struct text_value *list, const struct api *api)
     const char *name = NULL;
     g_autoptr(GString) off = g_string_new(NULL);
 
+    check_online(list, api);
     for (uint32_t i = 0; i < state_node_count(state); i++) {
         const struct cluster_node *node = state_node_at(state, i);
         struct api_node_facts facts = api_node_facts(api, node->id);

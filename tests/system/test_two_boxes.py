@@ -77,6 +77,7 @@ def test_the_voter_alone_goes_on_and_the_other_comes_back(two):
         client.connect("a", clean=True)
         client.publish("kept", b"alone", qos=1, retain=True)
     assert voter.request("GET", "/healthz")[0] == 200
+    until(lambda: f"offline: {standby.name}" in command(voter, "doctor").stdout, "doctor names it", 10)
     until(lambda: "decides alone" in voter.request("GET", "/v1/status")[1]["safety"], "it says what is not safe", 10)
     standby.start()
     until(lambda: standby.request("GET", "/v1/topics/kept")[0] == 200, "it has caught up")
