@@ -129,7 +129,11 @@ static void check_vips(struct text_value *list, const struct api *api)
                    is_well         ? "held"
                    : facts.problem ? facts.problem
                                    : "no node holds it",
-                   "see docs/operations.md, or take another address: microcloud vip rm, vip set");
+                   facts.problem
+                       ? "see docs/operations.md, or take another address: microcloud vip rm, "
+                         "vip set"
+                       : "a moment after an election that is right; else see `microcloud node ls`: "
+                         "one that was started as root must lead");
     }
 }
 
