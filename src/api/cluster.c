@@ -22,8 +22,11 @@ static void answer_failure(struct api_request *request, int error, const char *t
 {
     bool is_waiting = error == -ETIMEDOUT || error == -EAGAIN || error == -ENOTCONN;
 
-    api_answer_error(request, is_waiting ? 503 : 409, is_waiting ? "no_quorum" : "not_possible",
-                     "%s", text ? text : g_strerror(-error));
+    api_answer_error(
+        request, is_waiting ? 503 : 409, is_waiting ? "no_quorum" : "not_possible", "%s",
+        text         ? text
+        : is_waiting ? "this node reaches no majority of the cluster: nothing was confirmed"
+                     : g_strerror(-error));
 }
 
 /* ---- the same everywhere? ---- */
