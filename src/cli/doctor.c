@@ -131,11 +131,16 @@ static struct text_value *doctor_from_here(const struct node_values *values)
 
 static void doctor_print(const struct text_value *list)
 {
+    int width = 0;
+    for (size_t i = 0; i < text_count(list); i++) {
+        const char *check = text_string(text_get(text_at(list, i), "check"), "?");
+        width = MAX(width, (int)strlen(check));
+    }
     for (size_t i = 0; i < text_count(list); i++) {
         const struct text_value *row = text_at(list, i);
         bool is_well = text_boolean(text_get(row, "ok"), false);
-        printf("%-4s %-22s %s\n", is_well ? "ok" : "BAD", text_string(text_get(row, "check"), "?"),
-               text_string(text_get(row, "found"), ""));
+        printf("%-4s %-*s  %s\n", is_well ? "ok" : "BAD", width,
+               text_string(text_get(row, "check"), "?"), text_string(text_get(row, "found"), ""));
         const char *advice =
             text_string(text_get(row, "advice"), is_well ? NULL : "see the log of the node");
         if (advice) {
