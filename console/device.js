@@ -1,30 +1,34 @@
-/* How to connect a first device: lines to copy, with this node's address, and a login for the device. */
+/* How to connect a first device: lines to copy, with the virtual IP if there is one, else this node's address, and a login for
+ * the device. */
 import {api} from './api.js';
 import {$, list, note, write} from './dom.js';
 
 const ALPHABET = 'abcdefghijkmnpqrstuvwxyz23456789'; /* 32 characters, none that look alike */
 
 let ports = {port: 1883, tls_port: 8883};
+let vip = null; /* devices are told the address that outlives this box */
 let device = {name: 'DEVICE', password: 'PASSWORD'};
 
 function draw() {
-    const host = location.hostname.replace(/^\[|\]$/g, '');
+    const host = vip ?? location.hostname.replace(/^\[|\]$/g, '');
+    const authority = host.includes(':') ? `[${host}]` : host;
     const port = ports.port === 1883 ? '' : ` -p ${ports.port}`;
     const login = ` -u ${device.name} -P ${device.password}`;
     write('line-sub', `mosquitto_sub -h ${host}${port}${login} -t 'home/#' -v`);
     write('line-pub', `mosquitto_pub -h ${host}${port}${login} -t home/kitchen -m hello -q 1`);
     write('line-tasmota', `Backlog MqttHost ${host}; MqttPort ${ports.port}; MqttUser ${device.name}; MqttPassword ${device.password}; Topic ${device.name}`);
     list('addresses', [
-        ['MQTT', ports.port ? `mqtt://${location.hostname}:${ports.port}` : 'off'],
-        ['MQTT over TLS', ports.tls_port ? `mqtts://${location.hostname}:${ports.tls_port}` : 'off'],
+        ['MQTT', ports.port ? `mqtt://${authority}:${ports.port}` : 'off'],
+        ['MQTT over TLS', ports.tls_port ? `mqtts://${authority}:${ports.tls_port}` : 'off'],
         ['WebSocket', `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/mqtt`],
         ['User name', device.name],
         ['Password', device.password],
     ]);
 }
 
-export function showPorts(mqtt) {
+export function showPorts(mqtt, vips) {
     ports = mqtt;
+    vip = vips.find(each => each.holder)?.address.split('/')[0] ?? null;
     draw();
 }
 

@@ -32,9 +32,9 @@ export function make(tag, className, text) {
     return element;
 }
 
-/* [name, value] pairs into a <dl>. */
-export function list(id, pairs) {
-    $(id).replaceChildren(...pairs.flatMap(([name, value]) => [make('dt', '', name), make('dd', '', value)]));
+/* [name, value] into a <dl>; a third element that is true marks the value as bad. */
+export function list(id, rows) {
+    $(id).replaceChildren(...rows.flatMap(([name, value, isBad]) => [make('dt', '', name), make('dd', isBad ? 'bad' : '', value)]));
 }
 
 const UNITS = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];

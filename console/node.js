@@ -35,7 +35,7 @@ function draw(status) {
         ['State on disk', size(status.state_bytes)],
         ['Log', `term ${log.term}, entry ${count(log.applied_index)}`],
     ]);
-    showPorts(mqtt);
+    showPorts(mqtt, status.vips);
     drawCluster(status);
 }
 
@@ -55,8 +55,8 @@ function drawCluster({nodes, vips, safety, stale}) {
     write('safety', safety);
     note('stale', stale ? 'This box is cut off from the others: what it says of them may be old.' : null, true);
     const sorted = [...nodes].sort((a, b) => a.name.localeCompare(b.name));
-    list('nodes', sorted.map(node => [node.name, describe(node)]));
-    list('vips', vips.map(vip => [vip.address, vip.holder ? `held by ${vip.holder}` : vip.problem ?? 'held by nobody']));
+    list('nodes', sorted.map(node => [node.name, describe(node), node.state !== 'online' && !node.drained]));
+    list('vips', vips.map(vip => [vip.address, vip.holder ? `held by ${vip.holder}` : vip.problem ?? 'held by nobody', !vip.holder]));
 }
 
 async function ask() {

@@ -143,6 +143,24 @@ describe('the console', {timeout: 180000}, () => {
         assert.equal((await texts('#nodes dt')).length, status.body.nodes.length);
     });
 
+    it('gives devices the virtual IP, and marks a box that is off', async () => {
+        await open();
+        await page.route('**/v1/status', async route => {
+            const response = await route.fetch();
+            const status = await response.json();
+            status.nodes.push({...status.nodes[0], name: 'attic', state: 'offline', leader: false});
+            status.vips = [{address: 'fd00::50/64', interface: '', holder: status.node, problem: null}];
+            await route.fulfill({response, json: status});
+        });
+        await login();
+        await live();
+        await page.waitForSelector('#nodes dd.bad:has-text("offline")');
+        assert.equal(await page.locator('dd.bad').count(), 1);
+        assert.match(await page.textContent('#line-sub'), /-h fd00::50 /);
+        await page.click('#tab-web');
+        assert.equal((await texts('#addresses dd'))[0], `mqtt://[fd00::50]:${node.mqttPort}`);
+    });
+
     it('makes a login with which a device connects', async () => {
         await loggedIn();
         await page.fill('#device-name', 'lamp-1');
