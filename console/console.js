@@ -87,5 +87,5 @@ $('login').addEventListener('submit', onLogin);
 $('logout').addEventListener('click', onLogout);
 initMessages();
 initDevice();
-initNode(() => showWelcome('The login has ended. Log in again.'));
+initNode(() => showWelcome('This box does not know the login: it ended, or another box answers now. Log in again.'));
 begin();
