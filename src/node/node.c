@@ -34,6 +34,7 @@
 
 #define LOCK_TRIES  40
 #define LOCK_TRY_US 25000
+#define WAITING_MS  5000
 
 /* ---- the machine ---- */
 
@@ -327,6 +328,20 @@ static uint64_t on_group_time(void *owner)
     return node->cluster ? cluster_clock_unix_ms(node->cluster) : loop_unix_ms(node->loop);
 }
 
+/* Nobody can ask this node yet: without this line it would be silent for as long as it takes. */
+static void on_waiting(void *owner)
+{
+    const struct node *node = owner;
+    struct consensus_status status;
+
+    consensus_status(state_log_link_consensus(node->link), &status);
+    if (!node->broker && !node->is_stopping && status.state == CONSENSUS_ELECTING) {
+        log_warning("not serving yet, no majority of the nodes that vote answers",
+                    "advice=\"start the others; if they are gone for good: microcloud run "
+                    "--rescue\"");
+    }
+}
+
 static int start_log(struct node *node, GError **error)
 {
     g_autofree char *raft = g_build_filename(node->config.data, "raft", NULL);
@@ -352,6 +367,8 @@ static int start_log(struct node *node, GError **error)
         return 1;
     }
     node->state = state_log_link_state(node->link);
+    node->waiting = timer_new(node->loop, on_waiting, node);
+    timer_start(node->waiting, WAITING_MS);
     if (node->cluster && node_cluster_start(node->cluster, error) < 0) {
         return 1;
     }
@@ -367,6 +384,7 @@ static void free_all(struct node *node)
     for (unsigned i = 0; i < G_N_ELEMENTS(node->signals); i++) {
         signal_watch_free(node->signals[i]);
     }
+    timer_free(node->waiting);
     state_log_link_free(node->link);
     tls_context_free(node->tls);
     loop_free(node->loop);

@@ -37,6 +37,7 @@ struct node {
     struct tls_context *tls;
     struct listener *listeners[NODE_LISTENERS_MAX];
     struct timer *tick;
+    struct timer *waiting; /* to say that the others are waited for */
     struct timer *settled; /* nothing rare has happened for a while */
     int lock_fd;
     struct keeper_ends keeper; /* -1: none */

@@ -83,6 +83,18 @@ def test_the_voter_alone_goes_on_and_the_other_comes_back(two):
     until(lambda: standby.request("GET", "/v1/topics/kept")[0] == 200, "it has caught up")
 
 
+def test_one_that_starts_alone_says_whom_it_waits_for(two):
+    voter, standby = two.members
+    voter.kill()
+    standby.stop()
+    process = subprocess.Popen(standby.command(), stderr=subprocess.PIPE, text=True)
+    try:
+        assert any("no majority of the nodes that vote answers" in line for line in process.stderr)
+    finally:
+        process.kill()
+        process.wait(30)
+
+
 @pytest.mark.parametrize("is_up", [True, False], ids=["met at its start", "met later"])
 def test_a_voter_that_was_given_up_does_not_serve_as_a_second_leader(two, is_up):
     voter, standby = two.members
