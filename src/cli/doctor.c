@@ -118,8 +118,10 @@ static void doctor_machine(struct text_value *list)
 static struct text_value *doctor_from_here(const struct node_values *values)
 {
     struct text_value *list = text_new_list();
-    doctor_add(list, "node", false, "does not answer",
-               "start it: microcloud run (or tell where it is: --host, --data)");
+    doctor_add(
+        list, "node", false, "does not answer",
+        "start it: microcloud run (or tell where it is: --host, --data); if it runs, its log says "
+        "what it waits for");
     doctor_directory(list, values->data ? values->data : SYSTEM_DATA);
     doctor_port(list, 1883, "MQTT");
     doctor_port(list, 8883, "MQTT over TLS");
