@@ -6,7 +6,8 @@
 /* A row; advice only counts where it is not well. */
 void doctor_add(struct text_value *list, const char *check, bool is_well, const char *found,
                 const char *advice);
-/* Are the other nodes there, are they as near as the settings take them to be, and do the clocks agree? */
+/* Are the other nodes there, are they as near as the settings take them to be, and do the clocks
+ * agree? */
 void doctor_check_nodes(struct text_value *list, const struct api *api);
 
 /* The election timeout for ways that take so long: ten of the usual round trips, since a message
