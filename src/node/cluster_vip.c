@@ -135,11 +135,24 @@ static uint64_t lease_now(const struct cluster_vip *vip, uint64_t now_ms)
     return vip->voters == 1 ? now_ms + ALONE_LEASE_MS : until_ms;
 }
 
+/* The keeper has let go, or will: on a busy machine, or when nobody answers. */
+static void look_whether_late(const struct cluster_vip *vip, uint64_t until_ms, uint64_t now_ms)
+{
+    bool was_to_last = vip->until_ms != 0 && vip->lease.term != 0 && !is_barred(vip, now_ms);
+
+    if (was_to_last && now_ms >= vip->until_ms) {
+        log_warning("the virtual IP is let go: no majority has answered in time",
+                    "late_ms=%" G_GUINT64_FORMAT " again=%s", now_ms - vip->until_ms,
+                    until_ms != 0 ? "now" : "no");
+    }
+}
+
 static void renew(struct cluster_vip *vip)
 {
     uint64_t now_ms = clock_now_ms();
     uint64_t until_ms = lease_now(vip, now_ms);
 
+    look_whether_late(vip, until_ms, now_ms);
     if (until_ms != 0 || vip->until_ms != 0) {
         vip->until_ms = until_ms;
         ingress_lease(vip->ingress, until_ms);
