@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from holders import Holders, overlap
+from holders import Holders, overlap, without
 from lab import VIP, VIP6, LabError, until
 from lib.mqtt import Client, Closed
 from probe import Probe, link_to
@@ -38,12 +38,6 @@ def lose_power(box):
     box.kill('both')
 
 
-def suspend(box):
-    """Off the LAN, all frozen, longer than an election takes; then it goes on where it was."""
-    box.unplug()
-    box.send('both', signal.SIGSTOP)
-
-
 def terminate(box):
     box.process.send_signal(signal.SIGTERM)
 
@@ -63,7 +57,7 @@ WAYS = {'daemon killed': lambda box: box.kill('daemon'),
         'both killed': lambda box: box.kill('both'),
         'daemon frozen': lambda box: box.send('daemon', signal.SIGSTOP),
         'keeper frozen': lambda box: box.send('keeper', signal.SIGSTOP),
-        'suspended': suspend,
+        'suspended': lambda box: box.suspend(),
         'cut off': lambda box: box.cut_off('both'),
         'hears nothing': lambda box: box.cut_off('in'),
         'is not heard': lambda box: box.cut_off('out'),
@@ -80,12 +74,6 @@ def mend(box):
         if box.process:
             box.kill('keeper')  # it would wait longer after each crash
         box.start()
-
-
-def resume(box):
-    """Its processes run before its network is there."""
-    box.send('both', signal.SIGCONT)
-    box.heal()
 
 
 def start_again(box):
@@ -240,7 +228,10 @@ class Failovers:
             taken = max(until(lambda each=watch: each.taken_by_another(holder.name, since), f'{name}: another takes it') for watch in watches)
         except LabError as error:
             raise SystemExit(f'bench: {error}\n{holder.output()[-3000:]}') from error
-        (resume if name == 'suspended' else mend)(holder)
+        if name == 'suspended':
+            holder.resume()
+        else:
+            mend(holder)
         healed = time.monotonic()
         lab.settle()
         spans = [watch.stop() for watch in watches]
@@ -257,12 +248,6 @@ class Failovers:
             with ThreadPoolExecutor(len(Keepalived.WAYS)) as pool:
                 done = pool.map(lambda way: run_pair(way, interval, self.count(count), watch_s), Keepalived.WAYS)
             self.say(f'keepalived {interval} s', dict(zip(Keepalived.WAYS, done)))
-
-
-def without(spans, name, since, to):
-    """The spans but for those of a box while it was not on the LAN."""
-    pieces = [piece for begin, end in spans.get(name, ()) for piece in ((begin, min(end, since)), (max(begin, to), end)) if piece[0] < piece[1]]
-    return {**spans, name: pieces}
 
 
 def run_pair(way, interval, count, watch_s):

@@ -57,6 +57,12 @@ def overlap(spans):
     return total
 
 
+def without(spans, name, since, to):
+    """The spans but for those of a box while it was not on the LAN."""
+    pieces = [piece for begin, end in spans.get(name, ()) for piece in ((begin, min(end, since)), (max(begin, to), end)) if piece[0] < piece[1]]
+    return {**spans, name: pieces}
+
+
 class Holders:
     """Watches one address from now on until stop()."""
 

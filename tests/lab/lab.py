@@ -272,6 +272,16 @@ class Box:
         subprocess.run(["ip", "netns", "exec", self.namespace, "nft", "delete", "table", "inet", "lab"], capture_output=True, timeout=20)
         ip("-n", self.lab.lan, "link", "set", f"p{self.number}", "up")
 
+    def suspend(self):
+        """Off the LAN, all frozen, until resume(). Its kernel goes on, as a suspended one does not: what that has meanwhile does not count."""
+        self.unplug()
+        self.send("both", signal.SIGSTOP)
+
+    def resume(self):
+        """Its processes run before its network is there."""
+        self.send("both", signal.SIGCONT)
+        self.heal()
+
 
 class Lab:
     def __init__(self, count, program, options=(), disk_mb=0, is_discoverable=False, line=None, has_clocks=False):

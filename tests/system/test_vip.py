@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from holders import HEAD, IFA_ADDRESS, RTM_NEWADDR, Holders, overlap
+from holders import HEAD, IFA_ADDRESS, RTM_NEWADDR, Holders, overlap, without
 from lab import MQTT_PORT, NET, NET6, VIP, VIP6, Lab, inside, ip, until
 from lib.node import program
 from lib.programs import run
@@ -112,18 +112,13 @@ def test_it_answers_in_both_families_and_everybody_knows_who_holds_it(lab):
         assert f"{VIP}/24" in other.command("status")[1]
 
 
-def suspend(box):
-    """Both stopped, as a suspended box is; its kernel goes on, so the address ends with its lifetime there."""
-    box.send("both", signal.SIGSTOP)
-
-
 WAYS = {
     "daemon killed": lambda box: box.kill("daemon"),
     "keeper killed": lambda box: box.kill("keeper"),
     "both killed": lambda box: box.kill("both"),
     "daemon frozen": lambda box: box.send("daemon", signal.SIGSTOP),
     "keeper frozen": lambda box: box.send("keeper", signal.SIGSTOP),
-    "box suspended": suspend,
+    "all frozen": lambda box: box.send("both", signal.SIGSTOP),
     "planned stop": lambda box: box.process.send_signal(signal.SIGTERM),
     "cut off": lambda box: box.cut_off("both"),
     "hears nothing": lambda box: box.cut_off("in"),
@@ -159,6 +154,25 @@ def test_never_do_two_boxes_hold_it(lab, way):
     finally:
         spans = [watch.stop() for watch in watches]
     assert [overlap(each) for each in spans] == [0, 0], (way, spans)
+
+
+def test_a_suspended_box_that_goes_on_has_it_no_more(lab):
+    """Before its network is there again, whatever its kernel still has when it wakes up."""
+    box = holder_of(lab)
+    watches = [Holders(lab, VIP), Holders(lab, VIP6)]
+    since = time.monotonic()
+    try:
+        box.suspend()
+        taken = [until(lambda watch=watch: watch.taken_by_another(box.name, since), "another takes it", TAKEN_S) for watch in watches]
+        box.resume()
+        healed = time.monotonic()
+        until(lambda: answers(lab), "it answers again")
+        lab.settle()
+    finally:
+        box.resume()
+        spans = [watch.stop() for watch in watches]
+    print(f"suspended: taken after {[round((when - since) * 1000) for when in taken]} ms")
+    assert [overlap(without(each, box.name, since, healed)) for each in spans] == [0, 0], spans
 
 
 def test_a_dying_keeper_loses_the_address_before_its_links(lab):
