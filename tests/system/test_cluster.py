@@ -1,4 +1,5 @@
 """Three nodes: joining by a token, clients at any of them, and nothing acknowledged is lost when one dies."""
+import contextlib
 import json
 import shutil
 import signal
@@ -93,22 +94,68 @@ def test_a_planned_stop_hands_leadership_over(three):
     three.settle()
 
 
-def test_a_drained_leader_leads_no_more_and_a_removed_node_is_out(three):
+def dial(member, files, alpn):
+    """What the port for nodes takes for a node that has these files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([alpn])
+    context.load_cert_chain(files / "node.pem", files / "node.key")
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", member.peer_port), 10))
+
+
+def is_open(link):
+    """Whether it is left alone for a moment; what was said before an end is read away."""
+    link.settimeout(0.3)
+    try:
+        while link.recv(1000):
+            pass
+        return False
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+def ends(link):
+    """The other side ends it; what it says before that is returned."""
+    said = b""
+    link.settimeout(10)
+    try:
+        while found := link.recv(1000):
+            said += found
+    except (ConnectionResetError, ssl.SSLEOFError):
+        pass
+    return said
+
+
+def test_a_drained_leader_leads_no_more(three):
     leader = three.leader()
     status, _ = leader.request("POST", f"/v1/nodes/{leader.name}/drain")
     assert status in (200, 204)
     until(lambda: three.leader() is not leader, "another leads")
-    gone = leader
+
+
+def test_the_certificate_of_a_removed_node_opens_nothing(three, tmp_path):
+    """Not a program that obeys, but somebody who has copied its certificate and its key."""
+    gone = three.others(three.leader())[0]
     gone.stop()
-    other = three.running()[0]
-    status, _ = other.request("DELETE", f"/v1/nodes/{gone.name}")
-    assert status in (200, 204)
-    until(lambda: len(other.nodes()) == 2, "two nodes are left")
-    gone.process = subprocess.Popen(gone.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for member in three.others(gone):
-        assert gone.name not in [node["name"] for node in member.nodes()]
-    gone.process.kill()
-    gone.process.wait()
+    shutil.copytree(gone.data / "tls", tmp_path / "tls")
+    others = three.running()
+    with contextlib.ExitStack() as opened:
+        def take(alpn):
+            return [opened.enter_context(dial(member, tmp_path / "tls", alpn)) for member in others]
+        rafts, links = take("raft"), take("link")
+        assert all(is_open(stream) for stream in rafts + links), "they are taken before"
+        assert others[0].request("DELETE", f"/v1/nodes/{gone.name}")[0] in (200, 204)
+        for stream in rafts:
+            ends(stream)
+        for stream in links:
+            assert b"removed" in ends(stream)
+    for member in others:
+        with dial(member, tmp_path / "tls", "raft") as link:
+            assert ends(link) == b""
+        with dial(member, tmp_path / "tls", "link") as link:
+            assert b"removed" in ends(link)
 
 
 def test_who_may_not_join_is_told_why(three):
