@@ -430,14 +430,18 @@ static void without_a_quorum_a_publisher_is_told_so(void **state)
 {
     struct fixture *fixture = *state;
     struct peer *first = enter_at(fixture, 0, "first"), *kept = enter_kept_at(fixture, 0, "kept");
+    struct peer *old =
+        enter_as(fixture, &(struct entering){.client_id = "old", .version = PACKET_MQTT_3_1_1});
 
     fixture->cluster->nodes[0].is_cut_off = true;
     publish_retained(first, 1, 1, "a", "x");
+    publish_retained(old, 1, 1, "a", "z");
     publish(kept, 2, 1, "a", "y");
     assert_heard(first, "");
     cluster_fail(fixture->cluster, 0, -ETIMEDOUT);
     assert_heard(first, "puback m1 0x97");
     assert_heard(kept, "disconnect 0x97; end");
+    assert_heard(old, ""); /* MQTT 3.1.1 cannot say no: it sends it again when it is back */
     fixture->cluster->nodes[0].is_cut_off = false;
 }
 
