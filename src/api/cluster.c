@@ -97,11 +97,10 @@ void token_post(struct api_request *request)
     int64_t ttl_s = text_integer(text_get(body, "ttl_s"), TOKEN_TTL_S);
     if (!node_role_from_string(name, &role)) {
         api_answer_error(request, 400, "token_invalid",
-                         "token: role must be auto, voter, spare or witness, got '%.64s'", name);
+                         "role: must be auto, voter, spare or witness, got '%.64s'", name);
     } else if (ttl_s < 1 || ttl_s > TOKEN_TTL_S_MAX) {
-        api_answer_error(request, 400, "token_invalid",
-                         "token: it may last 1..%d seconds (30 days), got %lld", TOKEN_TTL_S_MAX,
-                         (long long)ttl_s);
+        api_answer_error(request, 400, "token_invalid", "ttl_s: must be 1..%d (30 days), got %lld",
+                         TOKEN_TTL_S_MAX, (long long)ttl_s);
     } else if (!cluster || !cluster->token) {
         answer_alone(request);
     } else {

@@ -15,10 +15,11 @@ from lib.node import Node, free_ports, program
 from lib.programs import Background, client_of, microcloud, need, run, wait_subscribed
 from lib.wait import until
 
-COMMANDS = ["run", "status", "discover", "vip set", "vip ls", "vip rm", "setting get", "setting set", "user ls", "user add",
+COMMANDS = ["run", "status", "discover", "token", "token ls", "token rm", "ca show", "ca rotate", "node ls", "node inspect", "node drain",
+            "node activate", "node promote", "node demote", "node label", "node rm", "vip set", "vip ls", "vip rm", "setting get", "setting set", "user ls", "user add",
             "user passwd", "user rm", "user import", "acl ls", "acl add", "acl rm", "acl import", "client ls", "client inspect",
-            "client kick", "topic ls", "topic get", "topic rm", "pub", "sub", "trace", "bench mqtt", "backup", "restore", "doctor", "completion",
-            "version"]
+            "client kick", "topic ls", "topic get", "topic rm", "pub", "sub", "trace", "bench mqtt", "backup",
+            "restore", "doctor", "completion", "version"]
 
 
 def at(node):
@@ -43,9 +44,8 @@ def sub_background(node, client_id, *words, count=1):
 
 def test_help_knows_every_command():
     text = microcloud(None, "help").ok().out
-    listed = re.findall(r"^  ([a-z]+(?: [a-z]+)?)", text.split("Commands:")[1].split("\n\n")[0], re.M)
-    words = {" ".join(word for word in one.split()) for one in listed}
-    assert set(COMMANDS) <= {one for one in words} | {one.split()[0] for one in words}, set(COMMANDS) - words
+    listed = re.findall(r"^  ([a-z]+(?: [a-z]+(?![a-z|]))?)", text.split("Commands:")[1].split("\n\n")[0], re.M)
+    assert listed == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,9 +1,11 @@
 """What nodes are wanted as: spare, voter, witness, and back to what the cluster makes of them."""
+import json
 import subprocess
+import time
 
 import pytest
 
-from lib.cluster import Cluster
+from lib.cluster import Cluster, Member
 from lib.node import program
 from lib.wait import until
 
@@ -64,6 +66,84 @@ def test_a_witness_is_shown_as_one(three):
     assert next(node for node in first.nodes() if node["name"] == witness.name)["wanted_role"] == "witness"
 
 
+def inspect(asked, name):
+    return json.loads(command(asked, "node", "inspect", name).stdout)
+
+
+def test_a_node_is_inspected_and_labelled(three):
+    first, second, _ = three.members
+    assert command(first, "node", "label", second.name, "zone=cellar", "rack=1=a").returncode == 0
+    shown = inspect(first, second.name)
+    assert shown["name"] == second.name and shown["labels"] == {"zone": "cellar", "rack": "1=a"}
+    assert inspect(first, shown["id"])["name"] == second.name
+    assert command(first, "node", "label", second.name, "zone=attic", "rack-").returncode == 0
+    assert inspect(first, second.name)["labels"] == {"zone": "attic"}
+    wrong = command(first, "node", "label", second.name, "zone")
+    assert wrong.returncode == 2 and "'zone': give KEY=VALUE, or KEY- to take it away" in wrong.stderr
+    assert command(first, "node", "label", second.name, "zone-").returncode == 0
+    assert inspect(first, second.name)["labels"] == {}
+    for words in (["inspect", "nobody"], ["label", "nobody", "a=b"], ["promote", "nobody"]):
+        refused = command(first, "node", *words)
+        assert refused.returncode == 1 and f"node {words[0]}: node 'nobody': there is none" in refused.stderr
+
+
+def test_a_spare_votes_again_when_it_is_promoted(three):
+    first, second, _ = three.members
+    assert command(first, "node", "demote", second.name).returncode == 0
+    until(lambda: role(first, second.name) == "spare", "it is a spare")
+    assert command(first, "node", "promote", second.name).returncode == 0
+    until(lambda: role(first, second.name) == "voter", "it votes")
+    assert inspect(first, second.name)["wanted_role"] == "voter"
+    assert command(first, "node", "activate", second.name).returncode == 0
+    assert inspect(first, second.name)["wanted_role"] == "auto"
+    three.settle()
+
+
+def tokens(asked):
+    return json.loads(command(asked, "token", "ls", "--json").stdout)
+
+
+def test_a_token_for_a_role_and_a_time(three):
+    first = three.members[0]
+    known = [token["id"] for token in tokens(first)]
+    made = command(first, "token", "--role", "spare", "--ttl", "30m")
+    assert made.returncode == 0 and made.stdout.startswith("mc1.") and made.stdout.count("\n") == 1
+    token = next(token for token in tokens(first) if token["id"] not in known)
+    assert token["role"] == "spare" and token["state"] == "open"
+    assert 1700 < token["expires_unix_ms"] / 1000 - time.time() < 1801
+    assert any(line.split()[:3] == [token["id"], "spare", "open"] for line in command(first, "token", "ls").stdout.splitlines())
+    late = Member(f"{three.directory}/late", "late")
+    late.token = made.stdout.strip()
+    late.start()
+    until(lambda: role(first, "late") == "spare", "what the token says counts")
+    assert next(used for used in tokens(first) if used["id"] == token["id"])["used_by"] == "late"
+    assert command(first, "node", "rm", "late").returncode == 0
+    assert late.process.wait(20) == 3
+    three.settle()
+
+
+def test_a_token_that_was_removed_is_worth_nothing(three):
+    first = three.members[0]
+    known = [token["id"] for token in tokens(first)]
+    late = Member(f"{three.directory}/too-late", "late")
+    late.token = command(first, "token").stdout.strip()
+    removed = next(token["id"] for token in tokens(first) if token["id"] not in known)
+    assert command(first, "token", "rm", removed).returncode == 0
+    assert removed not in [token["id"] for token in tokens(first)]
+    assert "token: this cluster does not know it" in late.run_to_its_end()
+    again = command(first, "token", "rm", removed)
+    assert again.returncode == 1 and "there is none of this id" in again.stderr
+
+
+def test_a_token_of_no_role_or_time_is_refused(three):
+    first = three.members[0]
+    for words, status, said in ((["--role", "chief"], 1, "token: role: must be auto, voter, spare or witness, got 'chief'"),
+                                (["--ttl", "31d"], 1, "token: ttl_s: must be 1..2592000 (30 days), got 2678400"),
+                                (["--ttl", "soon"], 2, "token: --ttl: 'soon' is no time of a second or more, such as 30m")):
+        refused = command(first, "token", *words)
+        assert refused.returncode == status and refused.stderr == f"microcloud: {said}\n"
+
+
 def members_of(cluster, role):
     """Those that the leader gives this role."""
     names = [node["name"] for node in cluster.leader().nodes() if node["role"] == role]
@@ -95,5 +175,23 @@ def test_the_authority_is_replaced_with_those_that_do_not_vote():
             for name in (spare.name, standby.name):
                 until(lambda m=member, n=name: m.request("GET", f"/v1/topics/kept/by/{n}")[0] == 200, "all have it")
         assert members_of(cluster, "spare") == [spare] and members_of(cluster, "stand-by") == [standby]
+    finally:
+        cluster.end()
+
+
+def test_a_vote_moves_to_the_zone_that_has_none():
+    cluster = Cluster(4)
+    try:
+        until(lambda: len(members_of(cluster, "stand-by")) == 1, "one stands by")
+        lone, votes = members_of(cluster, "stand-by")[0], members_of(cluster, "voter")
+        zones = dict(zip([member.name for member in [*votes, lone]], ("cellar", "cellar", "attic", "shed")))
+        for name, zone in zones.items():
+            assert command(cluster.members[0], "node", "label", name, f"zone={zone}").returncode == 0
+
+        def zones_of_voters():
+            return sorted(zones[member.name] for member in members_of(cluster, "voter"))
+        until(lambda: zones_of_voters() == ["attic", "cellar", "shed"], "each vote stands in a zone of its own")
+        assert len(members_of(cluster, "stand-by")) == 1 and lone in members_of(cluster, "voter")
+        cluster.settle()
     finally:
         cluster.end()
