@@ -197,6 +197,12 @@ static int read_file(struct node_config *config, GError **error)
 
 /* ---- defaults ---- */
 
+void node_config_be_witness(struct node_config *config)
+{
+    config->witness = true;
+    config->mqtt_port = config->mqtts_port = config->http_port = config->https_port = 0;
+}
+
 static void set_defaults(struct node_config *config)
 {
     if (!config->data) {
@@ -207,7 +213,7 @@ static void set_defaults(struct node_config *config)
         config->name = g_strdup(g_get_host_name());
     }
     if (config->witness) {
-        config->mqtt_port = config->mqtts_port = config->http_port = config->https_port = 0;
+        node_config_be_witness(config);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(node_options); i++) {
         if (node_options[i].kind == OPTION_PORT &&

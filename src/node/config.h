@@ -16,4 +16,6 @@ struct node_config {
 /* Reads argv (argv[0] is "run"). 0, or the exit status with `error` set: 2 for wrong usage, 1 for a
  * bad file. Messages name option, file and key. */
 int node_config_load(struct node_config *config, int argc, char **argv, GError **error);
+/* As `witness` in the configuration: it serves nobody, whatever ports are given. */
+void node_config_be_witness(struct node_config *config);
 void node_config_deinit(struct node_config *config);

@@ -95,6 +95,7 @@ static int read_file(struct node_identity *identity, const char *path, GError **
     identity->epoch = (uint64_t)epoch;
     identity->is_joining = text_boolean(text_get(file, "joining"), false);
     identity->is_removed = text_boolean(text_get(file, "removed"), false);
+    identity->is_witness = text_boolean(text_get(file, "witness"), false);
     identity->cluster = g_strdup(cluster);
     identity->name = g_strdup(name);
     return 0;
@@ -115,6 +116,9 @@ static int write_file(const struct node_identity *identity, const char *path, GE
     }
     if (identity->is_joining) {
         text_set_boolean(file, "joining", true);
+    }
+    if (identity->is_witness) {
+        text_set_boolean(file, "witness", true);
     }
     g_autofree char *text = text_to_json(file, true);
     GFileSetContentsFlags flags = G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE;

@@ -12,6 +12,7 @@ struct node_identity {
     char *name, *cluster; /* owned */
     bool is_joining;      /* it has not had the cluster's log yet: raft/ may be empty */
     bool is_removed;      /* `node rm`: it must not come back under this id */
+    bool is_witness;      /* it joined as one, and is one until it is removed */
 };
 
 /* 0 for a directory that is this program's, by its node.json, or in which a node can be founded:

@@ -150,6 +150,22 @@ static int check_rescue(const struct node *node, GError **error)
     return 1;
 }
 
+/* The others count on it as on one. All that is left of them may serve again, by a rescue. */
+static int stay_witness(struct node *node, GError **error)
+{
+    if (!node->identity.is_witness || node->config.witness) {
+        return 0;
+    }
+    if (node->config.rescue) {
+        node->identity.is_witness = false;
+        return node_identity_save(&node->identity, node->config.data, error) < 0 ? 1 : 0;
+    }
+    log_warning("started without --witness, but joined as a witness: stays one until node rm",
+                "node=%s", node->identity.name);
+    node_config_be_witness(&node->config);
+    return 0;
+}
+
 static int prepare_data(struct node *node, GError **error)
 {
     g_autofree char *raft = g_build_filename(node->config.data, "raft", NULL);
@@ -166,6 +182,7 @@ static int prepare_data(struct node *node, GError **error)
         node_identity_load(&node->identity, node->config.data, node->config.name, error) < 0) {
         r = 1;
     }
+    r = r == 0 ? stay_witness(node, error) : r;
     r = r == 0 ? cluster_check_restored(node, error) : r;
     return r == 0 && node->identity.is_removed ? fail_removed(node, error) : r;
 }

@@ -1,5 +1,6 @@
 """What nodes are wanted as: spare, voter, witness, and back to what the cluster makes of them."""
 import json
+import socket
 import subprocess
 import time
 
@@ -63,6 +64,20 @@ def test_a_witness_is_shown_as_one(three):
         refused = command(first, "node", verb, witness.name)
         assert refused.returncode == 1 and "witness" in refused.stderr
     assert command(first, "node", "activate", witness.name).returncode == 0
+    assert next(node for node in first.nodes() if node["name"] == witness.name)["wanted_role"] == "witness"
+
+
+def test_a_witness_stays_one_without_its_option(three):
+    first, _, witness = three.members
+    command_of = witness.command
+    witness.stop()
+    witness.command = lambda: [word for word in command_of() if word != "--witness"]
+    witness.start()
+    witness.command = command_of
+    three.settle()
+    assert "started without --witness, but joined as a witness" in witness.output()
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", witness.port)) != 0, "it serves clients"
     assert next(node for node in first.nodes() if node["name"] == witness.name)["wanted_role"] == "witness"
 
 
@@ -193,5 +208,29 @@ def test_a_vote_moves_to_the_zone_that_has_none():
         until(lambda: zones_of_voters() == ["attic", "cellar", "shed"], "each vote stands in a zone of its own")
         assert len(members_of(cluster, "stand-by")) == 1 and lone in members_of(cluster, "voter")
         cluster.settle()
+    finally:
+        cluster.end()
+
+
+def test_a_witness_that_is_all_that_is_left_serves_after_a_rescue():
+    cluster = Cluster(1)
+    try:
+        cluster.grow()
+        witness = cluster.grow("--witness")
+        cluster.settle()
+        with cluster.members[0].client() as client:
+            client.connect("a", clean=True)
+            client.publish("kept", b"x", qos=1, retain=True)
+        for member in cluster.members:
+            member.kill()
+        for option in ("--rescue", "--no-discovery"):  # and it does so from then on
+            witness.more = [option]
+            witness.start()
+            until(lambda: witness.leader() == witness.name, "it leads")
+            with witness.client() as client:
+                client.connect("b", clean=True)
+                client.subscribe(("kept", 0))
+                client.expect_publish("kept", b"x")
+            witness.stop()
     finally:
         cluster.end()

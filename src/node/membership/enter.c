@@ -41,7 +41,8 @@ static int save(const struct node *node, const struct join_answer *answer, GErro
     struct node_identity identity = {.id = answer->node_id,
                                      .name = node->config.name,
                                      .cluster = (char *)answer->cluster,
-                                     .is_joining = true};
+                                     .is_joining = true,
+                                     .is_witness = node->config.witness};
     int r = cluster_files_save(data, &files, error);
 
     r = r < 0 ? r : cluster_peers_save(data, addresses, error);
