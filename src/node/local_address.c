@@ -1,5 +1,6 @@
 /* See local_address.h. */
 #include "node/local_address.h"
+#include "state/cluster_tables.h"
 #include <arpa/inet.h>
 #include <glib.h>
 #include <ifaddrs.h>
@@ -34,17 +35,24 @@ static bool is_of_neighbours(const struct ifaddrs *interface)
     return (interface->ifa_flags & IFF_UP) && !(interface->ifa_flags & IFF_LOOPBACK);
 }
 
-char *local_address_find(void)
+/* The keeper puts those of IPv6 on the LAN's own interface. */
+static bool is_virtual(const char *text, const struct state *state)
+{
+    for (uint32_t i = 0; i < state_vip_count(state); i++) {
+        if (strcmp(state_vip_at(state, i)->address, text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+char *local_address_choose(const struct ifaddrs *all, const struct state *state)
 {
     char text[INET6_ADDRSTRLEN];
-    struct ifaddrs *all;
-    char *v4 = NULL, *v6 = NULL;
+    g_autofree char *v4 = NULL, *v6 = NULL;
 
-    if (getifaddrs(&all) < 0) {
-        return NULL;
-    }
     for (const struct ifaddrs *at = all; at; at = at->ifa_next) {
-        if (!is_of_neighbours(at) || !format(at->ifa_addr, text)) {
+        if (!is_of_neighbours(at) || !format(at->ifa_addr, text) || is_virtual(text, state)) {
             continue;
         }
         char **slot = at->ifa_addr->sa_family == AF_INET ? &v4 : &v6;
@@ -52,11 +60,19 @@ char *local_address_find(void)
             *slot = g_strdup(text);
         }
     }
-    freeifaddrs(all);
-    if (v4) {
-        g_free(v6);
+    return v4 ? g_steal_pointer(&v4) : g_steal_pointer(&v6);
+}
+
+char *local_address_find(const struct state *state)
+{
+    struct ifaddrs *all;
+
+    if (getifaddrs(&all) < 0) {
+        return NULL;
     }
-    return v4 ? v4 : v6;
+    char *found = local_address_choose(all, state);
+    freeifaddrs(all);
+    return found;
 }
 
 bool local_address_is_own(const char *wanted)

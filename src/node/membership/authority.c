@@ -29,7 +29,7 @@
 char *cluster_own_address(const struct node_cluster *cluster)
 {
     const struct node *node = cluster->node;
-    g_autofree char *found = node->config.address ? NULL : local_address_find();
+    g_autofree char *found = node->config.address ? NULL : local_address_find(node->state);
     const char *host = node->config.address ? node->config.address : found;
 
     return address_join(host ? host : "127.0.0.1", (uint16_t)node->config.peer_port);
