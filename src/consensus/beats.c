@@ -128,12 +128,13 @@ static int on_send(struct raft_io *io, struct raft_io_send *request,
                    const struct raft_message *message, raft_io_send_cb done)
 {
     struct consensus *self = consensus_of(io);
+    struct raft_message room;
 
     if (send_by_link(self, message)) {
         done(request, 0);
         return 0;
     }
-    return self->beats.send(io, request, message, done);
+    return self->beats.send(io, request, votes_to_send(self, message, &room), done);
 }
 
 /* ---- receiving ---- */

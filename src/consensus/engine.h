@@ -181,5 +181,10 @@ uint64_t leadership_silent_ms(const struct consensus *self, uint64_t node_id);
 void configuration_init(struct consensus *self);
 void configuration_start(struct consensus *self);
 void configuration_forget(struct consensus *self);
-/* Gives libraft a RAFT_REQUEST_VOTE. */
-void configuration_asked_for_vote(struct consensus *self, struct raft_message *message);
+
+/* votes.c: gives libraft a RAFT_REQUEST_VOTE. */
+void votes_asked(struct consensus *self, struct raft_message *message);
+/* What is to be sent in place of this message: itself or `room`. */
+const struct raft_message *votes_to_send(const struct consensus *self,
+                                         const struct raft_message *message,
+                                         struct raft_message *room);

@@ -295,7 +295,7 @@ void leadership_on_receive(struct raft_io *io, struct raft_message *message)
                     : message->type == RAFT_INSTALL_SNAPSHOT ? message->install_snapshot.term
                                                              : 0;
     if (message->type == RAFT_REQUEST_VOTE) {
-        configuration_asked_for_vote(self, message);
+        votes_asked(self, message);
     } else {
         self->receive(io, message);
     }

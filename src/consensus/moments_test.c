@@ -226,6 +226,38 @@ static void who_does_not_know_yet_that_it_votes_gives_its_vote(void **state)
     cluster_deinit(&cluster);
 }
 
+static bool has_more_than_third(struct cluster *cluster)
+{
+    return raft_last_index(&cluster->nodes[2].consensus->raft) >
+           raft_last_index(&cluster->nodes[3].consensus->raft);
+}
+
+static bool has_leapt_ahead(struct cluster *cluster)
+{
+    return raft_current_term(&cluster->nodes[3].consensus->raft) >
+           raft_current_term(&cluster->nodes[2].consensus->raft) + 2;
+}
+
+/* One stood for election alone, the other has more of the log; the third is gone for good. */
+static void who_wants_a_newer_term_and_who_has_more_elect_together(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 3);
+    assert_int_equal(cluster_leader(&cluster)->id, 1);
+    cluster_cut(&cluster, 3);
+    assert_true(consensus_leader_ended(cluster.nodes[3].consensus));
+    cluster_run(&cluster, has_leapt_ahead, "the third wants to lead again and again");
+    assert_int_equal(node_write(&cluster.nodes[1], 1, 100), 0);
+    cluster_run(&cluster, has_more_than_third, "the second has more");
+    cluster_end(&cluster, 1);
+    cluster_heal(&cluster);
+    cluster_run(&cluster, cluster_has_leader, "one leads");
+    assert_int_equal(cluster_leader(&cluster)->id, 2);
+    cluster_settle(&cluster);
+    cluster_deinit(&cluster);
+}
+
 static int on_append_nothing(struct raft_io *io, struct raft_io_append *request,
                              const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
@@ -267,6 +299,7 @@ int main(void)
         cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
         cmocka_unit_test(no_members_are_named_while_libraft_closes),
         cmocka_unit_test(changes_that_come_among_other_entries_are_known_when_they_are_committed),
+        cmocka_unit_test(who_wants_a_newer_term_and_who_has_more_elect_together),
         cmocka_unit_test(who_does_not_know_yet_that_it_votes_gives_its_vote),
         cmocka_unit_test(a_change_behind_another_makes_that_one_final),
     };
