@@ -15,6 +15,7 @@ typedef void api_cluster_done(void *owner, int error, const char *text);
 /* What is true now and stands in no table. */
 struct api_node_facts {
     bool is_online, is_holder; /* holder: has at least one virtual IP */
+    bool is_unable;            /* it says that it could hold no virtual IP */
     int64_t round_trip_us;     /* smoothed; -1 = not measured */
     int64_t round_trip_us_max; /* of the last minute; -1 = not measured */
     int64_t clock_off_ms;      /* its calendar clock before that of the cluster; 0 = or not known */

@@ -1,6 +1,7 @@
 /* See cluster_view.h. */
 #include "api/cluster_view.h"
 #include "api/cluster.h"
+#include "api/holders.h"
 #include "consensus/members.h"
 #include "state/state.h"
 #include <string.h>
@@ -248,7 +249,7 @@ struct text_value *api_describe_vips(const struct api *api)
     return list;
 }
 
-const char *api_safety(const struct api *api)
+static const char *safety_of_data(const struct api *api)
 {
     const struct api_cluster *cluster = api->options.cluster_calls;
     const char *sentence = cluster && cluster->safety ? cluster->safety(cluster->owner) : NULL;
@@ -272,4 +273,12 @@ const char *api_safety(const struct api *api)
     }
     return "One box: what was acknowledged survives a crash and a power cut, but not the loss of "
            "this box; with two more (the third may be a mere witness) any one of them may die.";
+}
+
+/* Who is cut off knows nothing of the others. */
+char *api_safety(const struct api *api)
+{
+    g_autofree char *warning = api_is_stale(api) ? NULL : holders_warning(api);
+
+    return g_strjoin(warning ? " " : "", safety_of_data(api), warning ? warning : "", NULL);
 }

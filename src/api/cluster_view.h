@@ -29,6 +29,7 @@ const char *api_leader_name(const struct api *api);
 /* That an upgrade is under way and who is behind, in one sentence; NULL when all nodes run the same
  * version. Caller frees. */
 char *api_upgrade(const struct api *api);
-/* What is safe and what is not, in one sentence. */
-const char *api_safety(const struct api *api);
+/* What is safe and what is not: a sentence, and one more while no virtual IP can move. Caller
+ * frees. */
+char *api_safety(const struct api *api);
 char *api_id_to_string(uint64_t id); /* caller frees */

@@ -172,6 +172,7 @@ void doctor_get(struct api_request *request)
     check_limits(list, api);
     check_clock(list);
     check_vips(list, api);
+    doctor_check_holders(list, api);
     doctor_check_nodes(list, api);
     check_versions(list, api);
     uint64_t used = state_bytes(api->options.state),

@@ -10,6 +10,9 @@ void doctor_add(struct text_value *list, const char *check, bool is_well, const 
  * agree? */
 void doctor_check_nodes(struct text_value *list, const struct api *api);
 
+/* Can all that could come to lead hold the virtual IPs? Nothing while none is set. */
+void doctor_check_holders(struct text_value *list, const struct api *api);
+
 /* The election timeout for ways that take so long: ten of the usual round trips, since a message
  * that is lost on the way comes only after several, and five of the longest, within what the
  * setting allows. */

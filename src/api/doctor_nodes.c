@@ -1,6 +1,7 @@
 /* See doctor.h: what a node sees of the others. */
 #include "api/cluster_view.h"
 #include "api/doctor.h"
+#include "api/holders.h"
 #include "state/settings.h"
 #include "state/state.h"
 #include <stdlib.h>
@@ -104,4 +105,17 @@ void doctor_check_nodes(struct text_value *list, const struct api *api)
     check_round_trips(list, state_settings(state), &farthest, name);
     doctor_add(list, "clocks of the nodes", off->len == 0, off->len > 0 ? off->str : "agree",
                "set the clock there (chrony, systemd-timesyncd); until then the others' counts");
+}
+
+void doctor_check_holders(struct text_value *list, const struct api *api)
+{
+    g_autofree char *unable = holders_unable(api);
+    g_autofree char *found = unable ? g_strdup_printf("%s cannot hold one", unable) : NULL;
+
+    if (state_vip_count(api->options.state) > 0) {
+        doctor_add(list, "virtual IPs", !unable,
+                   found ? found : "each node that serves can hold one",
+                   "start microcloud there as root or by its systemd unit, without --no-keeper; if "
+                   "it was, its log says why");
+    }
 }

@@ -72,7 +72,7 @@ void status_get(struct api_request *request)
     struct consensus_status log;
     bool serves = api_takes_writes(api, &log);
     struct text_value *value = text_new_object();
-    g_autofree char *upgrade = api_upgrade(api);
+    g_autofree char *upgrade = api_upgrade(api), *safety = api_safety(api);
     struct rusage usage;
 
     getrusage(RUSAGE_SELF, &usage);
@@ -81,7 +81,7 @@ void status_get(struct api_request *request)
     text_set_string(value, "version", api->options.version);
     text_set_string(value, "leader", api_leader_name(api));
     text_set_boolean(value, "quorum", serves);
-    text_set_string(value, "safety", api_safety(api));
+    text_set_string(value, "safety", safety);
     text_set_string(value, "upgrade", upgrade);
     text_set(value, "nodes", api_describe_nodes(api));
     text_set(value, "vips", api_describe_vips(api));

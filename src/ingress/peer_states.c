@@ -161,6 +161,13 @@ bool peer_states_is_able(const struct peer_states *states, uint64_t node_id)
     return peer && peer->is_able;
 }
 
+bool peer_states_is_unable(const struct peer_states *states, uint64_t node_id)
+{
+    const struct peer *peer = find(states, node_id);
+
+    return peer && !peer->is_able;
+}
+
 bool peer_states_is_any_able(const struct peer_states *states)
 {
     for (guint i = 0; i < states->peers->len; i++) {

@@ -25,6 +25,8 @@ void peer_states_told(struct peer_states *states, uint64_t node_id, struct bytes
 void peer_states_forget(struct peer_states *states, uint64_t node_id);
 
 bool peer_states_is_able(const struct peer_states *states, uint64_t node_id);
+/* It has said that it could hold none. */
+bool peer_states_is_unable(const struct peer_states *states, uint64_t node_id);
 bool peer_states_is_any_able(const struct peer_states *states);
 /* Whether it holds at least one. */
 bool peer_states_is_holder(const struct peer_states *states, uint64_t node_id);

@@ -49,6 +49,8 @@ static void each_knows_who_holds_and_what_is_wrong(void **state)
     assert_string_equal(peer_states_problem(states, &second), "another host answers for it");
     assert_true(peer_states_is_able(states, 7));
     assert_false(peer_states_is_able(states, 8));
+    assert_false(peer_states_is_unable(states, 7));
+    assert_false(peer_states_is_unable(states, 8)); /* nothing is known of it */
     assert_true(peer_states_is_holder(states, 7));
     peer_states_forget(states, 7);
     assert_true(peer_states_holder(states, &first) == 0);
@@ -111,6 +113,7 @@ static void what_a_node_says_of_itself_is_understood(void **state)
     peer_states_describe(bytes, ingress);
     tell(states, 7, bytes);
     assert_false(peer_states_is_able(states, 7)); /* it has no keeper */
+    assert_true(peer_states_is_unable(states, 7));
     assert_true(peer_states_holder(states, &first) == 0);
     ingress_free(ingress);
     loop_free(loop);

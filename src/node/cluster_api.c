@@ -66,6 +66,7 @@ static void node_facts(void *owner, uint64_t node_id, struct api_node_facts *fac
 
     facts->round_trip_us = facts->round_trip_us_max = -1;
     facts->is_holder = cluster_vip_is_holder(cluster->vip, node_id);
+    facts->is_unable = cluster_vip_is_unable(cluster->vip, node_id);
     if (node_id == cluster->node->identity.id) {
         facts->is_online = true;
         facts->seen_unix_ms = clock_unix_ms();

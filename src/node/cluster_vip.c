@@ -579,6 +579,12 @@ bool cluster_vip_is_holder(const struct cluster_vip *vip, uint64_t node_id)
                                   : peer_states_is_holder(vip->peers, node_id);
 }
 
+bool cluster_vip_is_unable(const struct cluster_vip *vip, uint64_t node_id)
+{
+    return node_id == own_id(vip) ? !ingress_is_able(vip->ingress)
+                                  : peer_states_is_unable(vip->peers, node_id);
+}
+
 void cluster_vip_facts(struct cluster_vip *vip, const struct virtual_address *row,
                        struct api_vip_facts *facts)
 {

@@ -53,6 +53,8 @@ int cluster_vip_hand_over(struct cluster_vip *vip, uint64_t node_id, consensus_d
 
 /* ---- for the API ---- */
 bool cluster_vip_is_holder(const struct cluster_vip *vip, uint64_t node_id);
+/* It could hold none, as far as is known. */
+bool cluster_vip_is_unable(const struct cluster_vip *vip, uint64_t node_id);
 void cluster_vip_facts(struct cluster_vip *vip, const struct virtual_address *row,
                        struct api_vip_facts *facts);
 /* Why no node can hold one; NULL = some can. */

@@ -348,6 +348,42 @@ def test_a_node_without_rights_refuses_and_says_what_is_missing():
         lab.down()
 
 
+def test_boxes_that_cannot_hold_it_are_named_before_it_must_move():
+    lab = Lab(1, program())
+    able = lab.boxes[0]
+    second, third = (lab.add(["--no-keeper"]) for _ in range(2))
+    warning = f"No virtual IP can move: only {able.name} can hold one"
+
+    def safety(box):
+        return box.command("status")[1]
+
+    def bad(box):
+        """Whom doctor names."""
+        code, out, _ = box.command("doctor")
+        rows = [line for line in out.splitlines() if line.startswith("BAD  virtual IPs")]
+        assert code == 1 or not rows
+        return sorted(rows[0].removesuffix(" cannot hold one").replace(",", " ").split()[3:]) if rows else []
+
+    try:
+        lab.form()
+        assert not any(warning in safety(box) or bad(box) for box in lab.boxes)
+        lab.set_vip()
+        for box in lab.boxes:
+            until(lambda box=box: f"everything goes on. {warning}" in safety(box), f"{box.name} says that it cannot move")
+            until(lambda box=box: bad(box) == [second.name, third.name], f"{box.name} names those that cannot")
+        third.stop()
+        third.options = []
+        third.start()
+        lab.settle()
+        for box in lab.boxes:
+            until(lambda box=box: warning not in safety(box), f"{box.name} has two that can")
+            until(lambda box=box: bad(box) == [second.name], f"{box.name} names the one that still cannot")
+        for box in lab.boxes:
+            box.stop()
+    finally:
+        lab.down()
+
+
 def test_it_runs_as_the_user_that_is_named():
     user = pwd.getpwnam("daemon")
     lab = Lab(1, program(), ["--user", "daemon"])
