@@ -86,7 +86,7 @@ add_backports() {
     apt_get update
 }
 
-# Services that come with packages (mosquitto, nats-server) are peers here: they must not start.
+# Services that come with packages (mosquitto, avahi-daemon) are peers here: they must not start.
 install_packages() {
     missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0
@@ -123,7 +123,7 @@ install_packages() {
         as_root rm -f "$policy"
         trap - EXIT INT TERM HUP
         # Nor may they start with the machine.
-        for service in mosquitto nats-server keepalived; do
+        for service in mosquitto nats-server keepalived avahi-daemon; do
             case " $main " in
                 *" $service "*)
                     if [ -d /run/systemd/system ]; then
