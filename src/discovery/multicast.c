@@ -163,10 +163,15 @@ void multicast_send(struct multicast *multicast, const struct multicast_interfac
 
 /* ---- life ---- */
 
+/* Of a shared port only what is sent to the group: the kernel gives that to everyone who has the
+ * port, but what is sent to this machine alone to one of them, and it may be an answer to Avahi
+ * (RFC 6762 15.1). */
 static int set_up(int fd, uint16_t port)
 {
     int on = 1, ttl = 255;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(port),
+                                  .sin_addr.s_addr = htonl(port != 0 ? GROUP : INADDR_ANY)};
 
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
         (port != 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) ||

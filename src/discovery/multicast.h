@@ -1,5 +1,6 @@
 /* A UDP socket for multicast DNS (224.0.0.251, port 5353) on every interface of the LAN: not
- * loopback, not what is down. Several programs of a machine may have the port at once (Avahi). */
+ * loopback, not what is down. Several programs of a machine may have the port at once (Avahi), so
+ * whoever opens that one hears only what is sent to the group. */
 #pragma once
 
 #include "base/bytes.h"

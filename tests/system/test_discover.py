@@ -6,13 +6,14 @@ import subprocess
 import pytest
 
 from lab import Lab, until
+from lib.avahi import Avahi
 from lib.node import program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")
 
 
-def discover(lab, *words):
-    return subprocess.run(["ip", "netns", "exec", lab.lan, program(), "discover", *words], capture_output=True, text=True,
+def discover(lab, *words, namespace=None):
+    return subprocess.run(["ip", "netns", "exec", namespace or lab.lan, program(), "discover", *words], capture_output=True, text=True,
                           timeout=60, check=False)
 
 
@@ -51,3 +52,40 @@ def test_clusters_and_nodes_are_listed_and_a_fresh_node_names_the_other_cluster(
     assert stranger.output().count("another one is on this LAN") == 1
     assert {node["name"] for node in stranger.nodes()} == {"n3"}, "it joined nothing"
     assert {node["name"] for node in one.nodes()} == {"n1", "n2"}
+
+
+@pytest.fixture
+def two_homes():
+    lab = Lab(2, program(), is_discoverable=True)
+    try:
+        yield lab
+        for box in lab.boxes:
+            box.stop()
+    finally:
+        lab.down()
+
+
+def wait_found(name, asker):
+    until(lambda: name in {row["node"] for row in json.loads(discover(asker.lab, "--json", namespace=asker.namespace).stdout)},
+          f"{asker.name} finds {name}")
+
+
+def share(avahi, other):
+    """Both answer who asks all, Avahi also who asks its box alone; the node there hears others."""
+    wait_found("n1", other)  # first: from here on the node has the port
+    wait_found("n2", avahi.box)
+    avahi.wait_told(other)
+    avahi.wait_told(other, to=avahi.box.address)
+
+
+def test_a_node_and_avahi_share_a_box_whichever_was_there_first(two_homes):
+    beside, other = two_homes.boxes
+    two_homes.join(other)
+    wait_found("n2", other)
+    with Avahi(beside, "first") as avahi:
+        avahi.wait_told(other, to=beside.address)
+        beside.start()
+        share(avahi, other)
+        until(lambda: "another one is on this LAN" in beside.output(), "the node beside Avahi names the cluster that it could join")
+    with Avahi(beside, "second") as avahi:
+        share(avahi, other)
