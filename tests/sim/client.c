@@ -253,8 +253,10 @@ void client_connect(struct client *client, bool is_clean, uint32_t expiry_s)
 /* Its session has not expired yet, whatever happened to what it asked. */
 static bool has_time_left(const struct client *client)
 {
-    uint64_t now_ms = loop_now_ms(client->world->loop);
-    return now_ms + CLIENT_MARGIN_MS <= client->left_first_ms + client->expiry_least_s * 1000ull;
+    uint64_t now_ms = loop_now_ms(client->world->loop), left_ms = client->left_first_ms;
+
+    left_ms = client->counted_gone_ms ? MIN(client->counted_gone_ms, left_ms) : left_ms;
+    return now_ms + CLIENT_MARGIN_MS <= left_ms + client->expiry_least_s * 1000ull;
 }
 
 static void judge_present(struct client *client, bool is_present)
@@ -305,6 +307,7 @@ void client_enter(struct client *client, bool is_present)
     }
     client->life->is_persistent = client->expiry_s > 0;
     client->is_in = true;
+    client->counted_gone_ms = 0;
     client->is_uncertain = false;
     client->will = client->asked_will;
     client->asked_will = 0;

@@ -52,6 +52,7 @@ struct client {
     struct life *life;  /* NULL = no session that it knows of */
     guint retained[2 * CLIENTS_MAX];      /* the last that came with the retain flag, by topic */
     uint64_t left_first_ms, left_last_ms; /* when connections ended since the last CONNACK */
+    uint64_t counted_gone_ms;             /* its node was removed while it was there; 0 = not */
     uint64_t asked_ms;                    /* the first CONNECT since */
     uint64_t will_due_ms;                 /* of left_will */
     guint asked_will, will,

@@ -114,6 +114,17 @@ void crowd_mourn(struct crowd *crowd, unsigned place)
     crowd_forget(crowd);
 }
 
+void crowd_count_gone(struct crowd *crowd, unsigned place)
+{
+    for (unsigned i = 0; i < CROWD_CLIENTS; i++) {
+        struct client *client = &crowd->clients[i];
+        bool is_there = client->stream && crowd_place(crowd, client->stream) == place;
+        if (is_there && client->counted_gone_ms == 0) {
+            client->counted_gone_ms = loop_now_ms(crowd->world.loop);
+        }
+    }
+}
+
 /* ---- what they do ---- */
 
 static unsigned choose_place(struct crowd *crowd)

@@ -51,6 +51,8 @@ unsigned crowd_place(const struct crowd *crowd, const struct stream *stream);
 void crowd_lose(struct crowd *crowd, unsigned place);
 /* Clients learn that the node has died. */
 void crowd_mourn(struct crowd *crowd, unsigned place);
+/* The node was removed: whoever is there counts as gone, also when neither of them knows it. */
+void crowd_count_gone(struct crowd *crowd, unsigned place);
 /* Streams that both sides have let go of. */
 void crowd_forget(struct crowd *crowd);
 

@@ -539,6 +539,11 @@ static void step(struct whole *whole)
     trouble(whole);
     changes_turn(&whole->changes, false);
     virtual_loop_enter(whole->loop);
+    for (unsigned i = 0; i < whole->boxes.count; i++) {
+        if (box_at(whole, i)->is_out) {
+            crowd_count_gone(crowd, i);
+        }
+    }
     note_trouble(whole);
     crowd_forget(crowd);
 }
