@@ -31,6 +31,9 @@
 /* Groups of others that wait here: each origin has at most CONSENSUS_IN_FLIGHT_BYTES_MAX, or one
  * record, on the way. */
 #define FOREIGN_BYTES_MAX (64 * 1024 * 1024)
+/* All records of a group have one time, that of its beginning: where nobody leads it would be
+ * filled for seconds, and what ended at last would have ended at first. */
+#define GROUP_AGE_MS 1000
 /* How soon to look again: for a segment that is being allocated, for a disk that is full. */
 #define SEGMENT_LATE_MS 10
 #define DISK_FULL_MS    500
@@ -107,6 +110,14 @@ static void close_current(struct consensus *self)
     }
 }
 
+static bool has_room(const struct consensus *self, size_t length)
+{
+    const struct group *group = self->current;
+
+    return group->length + length <= CONSENSUS_GROUP_BYTES_MAX &&
+           loop_now_ms(self->loop) < group->begun_ms + GROUP_AGE_MS;
+}
+
 uint8_t *consensus_append(struct consensus *self, size_t length, int *error)
 {
     int r = append_check(self, length);
@@ -116,7 +127,7 @@ uint8_t *consensus_append(struct consensus *self, size_t length, int *error)
         }
         return NULL;
     }
-    if (self->current && self->current->length + length > CONSENSUS_GROUP_BYTES_MAX) {
+    if (self->current && !has_room(self, length)) {
         close_current(self);
     }
     if (!self->current) {

@@ -31,6 +31,32 @@ static void writes_behind_others_that_go_on_are_not_refused(void **state)
     cluster_deinit(&cluster);
 }
 
+/* Their times are those of their groups. */
+static void what_comes_later_while_nobody_leads_is_in_another_group(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 2);
+    cluster_settle(&cluster);
+    struct node *node = &cluster.nodes[2];
+    struct consensus *log = node->consensus;
+    cluster_end(&cluster, 1);
+    cluster_run_ms(&cluster, 3 * ELECTION_MS);
+    assert_int_equal(node_write(node, 1, 100), 0);
+    cluster_run_ms(&cluster, 20);
+    const struct group *first = log->current;
+    assert_non_null(first);
+    assert_int_equal(node_write(node, 1, 100), 0);
+    assert_ptr_equal(log->current, first);
+    log->current->begun_ms -= 1000;
+    assert_int_equal(node_write(node, 1, 100), 0);
+    assert_true(log->current != first);
+    cluster_start(&cluster, 1);
+    cluster_settle(&cluster);
+    assert_int_equal(node->failed->len, 0);
+    cluster_deinit(&cluster);
+}
+
 static bool has_short_log(struct cluster *cluster)
 {
     struct consensus_status status;
@@ -304,6 +330,7 @@ int main(void)
         cmocka_unit_test(writes_behind_others_that_go_on_are_not_refused),
         cmocka_unit_test(who_answers_each_round_is_reachable),
         cmocka_unit_test(the_nodes_take_snapshots_one_by_one),
+        cmocka_unit_test(what_comes_later_while_nobody_leads_is_in_another_group),
         cmocka_unit_test(what_came_during_a_snapshot_gets_one_too),
         cmocka_unit_test(no_members_are_named_while_libraft_closes),
         cmocka_unit_test(changes_that_come_among_other_entries_are_known_when_they_are_committed),
