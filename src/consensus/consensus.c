@@ -302,6 +302,7 @@ static int engine_init(struct consensus *self, GError **error)
     raft_uv_set_disk_retry(&self->io, DISK_RETRY_MS);
     beats_init(self);
     configuration_init(self);
+    votes_init(self);
     snapshot_init(self);
     r = raft_init(&self->raft, &self->io, &self->fsm, self->node_id, self->address);
     if (r != 0) {

@@ -107,6 +107,9 @@ struct consensus {
     GArray *heard;     /* struct heard: of each node that has sent anything */
     uint64_t members_digest;
     raft_io_recv_cb receive; /* libraft's */
+    int (*load)(struct raft_io *io, raft_term *term, raft_id *voted_for,
+                struct raft_snapshot **snapshot, raft_index *start_index,
+                struct raft_entry *entries[], size_t *count); /* libraft's */
     struct beats beats;
 
     /* Membership (members.c). */
@@ -182,7 +185,12 @@ void configuration_init(struct consensus *self);
 void configuration_start(struct consensus *self);
 void configuration_forget(struct consensus *self);
 
-/* votes.c: gives libraft a RAFT_REQUEST_VOTE. */
+/* votes.c: after raft_uv_init, before raft_init; before each of libraft's ticks. */
+void votes_init(struct consensus *self);
+void votes_before_tick(struct consensus *self);
+/* Only this node votes, of several. */
+bool votes_is_alone(const struct consensus *self);
+/* Gives libraft a RAFT_REQUEST_VOTE. */
 void votes_asked(struct consensus *self, struct raft_message *message);
 /* What is to be sent in place of this message: itself or `room`. */
 const struct raft_message *votes_to_send(const struct consensus *self,

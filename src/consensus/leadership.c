@@ -123,6 +123,7 @@ void leadership_let_tick(struct consensus *self)
         }
         raft->election_timer_start = MAX(self->led_ms, now_ms - MIN(now_ms, back_ms));
     }
+    votes_before_tick(self);
     self->tick(&self->io);
 }
 
@@ -191,6 +192,9 @@ static bool is_dropped(struct consensus *self, struct raft_message *message)
 {
     if (message->type == RAFT_APPEND_ENTRIES) {
         return drop_entries(self, &message->append_entries);
+    }
+    if (message->type == RAFT_TIMEOUT_NOW) {
+        return votes_is_alone(self); /* it begins a term at its next tick */
     }
     return message->type == RAFT_INSTALL_SNAPSHOT &&
            drop_snapshot(self, &message->install_snapshot);
@@ -441,7 +445,7 @@ bool consensus_leader_ended(struct consensus *self)
     uint64_t index, term;
 
     if (!self->is_engine_open || self->stop_stage == STOP_CLOSING || self->is_leader ||
-        self->leader_id == 0) {
+        self->leader_id == 0 || votes_is_alone(self)) {
         return false;
     }
     consensus_last_entry(self, &index, &term);

@@ -292,6 +292,25 @@ static void who_wants_a_newer_term_and_who_has_more_elect_together(void **state)
     cluster_deinit(&cluster);
 }
 
+/* What it had sent before its own disk had it must not be taken for what it sends now. */
+static void who_votes_alone_begins_a_term_with_each_start(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 1);
+    cluster_join(&cluster, 2, CONSENSUS_STANDBY);
+    cluster_settle(&cluster);
+    raft_term term = raft_current_term(&cluster.nodes[1].consensus->raft);
+    cluster_end(&cluster, 1);
+    cluster_start(&cluster, 1);
+    cluster_run(&cluster, cluster_has_leader, "it leads again");
+    assert_int_equal(raft_current_term(&cluster.nodes[1].consensus->raft), term + 1);
+    cluster_write(&cluster);
+    cluster_run_ms(&cluster, 50);
+    cluster_settle(&cluster);
+    cluster_deinit(&cluster);
+}
+
 static int on_append_nothing(struct raft_io *io, struct raft_io_append *request,
                              const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
@@ -335,6 +354,7 @@ int main(void)
         cmocka_unit_test(no_members_are_named_while_libraft_closes),
         cmocka_unit_test(changes_that_come_among_other_entries_are_known_when_they_are_committed),
         cmocka_unit_test(who_wants_a_newer_term_and_who_has_more_elect_together),
+        cmocka_unit_test(who_votes_alone_begins_a_term_with_each_start),
         cmocka_unit_test(who_does_not_know_yet_that_it_votes_gives_its_vote),
         cmocka_unit_test(a_change_behind_another_makes_that_one_final),
     };

@@ -1,6 +1,7 @@
-/* Two elections that libraft 0.22 never ends: one in which somebody is needed who does not know yet
- * that it votes, and one in which the only two that are left want different terms. */
+/* Faults of libraft 0.22 in elections: two that it never ends (somebody is needed who does not know
+ * yet that it votes; the only two that are left want different terms), and one that is none. */
 #include "consensus/engine.h"
+#include "loop/loop.h"
 
 static struct raft_server *find_own(struct consensus *self)
 {
@@ -57,4 +58,84 @@ const struct raft_message *votes_to_send(const struct consensus *self,
     *room = *message;
     room->request_vote_result.term = term;
     return room;
+}
+
+/* ---- who votes alone ---- */
+
+/* libraft lets the only one that votes lead without a new term. Before it went down it may have
+ * sent entries to those that stand by which it had not on its own disk; the next ones would have
+ * their index and their term, so that the others would take them for the same. So the term begins
+ * before libraft looks. */
+
+static bool votes_alone(const struct raft_configuration *configuration, raft_id id)
+{
+    unsigned voters = 0;
+    bool is_own = false;
+
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].role == RAFT_VOTER) {
+            voters++;
+            is_own |= configuration->servers[i].id == id;
+        }
+    }
+    return is_own && voters == 1 && configuration->n > 1;
+}
+
+/* By the last change in the log, or by the snapshot. */
+static bool votes_alone_in_log(raft_id id, const struct raft_snapshot *snapshot,
+                               const struct raft_entry *entries, size_t count)
+{
+    struct raft_configuration configuration;
+
+    raft_configuration_init(&configuration);
+    for (size_t i = count; i > 0; i--) {
+        if (entries[i - 1].type == RAFT_CHANGE) {
+            bool is_alone = raft_configuration_decode(&entries[i - 1].buf, &configuration) == 0 &&
+                            votes_alone(&configuration, id);
+            raft_configuration_close(&configuration);
+            return is_alone;
+        }
+    }
+    return snapshot && votes_alone(&snapshot->configuration, id);
+}
+
+static int on_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
+                   struct raft_snapshot **snapshot, raft_index *start_index,
+                   struct raft_entry *entries[], size_t *count)
+{
+    struct raft *raft = io->data;
+    struct consensus *self = raft->fsm->data;
+    int r = self->load(io, term, voted_for, snapshot, start_index, entries, count);
+
+    if (r == 0 && votes_alone_in_log(self->node_id, *snapshot, *entries, *count)) {
+        r = io->set_term(io, *term + 1);
+        *term += 1;
+        *voted_for = 0;
+    }
+    return r;
+}
+
+bool votes_is_alone(const struct consensus *self)
+{
+    return votes_alone(&self->raft.configuration, self->node_id);
+}
+
+void votes_before_tick(struct consensus *self)
+{
+    struct raft *raft = &self->raft;
+    bool is_due =
+        raft->state == RAFT_FOLLOWER && self->io.time(&self->io) - raft->election_timer_start >=
+                                            raft->follower_state.randomized_election_timeout;
+
+    if (is_due && votes_is_alone(self) &&
+        self->io.set_term(&self->io, raft->current_term + 1) == 0) {
+        raft->current_term++;
+        raft->voted_for = 0;
+    }
+}
+
+void votes_init(struct consensus *self)
+{
+    self->load = self->io.load;
+    self->io.load = on_load;
 }
