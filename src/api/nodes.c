@@ -79,7 +79,7 @@ void node_delete(struct api_request *request)
         return;
     }
     api_audit(request, "node rm", node->name);
-    api_is_proposed(request, state_propose_node_remove(state, node->id, &completion));
+    api_is_proposed(request, state_propose_node_remove(state, node->id, false, &completion));
 }
 
 void node_drain(struct api_request *request)

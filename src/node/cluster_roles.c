@@ -212,7 +212,7 @@ void cluster_remove_others(struct node_cluster *cluster)
     for (uint32_t i = 0; i < state_node_count(state); i++) {
         const struct cluster_node *row = state_node_at(state, i);
         if (row->id != cluster->node->identity.id &&
-            state_propose_node_remove(state, row->id, NULL) == 0) {
+            state_propose_node_remove(state, row->id, true, NULL) == 0) {
             log_warning("taken out of the cluster by the rescue", "node=%s", row->name);
         }
     }

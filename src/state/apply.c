@@ -19,6 +19,11 @@ static uint32_t level_of_open(const State__Command *command)
     return command->open->has_known_opening ? LEVEL_OPENINGS : 0;
 }
 
+static uint32_t level_of_node_remove(const State__Command *command)
+{
+    return command->node_remove->n_others > 0 ? LEVEL_OTHERS : 0;
+}
+
 /* Every command: what applies it, and from which level on programs know it. A new one gets a new
  * level, STATE_COMMAND_LEVEL + 1. Nodes come, change and go at every level: by that a level rises.
  */
@@ -47,7 +52,7 @@ static const struct command_kind {
     [STATE__COMMAND__KIND_NODE_JOIN] = {apply_node_join, 1},
     [STATE__COMMAND__KIND_NODE_UPDATE] = {apply_node_update, 1},
     [STATE__COMMAND__KIND_NODE_LABEL] = {apply_node_label, 2},
-    [STATE__COMMAND__KIND_NODE_REMOVE] = {apply_node_remove, 1},
+    [STATE__COMMAND__KIND_NODE_REMOVE] = {apply_node_remove, 1, level_of_node_remove},
     [STATE__COMMAND__KIND_NODE_DOWN] = {apply_node_down, 1},
     [STATE__COMMAND__KIND_TOKEN_PUT] = {apply_token_put, 2},
     [STATE__COMMAND__KIND_TOKEN_REMOVE] = {apply_token_remove, 2},

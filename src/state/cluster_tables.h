@@ -11,7 +11,7 @@ struct state;
 
 /* The commands that this program can apply: one more for each version whose commands.proto has new
  * ones. How versions live together: level.h. */
-#define STATE_COMMAND_LEVEL 3
+#define STATE_COMMAND_LEVEL 4
 
 #define NODES_MAX       100
 #define TOKENS_MAX      256

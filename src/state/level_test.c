@@ -123,7 +123,7 @@ static void a_box_that_stands_alone_is_ended_too(void **in)
 {
     struct fixture *fixture = *in;
     g_autoptr(GError) error = NULL;
-    run(fixture, state_propose_node_remove(fixture->state, NODE_ID, &fixture->completion));
+    run(fixture, state_propose_node_remove(fixture->state, NODE_ID, false, &fixture->completion));
     assert_int_equal(apply_next(fixture, &error), -ENOTSUP);
     assert_message(error->message, "install that one again");
 }

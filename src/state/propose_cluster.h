@@ -39,8 +39,9 @@ int state_propose_node_update(struct state *state, const struct state_node_updat
 /* `value` NULL removes the label. */
 int state_propose_node_label(struct state *state, uint64_t node_id, const char *key,
                              const char *value, const struct state_completion *completion);
-/* It must have left consensus before. The last node is never removed. */
-int state_propose_node_remove(struct state *state, uint64_t node_id,
+/* Refused, unless forced, when another came or was removed meanwhile: so two are never removed at
+ * once that each could be spared, but not both. The last node is never removed. */
+int state_propose_node_remove(struct state *state, uint64_t node_id, bool is_forced,
                               const struct state_completion *completion);
 /* By the leader: its connections, of the life that is known now and those before, are closed as if
  * broken (wills go out, expiry starts). */

@@ -199,7 +199,7 @@ static void propose_node(struct random_log *log)
         state_propose_node_label(state, node_id, name, below(log, 3) ? "value" : NULL, NULL);
         return;
     case 4:
-        state_propose_node_remove(state, node_id, NULL);
+        state_propose_node_remove(state, node_id, below(log, 2) == 0, NULL);
         return;
     default:
         state_propose_node_down(state, NODE_ID, NULL);

@@ -198,13 +198,15 @@ static void propose_join(struct state *state, unsigned at)
     state_propose_node_join(state, &wanted, NULL);
 }
 
-/* As api/nodes.c: it is refused while the node is needed. Another may be chosen then. */
+/* As api/nodes.c: it is refused while the node is needed. Another may be chosen then, although a
+ * removal that was asked for before may still be under way (`is_asked_out`). */
 static void propose_remove(struct changes *changes, const struct box *asked)
 {
     uint64_t id = changes->box->at + 1;
 
     if (cluster_can_spare(asked->node->cluster, id)) {
-        state_propose_node_remove(asked->node->state, id, NULL);
+        state_propose_node_remove(asked->node->state, id, false, NULL);
+        changes->is_asked_out[changes->box->at] = true;
     } else {
         changes->box = NULL;
     }
@@ -259,7 +261,6 @@ static void end_task(struct changes *changes, const struct box *newest)
     } else if (*changes->plan == CHANGE_LOSE) {
         box_lose(box);
     }
-    box->is_out |= *changes->plan == CHANGE_REMOVE || *changes->plan == CHANGE_BURY;
     if (changes->is_told) {
         printf("%6" G_GUINT64_FORMAT " ms box %u %s\n", changes->boxes->net->now_ms, box->at + 1,
                names[*changes->plan]);
@@ -286,11 +287,21 @@ static bool has_plan(const struct changes *changes)
     return changes->plan && *changes->plan != CHANGE_END;
 }
 
+static void note_out(struct changes *changes, const struct box *newest)
+{
+    for (unsigned i = 0; newest && i < changes->boxes->count; i++) {
+        box_at(changes, i)->is_out |=
+            changes->is_asked_out[i] && !state_find_node(newest->node->state, i + 1);
+    }
+}
+
 void changes_turn(struct changes *changes, bool is_urgent)
 {
-    const struct box *newest = has_plan(changes) ? find_newest(changes) : NULL;
+    const struct box *newest = changes->plan ? find_newest(changes) : NULL;
 
-    if (!newest || (changes->boxes->net->now_ms < changes->next_ms && !is_urgent)) {
+    note_out(changes, newest);
+    if (!newest || !has_plan(changes) ||
+        (changes->boxes->net->now_ms < changes->next_ms && !is_urgent)) {
         return;
     }
     if (!changes->box) {

@@ -26,6 +26,7 @@ struct changes {
     uint64_t next_ms;        /* then the task begins */
     uint64_t again_ms;       /* then it is asked for again */
     uint64_t out_term[NET_BOXES_MAX]; /* in it libraft had lost a removed one; 0 = not yet */
+    bool is_asked_out[NET_BOXES_MAX]; /* its removal was asked for, and may come late */
     bool is_told;
 };
 

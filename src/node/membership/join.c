@@ -172,7 +172,7 @@ static void undo(void *owner, uint64_t node_id)
 {
     const struct node_cluster *cluster = owner;
 
-    state_propose_node_remove(cluster->node->state, node_id, NULL);
+    state_propose_node_remove(cluster->node->state, node_id, true, NULL);
 }
 
 static struct ca *authority(void *owner, GError **error)

@@ -218,9 +218,29 @@ int apply_node_label(struct apply *apply, const State__Command *command, GError 
     return nodes_changed(apply);
 }
 
+/* Whoever asked has seen that those that vote could spare it: but two that are asked for at once
+ * may be a majority, and nobody would ever lead again. */
+static bool are_others_the_same(const struct roster *roster, const State__NodeRemove *remove)
+{
+    for (size_t i = 0; i < remove->n_others; i++) {
+        if (!roster_find_node(roster, remove->others[i])) {
+            return false;
+        }
+    }
+    return remove->n_others == 0 || remove->n_others + 1 == roster->nodes->len;
+}
+
 int apply_node_remove(struct apply *apply, const State__Command *command, GError **error)
 {
-    uint64_t node_id = command->node_remove->node_id;
+    const State__NodeRemove *remove = command->node_remove;
+    uint64_t node_id = remove->node_id;
+    const struct cluster_node *node = roster_find_node(&apply->tables->roster, node_id);
+    if (node && !are_others_the_same(&apply->tables->roster, remove)) {
+        return refuse(apply,
+                      g_strdup_printf("node '%s': another one came or was removed meanwhile: "
+                                      "look again (`microcloud node ls`), then ask again",
+                                      node->name));
+    }
     if (!roster_remove_node(&apply->tables->roster, node_id)) {
         return refuse(apply, no_such_node(node_id));
     }

@@ -69,6 +69,13 @@ static const char *label(struct fixture *fixture, uint64_t node_id, const char *
         ->message;
 }
 
+static const char *remove_node(struct fixture *fixture, uint64_t node_id, bool is_forced)
+{
+    return run(fixture,
+               state_propose_node_remove(fixture->state, node_id, is_forced, &fixture->completion))
+        ->message;
+}
+
 static const char *set_vip(struct fixture *fixture, const char *address, const char *interface)
 {
     return run(fixture,
@@ -152,7 +159,7 @@ static void an_identity_that_was_removed_never_comes_back(void **in)
 {
     struct fixture *fixture = *in;
     found(fixture);
-    run(fixture, state_propose_node_remove(fixture->state, NODE_ID, &fixture->completion));
+    assert_null(remove_node(fixture, NODE_ID, false));
     assert_null(state_find_node(fixture->state, NODE_ID));
     assert_true(state_node_was_here(fixture->state, NODE_ID));
     put_token(fixture, 71, NODE_ROLE_AUTO);
@@ -317,12 +324,62 @@ static void the_connections_of_a_removed_node_break(void **in)
     struct fixture *fixture = *in;
     found(fixture);
     open_on(fixture, "here", state_connection_number(NODE_ID, EPOCH, 1));
-    run(fixture, state_propose_node_remove(fixture->state, NODE_ID, &fixture->completion));
+    assert_null(remove_node(fixture, NODE_ID, false));
     assert_int_equal(session_of(fixture, "here")->connection_number, 0);
-    assert_has(
-        run(fixture, state_propose_node_remove(fixture->state, NODE_ID, &fixture->completion))
-            ->message,
-        "there is none of this id");
+    assert_has(remove_node(fixture, NODE_ID, false), "there is none of this id");
+}
+
+/* Each could be spared when it was asked for. */
+static void of_two_that_are_removed_at_once_one_stays(void **in)
+{
+    struct fixture *fixture = *in;
+    found(fixture);
+    put_token(fixture, 71, NODE_ROLE_AUTO);
+    assert_null(join(fixture, 6, "cellar", 71));
+    assert_int_equal(state_propose_node_remove(fixture->state, 6, false, NULL), 0);
+    assert_has(remove_node(fixture, 0x1005, false),
+               "node 'attic': another one came or was removed meanwhile");
+    assert_null(state_find_node(fixture->state, 6));
+    assert_non_null(state_find_node(fixture->state, 0x1005));
+    assert_null(remove_node(fixture, 0x1005, false));
+}
+
+static void a_removal_during_which_another_joins_is_refused(void **in)
+{
+    struct fixture *fixture = *in;
+    struct state_node_join wanted = joining(6, "cellar", 71);
+    found(fixture);
+    put_token(fixture, 71, NODE_ROLE_AUTO);
+    assert_int_equal(state_propose_node_join(fixture->state, &wanted, NULL), 0);
+    assert_has(remove_node(fixture, 0x1005, false), "meanwhile");
+    assert_int_equal(state_node_count(fixture->state), 3);
+}
+
+/* A node that is forced on alone removes all others at once. */
+static void what_is_forced_is_not_refused(void **in)
+{
+    struct fixture *fixture = *in;
+    found(fixture);
+    put_token(fixture, 71, NODE_ROLE_AUTO);
+    assert_null(join(fixture, 6, "cellar", 71));
+    assert_int_equal(state_propose_node_remove(fixture->state, 6, true, NULL), 0);
+    assert_null(remove_node(fixture, 0x1005, true));
+    assert_int_equal(state_node_count(fixture->state), 1);
+}
+
+/* Older programs could not read who else was there. */
+static void the_others_are_not_named_to_older_nodes(void **in)
+{
+    struct fixture *fixture = *in;
+    struct state_node_update older = {.node_id = NODE_ID,
+                                      .fields = NODE_FIELD_VERSION,
+                                      .version = "0.1.0",
+                                      .command_level = STATE_COMMAND_LEVEL - 1};
+    found(fixture);
+    assert_null(update(fixture, &older));
+    assert_null(remove_node(fixture, 0x1005, false));
+    assert_int_equal(fixture->result.error, 0);
+    assert_null(state_find_node(fixture->state, 0x1005));
 }
 
 /* ---- virtual addresses, authority ---- */
@@ -489,6 +546,10 @@ int main(void)
         TEST(labels_are_kept_in_order_and_have_a_limit),
         TEST(the_connections_of_a_dead_node_break_and_those_of_others_stay),
         TEST(the_connections_of_a_removed_node_break),
+        TEST(of_two_that_are_removed_at_once_one_stays),
+        TEST(a_removal_during_which_another_joins_is_refused),
+        TEST(what_is_forced_is_not_refused),
+        TEST(the_others_are_not_named_to_older_nodes),
         TEST(a_virtual_address_has_one_form),
         TEST(a_virtual_address_that_no_host_can_have_is_refused),
         TEST(the_authority_changes_only_from_the_one_that_was_seen),

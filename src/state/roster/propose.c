@@ -1,4 +1,5 @@
 /* Proposals about the cluster. */
+#include "state/level.h"
 #include "state/propose_cluster.h"
 #include "state/propose_private.h"
 #include "state/tables.h"
@@ -56,11 +57,21 @@ int state_propose_node_label(struct state *state, uint64_t node_id, const char *
     return propose_command(state, COMMAND(NODE_LABEL, node_label, &message), completion);
 }
 
-int state_propose_node_remove(struct state *state, uint64_t node_id,
+int state_propose_node_remove(struct state *state, uint64_t node_id, bool is_forced,
                               const struct state_completion *completion)
 {
     State__NodeRemove message = STATE__NODE_REMOVE__INIT;
+    uint32_t count = state_node_count(state);
+    g_autofree uint64_t *others = g_new(uint64_t, count);
+    bool names_others = !is_forced && state_command_level(state) >= LEVEL_OTHERS;
     message.node_id = node_id;
+    message.others = others;
+    for (uint32_t i = 0; names_others && i < count; i++) {
+        uint64_t id = state_node_at(state, i)->id;
+        if (id != node_id) {
+            others[message.n_others++] = id;
+        }
+    }
     return propose_command(state, COMMAND(NODE_REMOVE, node_remove, &message), completion);
 }
 
