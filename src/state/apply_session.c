@@ -215,7 +215,8 @@ int apply_open(struct apply *apply, const State__Command *command, GError **erro
     if (!check_open(open, error)) {
         return -EBADMSG;
     }
-    if (is_overtaken(apply, open)) {
+    if (is_overtaken(apply, open) ||
+        !roster_has_connection(&apply->tables->roster, open->connection_number)) {
         apply->result->is_stale = true;
         return 0;
     }

@@ -326,6 +326,8 @@ static void the_connections_of_a_removed_node_break(void **in)
     open_on(fixture, "here", state_connection_number(NODE_ID, EPOCH, 1));
     assert_null(remove_node(fixture, NODE_ID, false));
     assert_int_equal(session_of(fixture, "here")->connection_number, 0);
+    open_on(fixture, "late", state_connection_number(NODE_ID, EPOCH, 2));
+    assert_null(session_of(fixture, "late")); /* nobody would ever close it */
     assert_has(remove_node(fixture, NODE_ID, false), "there is none of this id");
 }
 

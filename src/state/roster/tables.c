@@ -117,6 +117,17 @@ struct cluster_node *roster_find_node(const struct roster *roster, uint64_t node
     return find_entry(roster->nodes, node_id);
 }
 
+bool roster_has_connection(const struct roster *roster, uint64_t connection_number)
+{
+    bool has = roster->nodes->len == 0;
+
+    for (uint32_t i = 0; i < roster->nodes->len && !has; i++) {
+        const struct cluster_node *node = roster->nodes->pdata[i];
+        has = state_connection_number(node->id, 0, 0) >> 52 == connection_number >> 52;
+    }
+    return has;
+}
+
 struct cluster_node *roster_find_name(const struct roster *roster, const char *name)
 {
     for (uint32_t i = 0; i < roster->nodes->len; i++) {
