@@ -1,9 +1,9 @@
 /* Of two boxes one votes, and when it was away the other may have been forced on without it (`node
  * promote --force`). So a node that decides alone in a cluster of several asks the others first:
  *
- *   leads, others are known, none votes --> dials all --> each has answered, or ASK_MS are over:
- * serves
- *                                                     --> one says that it was given up: ends
+ *   leads, others are known, none votes --> dials all
+ *     each has answered, or ASK_MS are over --> serves
+ *     one says that this one was given up --> ends
  *
  * One that cannot be reached in that time cannot be asked. When they meet later this node ends then
  * (removed.c), and what it took meanwhile is lost: `status` says so. */
