@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cluster/links.h"
+#include "loop/deferred.h"
 
 #define LINK_HEAD_BYTES   8
 #define LINK_PROTOCOL     3 /* 2: LINK_BEAT; 3: some of them want no answer */
@@ -67,7 +68,9 @@ struct links {
     const struct links_events *events;
     void *owner;
     GHashTable *table; /* node id -> struct link, owned */
-    uint32_t sockets;  /* numbers given */
+    GPtrArray *gone;   /* of struct link, owned: removed in this turn, perhaps by what they said */
+    struct deferred burial;
+    uint32_t sockets; /* numbers given */
     bool is_asking;
 };
 

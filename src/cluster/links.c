@@ -17,6 +17,12 @@ static void on_free_link(void *link)
     link_free(link);
 }
 
+static void on_burial(void *owner)
+{
+    const struct links *links = owner;
+    g_ptr_array_set_size(links->gone, 0);
+}
+
 struct links *links_new(const struct links_options *options)
 {
     struct links *links = g_new0(struct links, 1);
@@ -31,6 +37,8 @@ struct links *links_new(const struct links_options *options)
     links->events = options->events;
     links->owner = options->owner;
     links->table = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, on_free_link);
+    links->gone = g_ptr_array_new_with_free_func(on_free_link);
+    deferred_init(&links->burial, on_burial, links);
     return links;
 }
 
@@ -38,6 +46,8 @@ void links_free(struct links *links)
 {
     if (links) {
         g_hash_table_unref(links->table);
+        deferred_deinit(&links->burial);
+        g_ptr_array_unref(links->gone);
         g_free(links);
     }
 }
@@ -85,7 +95,8 @@ static void remove_unwanted(struct links *links)
     for (guint i = 0; i < gone->len; i++) {
         struct link *link = g_ptr_array_index(gone, i);
         link_give_up(link, "the node was removed from the cluster");
-        link_free(link);
+        g_ptr_array_add(links->gone, link);
+        deferred_schedule(links->loop, &links->burial);
     }
 }
 

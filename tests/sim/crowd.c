@@ -386,6 +386,9 @@ void crowd_deinit(struct crowd *crowd)
     for (unsigned i = 0; i < CROWD_CLIENTS; i++) {
         client_deinit(&crowd->clients[i]);
     }
+    for (guint i = 0; i < crowd->world.streams->len; i++) { /* of who never came back in */
+        virtual_stream_release(crowd->world.streams->pdata[i]);
+    }
     ledger_deinit(&crowd->world.ledger);
     g_ptr_array_unref(crowd->world.streams);
     g_hash_table_unref(crowd->where);
