@@ -107,15 +107,22 @@ def test_errors_name_the_thing(node):
 
 
 def test_a_flood_of_connections_is_limited(own_node):
+    def answer():
+        """None: one too many is told 503 and let go, perhaps before it has asked."""
+        try:
+            return own_node.request("GET", "/healthz")[0]
+        except (BrokenPipeError, ConnectionResetError):
+            return None
+
     links = []
     try:
         for _ in range(600):
             links.append(socket.create_connection(("127.0.0.1", own_node.http_port), 20))
-        assert own_node.request("GET", "/healthz")[0] in (200, 503)
+        assert answer() in (200, 503, None)
     finally:
         for link in links:
             link.close()
-    until(lambda: own_node.request("GET", "/healthz")[0] == 200, "the node answers again")
+    until(lambda: answer() == 200, "the node answers again")
 
 
 # ---- what it does ----
