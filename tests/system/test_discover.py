@@ -17,15 +17,19 @@ def discover(lab, *words, namespace=None):
                           timeout=60, check=False)
 
 
-@pytest.fixture(scope="module")
-def lab():
-    lab = Lab(3, program(), is_discoverable=True)
+def discoverable(count):
+    lab = Lab(count, program(), is_discoverable=True)
     try:
         yield lab
         for box in lab.boxes:
             box.stop()
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="module")
+def lab():
+    yield from discoverable(3)
 
 
 def test_an_empty_lan_is_told_of_plainly(lab):
@@ -56,13 +60,7 @@ def test_clusters_and_nodes_are_listed_and_a_fresh_node_names_the_other_cluster(
 
 @pytest.fixture
 def two_homes():
-    lab = Lab(2, program(), is_discoverable=True)
-    try:
-        yield lab
-        for box in lab.boxes:
-            box.stop()
-    finally:
-        lab.down()
+    yield from discoverable(2)
 
 
 def wait_found(name, asker):
