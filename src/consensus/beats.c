@@ -1,18 +1,20 @@
 /* Heartbeats, as few and as cheap as may be. libraft's own way costs each of them a hop through a
  * socket pair on both sides, and its owner has more to say to the same node at the same pace (the
  * lease): so a heartbeat that carries nothing new is given to network.beat, and its answer goes
- * back the same way. Who has no vote elects nobody, so it needs none: libraft is answered here, for
- * it would think such a node away, and hold back the next entry.
+ * back the same way. Who has no vote elects nobody, so it needs none but every OTHERS_MS, to know
+ * that there is a leader: in between libraft is answered here, for it would think such a node away,
+ * and hold back the next entry.
  *
  *   on_send (leader) --beat--> consensus_beat --> libraft --> on_send (follower) --beat--> ...
  *
- * An answer wakes the leader up, so a round asks as many voters in turn as make a majority with it,
- * and tells the others; all are asked as soon as one that was asked has not answered until the next
- * round. Who is told answers only what libraft has to know.
+ * A round goes to as many voters in turn as make a majority with the leader, so each hears it in
+ * every second one; to all as soon as one that was asked has not answered until the next round.
+ * Between two rounds commits are told, which needs no answer but what libraft has to know.
  *
  * Only to who has all of the log: a heartbeat that overtakes an entry on the other connection would
  * be refused, and the entry sent again. Every CHECK_MS one round goes to all, libraft's way:
- * otherwise nobody would notice that a connection has died before an entry is lost in it.
+ * otherwise nobody would notice that a connection has died before an entry is lost in it. (Both
+ * ends of a node that dies are closed by its owner, so this is for what no end tells.)
  *
  * A frame is 64-bit words, big endian:
  *   BEAT_ASK     term, index and term of the last entry, commit index
@@ -26,8 +28,9 @@
 #include "loop/loop.h"
 #include <string.h>
 
-#define CHECK_MS 1000
-#define WORDS    5
+#define CHECK_MS  3000
+#define OTHERS_MS 1000
+#define WORDS     5
 
 enum beat_type { BEAT_ASK = 1, BEAT_ANSWER = 2, BEAT_TELL = 3 };
 
@@ -72,20 +75,27 @@ bool beats_has_vote(const struct consensus *self, uint64_t node_id)
     return false;
 }
 
-/* What is committed is told outside of the rounds (leadership.c), to those without a vote too. */
+/* Who has no vote is left out of a round, and a voter whose turn it is not. What is committed is
+ * told outside of the rounds (leadership.c), to all. */
+static bool is_left_out(struct consensus *self, uint64_t node_id)
+{
+    if (!self->beats.is_round || consensus_is_asked(self, node_id)) {
+        return false;
+    }
+    if (!beats_has_vote(self, node_id)) {
+        g_array_append_val(self->beats.spared, node_id);
+    }
+    return true;
+}
+
 static bool send_ask(struct consensus *self, const struct raft_message *message)
 {
     const struct raft_append_entries *ask = &message->append_entries;
-    bool is_asked = self->beats.is_round && consensus_is_asked(self, message->server_id);
-    uint64_t words[] = {is_asked ? BEAT_ASK : BEAT_TELL, ask->term, ask->prev_log_index,
+    uint64_t words[] = {self->beats.is_round ? BEAT_ASK : BEAT_TELL, ask->term, ask->prev_log_index,
                         ask->prev_log_term, ask->leader_commit};
 
-    if (self->beats.is_round && !beats_has_vote(self, message->server_id)) {
-        uint64_t node_id = message->server_id;
-        g_array_append_val(self->beats.spared, node_id);
-        return true;
-    }
-    return send_words(self, message->server_id, words) == 0;
+    return is_left_out(self, message->server_id) ||
+           send_words(self, message->server_id, words) == 0;
 }
 
 /* All went as the leader thinks: it hears so when it asks. */
@@ -212,21 +222,23 @@ static bool is_late(const struct consensus *self)
 {
     for (guint i = 0; i < self->beats.asked->len; i++) {
         uint64_t node_id = g_array_index(self->beats.asked, uint64_t, i);
-        if (leadership_silent_ms(self, node_id) > clock_now_ms() - self->beats.asked_ms) {
+        if (beats_has_vote(self, node_id) &&
+            leadership_silent_ms(self, node_id) > clock_now_ms() - self->beats.asked_ms) {
             return true;
         }
     }
     return false;
 }
 
-static void find_other_voters(const struct consensus *self, GArray *voters)
+static void find_others(const struct consensus *self, bool has_vote, GArray *nodes)
 {
     const struct raft_configuration *configuration = &self->raft.configuration;
 
     for (unsigned i = 0; i < configuration->n; i++) {
         uint64_t node_id = configuration->servers[i].id;
-        if (configuration->servers[i].role == RAFT_VOTER && node_id != self->node_id) {
-            g_array_append_val(voters, node_id);
+        if ((configuration->servers[i].role == RAFT_VOTER) == has_vote &&
+            node_id != self->node_id) {
+            g_array_append_val(nodes, node_id);
         }
     }
 }
@@ -234,15 +246,20 @@ static void find_other_voters(const struct consensus *self, GArray *voters)
 static void choose_asked(struct consensus *self)
 {
     g_autoptr(GArray) voters = g_array_new(false, false, sizeof(uint64_t));
+    uint64_t now_ms = clock_now_ms();
 
-    find_other_voters(self, voters);
+    find_others(self, true, voters);
     guint needed = is_late(self) ? voters->len : (voters->len + 1) / 2;
     g_array_set_size(self->beats.asked, 0);
     for (guint i = 0; i < needed; i++) {
         guint at = (guint)(self->beats.asked_count++ % voters->len);
         g_array_append_val(self->beats.asked, g_array_index(voters, uint64_t, at));
     }
-    self->beats.asked_ms = clock_now_ms();
+    if (now_ms >= self->beats.others_ms + OTHERS_MS) {
+        find_others(self, false, self->beats.asked);
+        self->beats.others_ms = now_ms;
+    }
+    self->beats.asked_ms = now_ms;
 }
 
 bool consensus_is_asked(const struct consensus *self, uint64_t node_id)

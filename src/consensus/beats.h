@@ -14,13 +14,14 @@ struct beats {
     uint64_t answering_id;
     const struct raft_append_entries *told;
     /* Leading, of the last round. */
-    GArray *asked;        /* of uint64_t: the voters that are to answer */
+    GArray *asked;        /* of uint64_t: who is to answer */
     uint64_t asked_ms;    /* when that was */
+    uint64_t others_ms;   /* when those were asked that have no vote */
     uint64_t asked_count; /* over all rounds */
     uint64_t checked_ms;  /* loop time of the last round by libraft's connections */
     bool is_round;        /* libraft is at a tick */
     bool is_checking;     /* which is such a round */
-    GArray *spared;       /* of uint64_t: who is not asked in it */
+    GArray *spared;       /* of uint64_t: who has no vote and was left out */
 };
 
 /* After raft_uv_init, before raft_init. */

@@ -103,8 +103,10 @@ static void heartbeats_by_the_links_keep_the_leader(void **state)
         assert_true(sent >= 10);
         answers += id == leader->id ? 0 : sent;
     }
-    assert_true(asks >= 30 && answers <= asks * 3 / 4); /* of 100 and 50: each second one */
-    assert_true(cluster.nodes[4].beats - before[4] <= 5);
+    assert_true(asks >= 30 && asks <= 60); /* of 50 rounds: one voter in each */
+    assert_true(answers >= asks * 3 / 4);
+    uint32_t rare = cluster.nodes[4].beats - before[4];
+    assert_true(rare >= 1 && rare <= 5);
     cluster_write(&cluster);
     cluster_run_ms(&cluster, 100);
     cluster_settle(&cluster);
@@ -128,7 +130,7 @@ static void who_does_not_answer_is_made_up_for(void **state)
     asks = leader->beats - asks;
     answers = cluster.nodes[other].beats - answers;
     assert_int_equal(leader->leader_term, term);
-    assert_true(asks >= 30 && answers >= asks * 2 / 5); /* as many, but for the checking rounds */
+    assert_true(asks >= 60 && answers >= asks * 2 / 5); /* both are asked, but for checking */
     cluster_heal(&cluster);
     cluster_write(&cluster);
     cluster_settle(&cluster);

@@ -59,6 +59,7 @@ struct node_cluster {
 
     /* Leading. */
     struct timer *roles_timer, *leave_timer;
+    uint64_t roles_ms; /* when they were looked at last */
     void (*on_left)(void *node);
     GHashTable *down; /* ids of nodes that were declared down since they were last up */
     uint64_t led_since_ms;
@@ -164,6 +165,7 @@ struct roles_view cluster_view(const struct node_cluster *cluster, const GArray 
 bool cluster_can_spare(const struct node_cluster *cluster, uint64_t node_id);
 void cluster_roles_look(struct node_cluster *cluster);
 void cluster_roles_on_timer(void *owner);
+void cluster_roles_on_beats(struct node_cluster *cluster);
 void cluster_leave_on_timer(void *owner);
 /* After a rescue: the others are gone for good, whatever the table says. */
 void cluster_remove_others(struct node_cluster *cluster);

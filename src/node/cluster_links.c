@@ -47,9 +47,10 @@ int cluster_beat(void *owner, uint64_t node_id, struct bytes beat)
 
 void cluster_on_beats(void *owner)
 {
-    const struct node_cluster *cluster = owner;
+    struct node_cluster *cluster = owner;
 
     cluster_vip_on_beats(cluster->vip);
+    cluster_roles_on_beats(cluster);
 }
 
 int cluster_broker_send(void *owner, uint64_t node_id, struct bytes frame)

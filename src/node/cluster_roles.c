@@ -198,10 +198,21 @@ void cluster_roles_on_timer(void *owner)
     if (cluster->node->is_stopping || !is_leading(cluster)) {
         return;
     }
+    cluster->roles_ms = loop_now_ms(cluster->node->loop);
     keep_roles(cluster);
     declare_down(cluster);
     if (state_node_count(cluster->node->state) > 1) {
         timer_start(cluster->roles_timer, LOOK_MS);
+    }
+}
+
+/* What would be due before the next round is done with this one: a node wakes up once for both. */
+void cluster_roles_on_beats(struct node_cluster *cluster)
+{
+    uint64_t next_ms = loop_now_ms(cluster->node->loop) + cluster_election_ms(cluster) / 2;
+
+    if (timer_is_active(cluster->roles_timer) && next_ms >= cluster->roles_ms + LOOK_MS) {
+        cluster_roles_on_timer(cluster);
     }
 }
 
