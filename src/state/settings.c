@@ -39,7 +39,8 @@ static const struct setting settings[] = {
            "Its clients count as gone, until they come back."),
     NUMBER("cluster.write_wait_ms", write_wait_ms, "10000", 100, 600000, "ms",
            "How long a change waits for a majority of the nodes.",
-           "It is refused: 0x97 (quota exceeded) on MQTT, 503 `no_quorum` on HTTP."),
+           "It is answered with 0x97 (quota exceeded) on MQTT, 503 `no_quorum` on HTTP; it may "
+           "still be done later."),
     CHOICE("mqtt.anonymous", anonymous, "loopback", "off|loopback|on",
            "Who may connect without a user name: nobody, clients on this machine, everybody.",
            NULL),

@@ -360,15 +360,26 @@ static bool is_on_majority(const struct boxes *boxes, uint32_t voters, uint64_t 
     return copies > count(voters) / 2;
 }
 
+static bool is_by_leader(const struct boxes *boxes, uint64_t index, uint64_t term)
+{
+    bool is_on = false;
+
+    for (unsigned i = 0; i < boxes->count && !is_on; i++) {
+        const struct box *box = &boxes->all[i];
+        is_on = box->node && box->node->is_leading &&
+                is_on_majority(boxes, roles_of(box).voters, index, term);
+    }
+    return is_on;
+}
+
 /* By the voters of then, as a disk that has the entry knows them, or by those that came after: a
- * change counts for libraft from when it is appended, before any disk has it. */
+ * change counts for a leader from when it is appended, before any disk has it. */
 static bool is_committed(const struct boxes *boxes, const struct box *box, uint64_t index)
 {
     const struct disk *disk = &box->disk;
     uint64_t term = disk_term_of(disk, index);
 
-    if (box->node && disk_has(disk, index, term) &&
-        is_on_majority(boxes, roles_of(box).voters, index, term)) {
+    if (disk_has(disk, index, term) && is_by_leader(boxes, index, term)) {
         return true;
     }
     for (guint i = disk_has(disk, index, term) ? disk->voters->len : 0; i-- > 0;) {

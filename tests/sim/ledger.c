@@ -1,6 +1,7 @@
 /* See ledger.h. A broken rule ends the program with a line that names it; the seed that was printed
  * leads there again. */
 #include "ledger.h"
+#include "packet/reason.h"
 #include "topic/name.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -517,6 +518,14 @@ static bool has_late_removal(struct ledger *ledger, uint8_t topic)
     return false;
 }
 
+/* "No quorum" (MQTT 5, QoS 1) says that nobody knows: it may still come into the log. */
+static bool is_refused(const struct ledger *ledger, const struct sent *sent)
+{
+    bool is_unknown = ledger->nodes > 1 && sent->reason == REASON_QUOTA_EXCEEDED;
+
+    return sent->told != NEVER && sent->reason >= 0x80 && sent->repeats == 0 && !is_unknown;
+}
+
 /* A repeated QoS 1 message may come to the broker once more behind a QoS 2 one that it has already:
  * then it is the last. So may one that was never acknowledged, by an earlier connection to a node
  * that was cut off from the others. */
@@ -528,8 +537,7 @@ void ledger_settle_retained(struct ledger *ledger, uint8_t topic, guint message)
 
     for (guint i = 1; i < ledger->sent->len; i++) {
         const struct sent *sent = ledger_sent(ledger, i);
-        bool is_refused = sent->told != NEVER && sent->reason >= 0x80 && sent->repeats == 0;
-        if (sent->topic == topic && !is_refused) {
+        if (sent->topic == topic && !is_refused(ledger, sent)) {
             bool may_be_last =
                 found->repeats > 0 || (may_be_late && found->connection != sent->connection);
             pass(&candidates, sent, message == i, may_be_last);
