@@ -17,6 +17,7 @@
  * CONNECTs then, but what that node knew of the log when the CONNECT came is: what others have
  * opened since is newer, and stays (is_overtaken). */
 #include "state/apply.h"
+#include "state/level.h"
 #include "topic/name.h"
 #include <errno.h>
 
@@ -177,6 +178,15 @@ static bool is_overtaken(const struct apply *apply, const State__Open *open)
            last >> 52 != open->connection_number >> 52;
 }
 
+/* Was its node removed while the CONNECT was under way? Nobody would ever close it. Programs below
+ * this level open it all the same. */
+static bool is_of_nobody(const struct apply *apply, const State__Open *open)
+{
+    const struct roster *roster = &apply->tables->roster;
+    return roster_command_level(roster) >= LEVEL_OTHERS &&
+           !roster_has_connection(roster, open->connection_number);
+}
+
 static void attach(struct apply *apply, struct session *session, const State__Open *open)
 {
     struct bytes username = bytes_of(open->username);
@@ -215,8 +225,7 @@ int apply_open(struct apply *apply, const State__Command *command, GError **erro
     if (!check_open(open, error)) {
         return -EBADMSG;
     }
-    if (is_overtaken(apply, open) ||
-        !roster_has_connection(&apply->tables->roster, open->connection_number)) {
+    if (is_overtaken(apply, open) || is_of_nobody(apply, open)) {
         apply->result->is_stale = true;
         return 0;
     }

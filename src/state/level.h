@@ -9,7 +9,8 @@
 
 /* From this level on a session knows its last opening, and an open which one it knew. */
 #define LEVEL_OPENINGS 3
-/* From this level on the removal of a node says which others there were. */
+/* From this level on the removal of a node says which others there were, and no connection of a
+ * removed one is opened. */
 #define LEVEL_OTHERS 4
 
 /* Is there a node below this level? Then the result says which, and nothing is to change. */

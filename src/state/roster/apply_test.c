@@ -1,6 +1,7 @@
 /* The cluster's tables by way of the log: who may join, what may be changed, what is refused with
  * which words, what a snapshot keeps. */
 #include "state/fixture.h"
+#include "state/level.h"
 #include "state/propose_cluster.h"
 
 #define HOUR_MS (3600u * 1000)
@@ -331,6 +332,25 @@ static void the_connections_of_a_removed_node_break(void **in)
     assert_has(remove_node(fixture, NODE_ID, false), "there is none of this id");
 }
 
+/* Its log must end in the same state as ours. */
+static void an_older_program_opens_what_a_removed_node_had_let_in(void **in)
+{
+    struct fixture *fixture = *in;
+    found(fixture);
+    struct state_node_update older = {.node_id = NODE_ID,
+                                      .fields = NODE_FIELD_VERSION,
+                                      .version = "0.1.0",
+                                      .command_level = LEVEL_OTHERS - 1};
+    assert_null(remove_node(fixture, 0x1005, false));
+    assert_null(update(fixture, &older));
+    open_on(fixture, "late", state_connection_number(0x1005, 1, 1));
+    assert_non_null(session_of(fixture, "late"));
+    older.command_level = LEVEL_OTHERS;
+    assert_null(update(fixture, &older));
+    open_on(fixture, "later", state_connection_number(0x1005, 1, 2));
+    assert_null(session_of(fixture, "later"));
+}
+
 /* Each could be spared when it was asked for. */
 static void of_two_that_are_removed_at_once_one_stays(void **in)
 {
@@ -548,6 +568,7 @@ int main(void)
         TEST(labels_are_kept_in_order_and_have_a_limit),
         TEST(the_connections_of_a_dead_node_break_and_those_of_others_stay),
         TEST(the_connections_of_a_removed_node_break),
+        TEST(an_older_program_opens_what_a_removed_node_had_let_in),
         TEST(of_two_that_are_removed_at_once_one_stays),
         TEST(a_removal_during_which_another_joins_is_refused),
         TEST(what_is_forced_is_not_refused),

@@ -119,7 +119,7 @@ struct cluster_node *roster_find_node(const struct roster *roster, uint64_t node
 
 bool roster_has_connection(const struct roster *roster, uint64_t connection_number)
 {
-    bool has = roster->nodes->len == 0;
+    bool has = false;
 
     for (uint32_t i = 0; i < roster->nodes->len && !has; i++) {
         const struct cluster_node *node = roster->nodes->pdata[i];

@@ -31,8 +31,7 @@ void roster_count_bytes(struct roster *roster);
 
 /* ---- nodes ---- */
 struct cluster_node *roster_find_node(const struct roster *roster, uint64_t node_id);
-/* Whether a connection of this number is one node's that is there (propose.h); true when there are
- * none yet. */
+/* Whether a connection of this number is one node's that is there (propose.h). */
 bool roster_has_connection(const struct roster *roster, uint64_t connection_number);
 struct cluster_node *roster_find_name(const struct roster *roster, const char *name);
 /* Takes it: an allocated one whose texts are allocated. There must be none of its id. */
