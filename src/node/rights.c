@@ -53,13 +53,18 @@ static bool is_to_be_given(const FTSENT *entry)
            (entry->fts_info == FTS_D || status->st_nlink == 1);
 }
 
+/* Whom it belongs to may put a link in the place of a directory meanwhile. So the walk changes into
+ * each one, and fts looks whether it is the one that was seen: names lead no further. */
 static int give(const char *directory, const struct child_user *user)
 {
     char *const paths[] = {(char *)directory, NULL};
-    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_XDEV, NULL);
     const FTSENT *entry;
     int r = walk ? 0 : -errno;
 
+    if (walk && (walk->fts_options & FTS_NOCHDIR)) { /* fts could not open "." */
+        r = -EACCES;
+    }
     while (r == 0 && (entry = fts_read(walk)) != NULL) {
         if (is_to_be_given(entry) && lchown(entry->fts_accpath, user->uid, user->gid) < 0) {
             r = -errno;

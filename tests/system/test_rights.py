@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import threading
 
 import pytest
 
@@ -50,6 +51,43 @@ def test_a_directory_of_roots_is_given_away_with_what_root_puts_there(box):
     assert os.stat(box.data / "node.json").st_uid == user.pw_uid
     assert os.stat(other).st_uid == 0
     box.stop()
+
+
+def swap_when_one_is_given(directories, victim, stop):
+    """As soon as the first file of one of them has been given away all others become links to `victim`."""
+    files = [next(directory.iterdir()) for directory in directories]
+    while not stop.is_set():
+        given = [file.parent for file in files if os.stat(file).st_uid != 0]
+        if given:
+            for directory in directories:
+                if directory not in given:
+                    directory.rename(f"{directory}-away")
+                    directory.symlink_to(victim)
+            return
+
+
+def test_who_owns_the_directory_gets_nothing_by_a_link_that_he_puts_there_meanwhile(box):
+    """There are so many files that there is time for it."""
+    user, victim = own_user(), box.lab.directory / "victim"
+    box.data.mkdir()
+    directories = [box.data / f"d{number}" for number in range(4)]
+    for directory in (victim, *directories):
+        directory.mkdir()
+        for number in range(3000):
+            (directory / f"{number}").touch()
+    os.chown(box.data, user.pw_uid, user.pw_gid)
+    (box.data / "node.json").touch()
+    stop = threading.Event()
+    swapper = threading.Thread(target=swap_when_one_is_given, args=(directories, victim, stop))
+    swapper.start()
+    try:
+        box.start()
+        until(lambda: box.process.poll() is not None, "it ends: node.json is empty")
+    finally:
+        stop.set()
+        swapper.join()
+    assert any(directory.is_symlink() for directory in directories), "the links came too late"
+    assert {os.stat(file).st_uid for file in victim.iterdir()} == {0}
 
 
 def test_a_directory_of_somebody_else_is_not_touched(box):
