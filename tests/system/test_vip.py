@@ -29,7 +29,6 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400
 SILENT_S = 2  # asked are 1.2 s at most; the link of a silent one is up for longer than both
 PULLS = 16
 BACK_S, TRIES, WORST_S = 0.1, 4, 1  # the best of them counts: a busy machine may be late, but none may be as late as the last
-IDLE_S = 0.3  # a client is idle, and its node has told the others long ago
 SEEN_S = 0.1  # by how much a watching thread may be late on a busy machine
 
 
@@ -236,12 +235,22 @@ def websocket(lab, address):
     return link
 
 
+def wait_told(box, address=VIP):
+    """Who was connected when this begins is known to the others when it ends: a box tells of each one as it takes it, or of all as soon as
+    it knows that it holds the address, and only then answers whoever asks it later.
+    """
+    def does_hold():
+        rows = box.call("GET", "/v1/vips")[1] or []
+        return any(row["address"].startswith(f"{address}/") and row["holder"] == box.name for row in rows)
+    until(does_hold, f"{box.name} knows that it holds {address}")
+
+
 def back_after(lab, come, address):
     """How long after the address is there an idle client is connected again whose box fell silent."""
     holder_of(lab)
     idle = come(lab, address)
     box = holder_of(lab)
-    time.sleep(IDLE_S)
+    wait_told(box, address)
     watch = Holders(lab, address)
     since = time.monotonic()
     box.send("both", signal.SIGSTOP)  # silent: nobody resets it but the next holder
@@ -434,7 +443,7 @@ class Plug:
         """How long after the address is there it is connected again when its box fell silent."""
         box = holder_of(self.lab)
         offset = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-        time.sleep(IDLE_S)
+        wait_told(box)
         watch, since = Holders(self.lab, VIP), time.monotonic()
         box.send("both", signal.SIGSTOP)
         try:

@@ -179,11 +179,11 @@ void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id)
     }
 }
 
-/* Whether it is new. Who was removed does not come back. */
+/* Whether it is new. Who was removed does not come back, and no more are kept than a cluster has. */
 static bool note_node(struct node_cluster *cluster, uint64_t id, struct bytes address)
 {
     if (id == 0 || id == cluster->node->identity.id || is_gone(cluster->node->state, id) ||
-        cluster_is_member(cluster, id)) {
+        cluster_is_member(cluster, id) || g_hash_table_size(cluster->addresses) >= NODES_MAX) {
         return false;
     }
     g_hash_table_insert(cluster->addresses, g_memdup2(&id, sizeof id),
