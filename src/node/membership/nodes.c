@@ -101,12 +101,15 @@ static GHashTable *addresses_of_table(const struct node_cluster *cluster)
 /* Whether the table says what is true now. */
 static bool is_current(const struct node_cluster *cluster)
 {
+    const struct state *state = cluster->node->state;
     struct consensus_status status;
 
+    if (!cluster->is_ready || !cluster->links || state_node_count(state) == 0 ||
+        state_applied_index(state) < cluster->told_index) {
+        return false;
+    }
     consensus_status(cluster_consensus(cluster), &status);
-    return cluster->is_ready && cluster->links && state_node_count(cluster->node->state) > 0 &&
-           state_applied_index(cluster->node->state) >= cluster->told_index &&
-           (status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING);
+    return status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING;
 }
 
 static void use_addresses(struct node_cluster *cluster)
@@ -179,7 +182,8 @@ void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id)
     }
 }
 
-/* Whether it is new. Who was removed does not come back, and no more are kept than a cluster has. */
+/* Whether it is new. Who was removed does not come back, and more than a cluster has are not kept.
+ */
 static bool note_node(struct node_cluster *cluster, uint64_t id, struct bytes address)
 {
     if (id == 0 || id == cluster->node->identity.id || is_gone(cluster->node->state, id) ||
