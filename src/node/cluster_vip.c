@@ -138,7 +138,8 @@ static uint64_t lease_now(const struct cluster_vip *vip, uint64_t now_ms)
 /* The keeper has let go, or will: on a busy machine, or when nobody answers. */
 static void look_whether_late(const struct cluster_vip *vip, uint64_t until_ms, uint64_t now_ms)
 {
-    bool was_to_last = vip->until_ms != 0 && vip->lease.term != 0 && !is_barred(vip, now_ms);
+    bool was_to_last = vip->until_ms != 0 && vip->lease.term != 0 && !is_barred(vip, now_ms) &&
+                       ingress_is_able(vip->ingress);
 
     if (was_to_last && now_ms >= vip->until_ms) {
         log_warning("the virtual IP is let go: no majority has answered in time",
@@ -277,13 +278,18 @@ static void go_on(struct cluster_vip *vip, bool is_due)
     timer_start(vip->renew_timer, next_ms - now_ms);
 }
 
-/* While this node leads and there are addresses. */
+/* While this node leads and there are addresses. Without any there is no lease that could be over
+ * when one comes. */
 static void keep(struct cluster_vip *vip)
 {
     if (has_to_keep(vip)) {
         go_on(vip, true);
-    } else {
-        timer_stop(vip->renew_timer);
+        return;
+    }
+    timer_stop(vip->renew_timer);
+    if (vip->until_ms != 0 && state_vip_count(state_of(vip)) == 0) {
+        vip->until_ms = 0;
+        ingress_lease(vip->ingress, 0);
     }
 }
 
@@ -313,7 +319,7 @@ void cluster_vip_on_echo(struct cluster_vip *vip, uint64_t node_id, const struct
     uint64_t heard_ms = echo->age_ms < echo->sent_ms ? echo->sent_ms - echo->age_ms : 0;
     lease_echo(&vip->lease, node_id, MAX(heard_ms, led_ms));
     lease_other(&vip->lease, node_id, now_ms - MIN(echo->other_ms, now_ms));
-    if (lease_now(vip, now_ms) >= vip->until_ms + worth_ms(vip)) {
+    if (has_to_keep(vip) && lease_now(vip, now_ms) >= vip->until_ms + worth_ms(vip)) {
         renew(vip);
     }
     look_whether_free(vip, now_ms);

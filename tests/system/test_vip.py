@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import pwd
+import re
 import signal
 import socket
 import struct
@@ -29,6 +30,7 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400
 SILENT_S = 2  # asked are 1.2 s at most; the link of a silent one is up for longer than both
 PULLS = 16
 BACK_S, TRIES, WORST_S = 0.1, 4, 1  # the best of them counts: a busy machine may be late, but none may be as late as the last
+OVER_S = 3  # ten times a lease
 SEEN_S = 0.1  # by how much a watching thread may be late on a busy machine
 
 
@@ -327,6 +329,19 @@ def test_an_address_that_another_host_has_is_not_taken(lab):
         until(lambda a=address: problems(a) == {None}, "the problem is gone")
         assert leader.command("vip", "rm", address)[0] == 0
         until(lambda a=address: lab.holder(a) is None, "it is given up")
+
+
+def test_an_address_that_is_set_anew_had_not_been_let_go(lab):
+    """The lease of the ones before is over since long, and nobody missed it."""
+    box = holder_of(lab)
+    for address in (VIP, VIP6):
+        assert box.command("vip", "rm", address)[0] == 0
+        until(lambda a=address: lab.holder(a) is None, "it is given up")
+    over, said = time.monotonic() + OVER_S, len(box.output())
+    until(lambda: time.monotonic() > over, "the last lease is over")
+    lab.set_vip(f"{VIP}/24", f"{VIP6}/64")
+    late = [int(ms) for ms in re.findall(r"is let go: .*late_ms=(\d+)", box.output()[said:])]
+    assert max(late, default=0) < OVER_S * 500, "only a busy machine is late, and never by so much"
 
 
 @pytest.mark.parametrize("words, why", [
