@@ -10,6 +10,7 @@
 #include <fts.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,6 +45,12 @@ static int fail(GError **error, const char *user, const char *what)
     return 1;
 }
 
+/* Nothing in a data directory that is hidden is ours (identity.c). */
+static bool is_hidden(const FTSENT *entry)
+{
+    return entry->fts_level > FTS_ROOTLEVEL && entry->fts_name[0] == '.';
+}
+
 /* What has a second name elsewhere is not given away. */
 static bool is_to_be_given(const FTSENT *entry)
 {
@@ -53,20 +60,33 @@ static bool is_to_be_given(const FTSENT *entry)
            (entry->fts_info == FTS_D || status->st_nlink == 1);
 }
 
+/* Where a link of root's leads, as to another disk; caller frees. Others' are not followed. */
+static char *follow(const char *directory)
+{
+    struct stat status;
+
+    return lstat(directory, &status) == 0 && S_ISLNK(status.st_mode) && status.st_uid == 0
+               ? realpath(directory, NULL)
+               : g_strdup(directory);
+}
+
 /* Whom it belongs to may put a link in the place of a directory meanwhile. So the walk changes into
  * each one, and fts looks whether it is the one that was seen: names lead no further. */
 static int give(const char *directory, const struct child_user *user)
 {
-    char *const paths[] = {(char *)directory, NULL};
-    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_XDEV, NULL);
-    const FTSENT *entry;
+    g_autofree char *path = follow(directory);
+    char *const paths[] = {path, NULL};
+    FTS *walk = path ? fts_open(paths, FTS_PHYSICAL | FTS_XDEV, NULL) : NULL;
+    FTSENT *entry;
     int r = walk ? 0 : -errno;
 
     if (walk && (walk->fts_options & FTS_NOCHDIR)) { /* fts could not open "." */
         r = -EACCES;
     }
     while (r == 0 && (entry = fts_read(walk)) != NULL) {
-        if (is_to_be_given(entry) && lchown(entry->fts_accpath, user->uid, user->gid) < 0) {
+        if (is_hidden(entry)) {
+            fts_set(walk, entry, FTS_SKIP);
+        } else if (is_to_be_given(entry) && lchown(entry->fts_accpath, user->uid, user->gid) < 0) {
             r = -errno;
         }
     }

@@ -106,3 +106,17 @@ def test_where_only_root_may_go_it_says_that_it_stays_root(box):
     assert uids_of(box) == {0}
     assert "the daemon keeps the user id of root" in box.output()
     box.stop()
+
+
+def test_a_link_of_roots_is_followed_and_what_is_hidden_stays_roots(box):
+    """It may lie on another disk."""
+    disk = box.lab.directory / "disk"
+    disk.mkdir()
+    (disk / ".keys").mkdir()
+    (disk / ".keys" / "key").touch()
+    box.data.symlink_to(disk)
+    begin(box)
+    assert uids_of(box) == {own_user().pw_uid}
+    assert os.stat(disk).st_uid == own_user().pw_uid
+    assert os.stat(disk / ".keys").st_uid == os.stat(disk / ".keys" / "key").st_uid == 0
+    box.stop()
