@@ -96,14 +96,15 @@ static int give(const char *directory, const struct child_user *user)
     return r;
 }
 
-/* Those above it stay root's. */
+/* Those above it stay root's, but the daemon must get through, whatever root's umask is. */
 static int make_directory(const char *directory)
 {
     g_autofree char *above = g_path_get_dirname(directory);
+    mode_t mask = umask(022);
+    int r = g_mkdir_with_parents(above, 0755) < 0 ? -errno : 0;
 
-    return g_mkdir_with_parents(above, 0755) < 0 || (mkdir(directory, 0700) < 0 && errno != EEXIST)
-               ? -errno
-               : 0;
+    umask(mask);
+    return r == 0 && mkdir(directory, 0700) < 0 && errno != EEXIST ? -errno : r;
 }
 
 /* The directory is his: made when it is not there. */
@@ -141,7 +142,8 @@ static bool find_own_user(struct child_user *user)
 /* Whether anybody may go to where it is. */
 static bool is_open_to_all(const char *directory)
 {
-    g_autofree char *path = g_canonicalize_filename(directory, NULL);
+    g_autofree char *there = follow(directory);
+    g_autofree char *path = g_canonicalize_filename(there ? there : directory, NULL);
     struct stat status;
     bool is_open = true;
 

@@ -120,3 +120,25 @@ def test_a_link_of_roots_is_followed_and_what_is_hidden_stays_roots(box):
     assert os.stat(disk).st_uid == own_user().pw_uid
     assert os.stat(disk / ".keys").st_uid == os.stat(disk / ".keys" / "key").st_uid == 0
     box.stop()
+
+
+def test_the_daemon_gets_to_its_directory_whatever_roots_umask_is(box):
+    box.data = box.lab.directory / "above" / "data"
+    mask = os.umask(0o077)
+    try:
+        begin(box)
+    finally:
+        os.umask(mask)
+    assert uids_of(box) == {own_user().pw_uid}
+    assert os.stat(box.data).st_mode & 0o777 == 0o700
+    box.stop()
+
+
+def test_where_a_link_leads_only_root_may_go(box):
+    disk = box.lab.directory / "disk"
+    disk.mkdir(0o700)
+    (disk / "data").mkdir()
+    box.data.symlink_to(disk / "data")
+    begin(box)
+    assert uids_of(box) == {0}
+    box.stop()
