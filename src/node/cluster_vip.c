@@ -65,7 +65,6 @@ struct cluster_vip {
     uint64_t unable_ms; /* leading without being able to hold, since */
     uint32_t voters;
     bool is_old_ended, is_leading, is_free;
-    bool was_able, was_holding;
 };
 
 static uint64_t own_id(const struct cluster_vip *vip)
