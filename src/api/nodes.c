@@ -51,9 +51,9 @@ static void propose_update(struct api_request *request, const struct state_node_
 
 void node_delete(struct api_request *request)
 {
-    const struct cluster_node *node = find(request);
     struct state *state = request->api->options.state;
     struct state_completion completion = {api_committed, request, 0, 0};
+    const struct cluster_node *node = find(request); /* NULL: the request is gone */
 
     if (!node) {
         return;

@@ -97,7 +97,8 @@ def test_a_node_is_inspected_and_labelled(three):
     assert wrong.returncode == 2 and "'zone': give KEY=VALUE, or KEY- to take it away" in wrong.stderr
     assert command(first, "node", "label", second.name, "zone-").returncode == 0
     assert inspect(first, second.name)["labels"] == {}
-    for words in (["inspect", "nobody"], ["label", "nobody", "a=b"], ["promote", "nobody"]):
+    for words in (["inspect", "nobody"], ["label", "nobody", "a=b"], ["label", "nobody", "a-"], ["promote", "nobody"],
+                  ["promote", "--force", "nobody"], ["demote", "nobody"], ["drain", "nobody"], ["activate", "nobody"], ["rm", "nobody"]):
         refused = command(first, "node", *words)
         assert refused.returncode == 1 and f"node {words[0]}: node 'nobody': there is none" in refused.stderr
 
