@@ -90,11 +90,21 @@ static unsigned zone_mates(const struct roles_view *view, const bool *chosen, si
     return halves;
 }
 
-/* A witness is made to vote, but never alone: it has nothing else. */
-static bool is_preferred(const struct roles_member *member, unsigned wanted)
+/* A witness is made to vote, but never alone: it has nothing else. One is enough: when two of three
+ * voters are witnesses and the third dies, nobody is left that may lead. */
+static bool is_spare_witness(const struct roles_view *view, const bool *chosen, size_t at)
 {
-    return member->wish == ROLES_WISH_VOTER ||
-           (member->wish == ROLES_WISH_WITNESS && wanted >= VOTERS_SMALL);
+    bool is_needless = roles_voters_wanted(view) < VOTERS_SMALL;
+
+    for (size_t i = 0; i < view->count; i++) {
+        is_needless |= chosen[i] && view->members[i].wish == ROLES_WISH_WITNESS;
+    }
+    return view->members[at].wish == ROLES_WISH_WITNESS && is_needless;
+}
+
+static bool is_preferred(const struct roles_member *member)
+{
+    return member->wish == ROLES_WISH_VOTER || member->wish == ROLES_WISH_WITNESS;
 }
 
 /* Lower is better. A vote moves for a reason only: who votes already and is there comes before who
@@ -102,13 +112,12 @@ static bool is_preferred(const struct roles_member *member, unsigned wanted)
 static uint64_t rank(const struct roles_view *view, const bool *chosen, size_t at, uint64_t now_ms)
 {
     const struct roles_member *member = &view->members[at];
-    unsigned wanted = roles_voters_wanted(view);
     uint64_t rank = 0;
 
     rank = rank * 2 + !is_willing(member);
     rank = rank * 2 + is_lost(view, member, now_ms);
-    rank = rank * 2 + (member->wish == ROLES_WISH_WITNESS && wanted < VOTERS_SMALL);
-    rank = rank * 2 + !is_preferred(member, wanted);
+    rank = rank * 2 + is_spare_witness(view, chosen, at);
+    rank = rank * 2 + !is_preferred(member);
     rank = rank * (2 * MEMBERS_MAX) + zone_mates(view, chosen, at);
     rank = rank * 2 + (member->role != ROLES_VOTER);
     rank = rank * 2 + (member->node_id != view->leader_id);

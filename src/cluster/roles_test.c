@@ -243,6 +243,14 @@ static void a_witness_votes_as_third_but_does_not_lead_nor_vote_alone(void **sta
     tell("1VL 2V 3V 4-w", "4V 3- = 1 2 4");
 }
 
+static void a_second_witness_votes_only_when_there_are_too_few_others(void **state)
+{
+    tell("1VL 2V 3Vw 4nw", "+4 4- = 1 2 3");
+    tell("1VL 2- 3Vw 4Vw", "2V 4- = 1 2 3");
+    tell("1VL 2Vd 3Vw 4-w", "4V 2s = 1 3 4");
+    tell("1VL 2nw 3nw", "+2 +3 2- 2V 3- 3V = 1 2 3");
+}
+
 /* A witness that was elected since the leader fell silent: that one's link is still up. */
 static void leadership_goes_to_who_was_heard(void **state)
 {
@@ -450,6 +458,7 @@ int main(void)
         cmocka_unit_test(zones_are_spread_over),
         cmocka_unit_test(wishes_are_granted),
         cmocka_unit_test(a_witness_votes_as_third_but_does_not_lead_nor_vote_alone),
+        cmocka_unit_test(a_second_witness_votes_only_when_there_are_too_few_others),
         cmocka_unit_test(leadership_goes_to_who_was_heard),
         cmocka_unit_test(draining_hands_over_and_moves_the_vote_when_another_can_have_it),
         cmocka_unit_test(of_two_left_one_votes),
