@@ -43,6 +43,22 @@ static bool is_in_table(const struct candidate *candidate, const struct state *s
     return false;
 }
 
+static const char *not_of_this_lan(const struct keeper_address *address)
+{
+    const struct in6_addr *six = (const void *)address->bytes;
+    bool is_ipv6 = address->is_ipv6;
+
+    if (is_ipv6 ? IN6_IS_ADDR_MULTICAST(six) : (address->bytes[0] & 0xf0) == 0xe0) {
+        return "an address of many hosts (multicast)";
+    }
+    if (is_ipv6 ? IN6_IS_ADDR_LOOPBACK(six) : address->bytes[0] == 127) {
+        return "an address of each host itself (loopback)";
+    }
+    return is_ipv6 && IN6_IS_ADDR_LINKLOCAL(six)
+               ? "a link-local address, which clients cannot be told without an interface"
+               : NULL;
+}
+
 /* Of IPv4, the first and the last address of a network are no host's (RFC 1122, 3.2.1.3). */
 static const char *network_or_broadcast(const struct keeper_address *address)
 {
@@ -134,6 +150,12 @@ char *candidate_refusal(const char *text, const char *interface, const struct st
 
     if (!parse(&candidate, text, interface) || is_in_table(&candidate, state)) {
         return NULL;
+    }
+    const char *foreign = not_of_this_lan(&candidate.address);
+    if (foreign) {
+        return g_strdup_printf("virtual IP '%s': this is %s: take a free address of the network "
+                               "that your devices are in",
+                               text, foreign);
     }
     const char *special = network_or_broadcast(&candidate.address);
     if (special) {

@@ -30,6 +30,12 @@ static void what_no_box_can_hold_is_refused(void **state)
 
     fixture_init(&fixture);
     expect(&fixture, "10.0.0.255/24", "lo", "its broadcast address");
+    expect(&fixture, "224.0.0.9/24", "lo", "multicast");
+    expect(&fixture, "239.1.1.9/24", "lo", "multicast");
+    expect(&fixture, "ff02::9/64", "lo", "multicast");
+    expect(&fixture, "127.0.0.9/8", "lo", "loopback");
+    expect(&fixture, "::1/128", "lo", "loopback");
+    expect(&fixture, "fe80::9/64", "lo", "link-local");
     expect(&fixture, "10.0.0.0/24", "lo", "the address of its network");
     expect(&fixture, "10.0.0.7/24", "lo", "has this address itself");
     expect(&fixture, "10.0.0.9/24", "eth77", "no interface 'eth77'");
