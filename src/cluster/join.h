@@ -73,6 +73,7 @@ struct join_node {
 struct join_answer {
     uint64_t node_id;
     const char *cluster, *address;  /* address: the one that was called back */
+    const char *role;               /* what it is from now on; NULL = an older node let it in */
     const char *chain_pem, *ca_pem; /* ca: the bundle to trust */
     const char *key_pem;            /* client only: the node's own key */
     uint8_t cluster_key[CA_KEY_BYTES];

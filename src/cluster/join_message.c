@@ -205,6 +205,7 @@ struct text_value *join_answer_to_value(const struct join_answer *answer)
     set_id(value, "node", answer->node_id);
     text_set_string(value, "cluster", answer->cluster);
     text_set_string(value, "address", answer->address);
+    text_set_string(value, "role", answer->role);
     text_set_string(value, "chain", answer->chain_pem);
     text_set_string(value, "ca", answer->ca_pem);
     set_hex(value, "cluster_key", answer->cluster_key, sizeof answer->cluster_key);
@@ -252,6 +253,7 @@ int join_answer_from_value(struct join_answer *answer, const struct text_value *
         .node_id = get_id(value, "node"),
         .cluster = text_string(text_get(value, "cluster"), NULL),
         .address = text_string(text_get(value, "address"), NULL),
+        .role = text_string(text_get(value, "role"), NULL),
         .chain_pem = text_string(text_get(value, "chain"), NULL),
         .ca_pem = text_string(text_get(value, "ca"), NULL),
     };

@@ -251,7 +251,9 @@ struct node_cluster *node_cluster_new(struct node *node)
         .node_id = g_strdup_printf("%016" G_GINT64_MODIFIER "x", node->identity.id),
         .cluster = node->identity.cluster,
         .version = MICROCLOUD_VERSION};
-    cluster->vip = cluster_vip_new(cluster, node->keeper);
+    /* Nobody is served at an address that a witness would hold. */
+    const struct keeper_ends none = {-1, -1};
+    cluster->vip = cluster_vip_new(cluster, node->config.witness ? none : node->keeper);
     cluster_api_init(cluster);
     return cluster;
 }

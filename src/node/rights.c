@@ -247,9 +247,23 @@ static int drop_rights(const struct child_user *user, GError **error)
     return 0;
 }
 
+/* Without --witness too, when it joined as one. A rescue makes it a node like others. */
+static bool is_witness(const struct node_config *config)
+{
+    struct node_identity identity;
+
+    if (config->witness || config->rescue ||
+        node_identity_look(&identity, config->data, NULL) < 0) {
+        return config->witness;
+    }
+    bool joined_as_one = identity.is_witness;
+    node_identity_deinit(&identity);
+    return joined_as_one;
+}
+
 int node_split_rights(const struct node_config *config, struct keeper_ends *keeper, GError **error)
 {
-    bool has_keeper = !config->no_keeper && config->peer_port != 0 && !config->witness;
+    bool has_keeper = !config->no_keeper && config->peer_port != 0 && !is_witness(config);
     struct child_user user;
 
     if (take_inherited(keeper)) {

@@ -81,6 +81,30 @@ def test_a_witness_stays_one_without_its_option(three):
     assert next(node for node in first.nodes() if node["name"] == witness.name)["wanted_role"] == "witness"
 
 
+def test_the_token_alone_makes_a_witness(three):
+    first = three.members[0]
+    late = Member(f"{three.directory}/by-token", "late")
+    late.token = command(first, "token", "--role", "witness").stdout.strip()
+    late.has_clients = False
+    late.start()
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", late.port)) != 0, "it serves clients"
+    assert inspect(first, "late")["wanted_role"] == "witness"
+    assert "mqtt port" not in command(late, "status").stdout
+    assert command(first, "node", "rm", "late").returncode == 0
+    assert late.process.wait(20) == 3
+    three.settle()
+
+
+@pytest.mark.parametrize("wanted", ["spare", "voter"])
+def test_a_witness_is_not_let_in_as_something_else(three, wanted):
+    first = three.members[0]
+    late = Member(f"{three.directory}/no-{wanted}", "late", "--witness")
+    late.token = command(first, "token", "--role", wanted).stdout.strip()
+    assert f"token: it lets in a {wanted}, not a witness" in late.run_to_its_end()
+    assert role(first, "late") is None
+
+
 def inspect(asked, name):
     return json.loads(command(asked, "node", "inspect", name).stdout)
 

@@ -32,6 +32,12 @@ static GHashTable *addresses_of(const struct join_answer *answer)
     return addresses;
 }
 
+/* Said on its command line, or by the token. */
+static bool is_witness(const struct node *node, const struct join_answer *answer)
+{
+    return node->config.witness || g_strcmp0(answer->role, "witness") == 0;
+}
+
 static int save(const struct node *node, const struct join_answer *answer, GError **error)
 {
     const char *data = node->config.data;
@@ -42,7 +48,7 @@ static int save(const struct node *node, const struct join_answer *answer, GErro
                                      .name = node->config.name,
                                      .cluster = (char *)answer->cluster,
                                      .is_joining = true,
-                                     .is_witness = node->config.witness};
+                                     .is_witness = is_witness(node, answer)};
     int r = cluster_files_save(data, &files, error);
 
     r = r < 0 ? r : cluster_peers_save(data, addresses, error);

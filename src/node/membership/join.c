@@ -36,6 +36,14 @@ static int check_token(const struct state *state, const struct join_request *req
         return refuse(error, JOIN_ERROR_TOKEN_OLD,
                       "token: it has ended: make another with `microcloud token`");
     }
+    if (strcmp(request->role, "witness") == 0 && token->role != NODE_ROLE_AUTO &&
+        token->role != NODE_ROLE_WITNESS) {
+        g_set_error(error, JOIN_ERROR, JOIN_ERROR_TOKEN,
+                    "token: it lets in a %s, not a witness: make another with `microcloud token`, "
+                    "or start without --witness",
+                    node_role_to_string(token->role));
+        return -EPERM;
+    }
     return 0;
 }
 
@@ -80,6 +88,7 @@ static int on_check(void *owner, const struct join_request *request, GError **er
 struct proposal {
     struct node_cluster *cluster;
     struct joining *joining;
+    uint64_t node_id;
 };
 
 static GArray *list_nodes(const struct state *state)
@@ -94,21 +103,25 @@ static GArray *list_nodes(const struct state *state)
     return nodes;
 }
 
-static void let_in(struct node_cluster *cluster, struct joining *joining)
+static void let_in(const struct proposal *proposal)
 {
+    const struct node_cluster *cluster = proposal->cluster;
     const struct state *state = cluster->node->state;
+    const struct cluster_node *joined = state_find_node(state, proposal->node_id);
     const struct cluster_ca *row = state_ca(state);
     g_autofree char *bundle = ca_bundle(row->certificate, row->previous_certificate);
     g_autoptr(GArray) nodes = list_nodes(state);
-    struct join_answer answer = {
-        .ca_pem = bundle, .nodes = (const struct join_node *)nodes->data, .node_count = nodes->len};
+    struct join_answer answer = {.role = joined ? node_role_to_string(joined->role) : NULL,
+                                 .ca_pem = bundle,
+                                 .nodes = (const struct join_node *)nodes->data,
+                                 .node_count = nodes->len};
     g_autoptr(GError) error = NULL;
 
     if (cluster_key_load(cluster->node->config.data, answer.cluster_key, &error) < 0) {
-        join_refuse(joining, JOIN_ERROR_FAILED, error->message);
+        join_refuse(proposal->joining, JOIN_ERROR_FAILED, error->message);
         return;
     }
-    join_accept(joining, &answer);
+    join_accept(proposal->joining, &answer);
     explicit_bzero(answer.cluster_key, sizeof answer.cluster_key);
 }
 
@@ -124,7 +137,7 @@ static void on_proposed(void *owner, uint64_t token, const struct state_result *
     } else if (result->message) {
         join_refuse(proposal->joining, JOIN_ERROR_TOKEN, result->message);
     } else {
-        let_in(proposal->cluster, proposal->joining);
+        let_in(proposal);
     }
 }
 
@@ -143,7 +156,7 @@ static void on_propose(void *owner, struct joining *joining, const struct join_r
     struct proposal *proposal = g_new0(struct proposal, 1);
     struct state_completion completion = {on_proposed, proposal, 0, 0};
 
-    *proposal = (struct proposal){cluster, joining};
+    *proposal = (struct proposal){cluster, joining, node_id};
     node_role_from_string(request->role, &join.role);
     int r = state_propose_node_join(cluster->node->state, &join, &completion);
     if (r < 0) {

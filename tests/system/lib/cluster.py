@@ -18,6 +18,7 @@ class Member(Node):
         self.more = list(options)
         self.token = None
         self.program = program()
+        self.has_clients = "--witness" not in options
 
     def command(self):
         join = ["--join", self.token] if self.token else []
@@ -28,7 +29,7 @@ class Member(Node):
 
     def is_serving(self):
         """A witness serves no clients: there is its socket alone."""
-        if "--witness" not in self.more:
+        if self.has_clients:
             return super().is_serving()
         assert self.is_alive(), f"the node ended at its start:\n{self.output()}"
         try:
