@@ -345,7 +345,8 @@ static uint64_t on_group_time(void *owner)
     return node->cluster ? cluster_clock_unix_ms(node->cluster) : loop_unix_ms(node->loop);
 }
 
-/* Nobody can ask this node yet: without this line it would be silent for as long as it takes. */
+/* Nobody can ask this node yet: without this line it would be silent for as long as it takes. To a
+ * supervisor it has started: to be killed and started again would not bring the others back. */
 static void on_waiting(void *owner)
 {
     const struct node *node = owner;
@@ -356,6 +357,7 @@ static void on_waiting(void *owner)
         log_warning("not serving yet, no majority of the nodes that vote answers",
                     "advice=\"start the others; if they are gone for good: microcloud run "
                     "--rescue\"");
+        node_notify("READY=1\nSTATUS=not serving yet, no majority of the nodes that vote answers");
     }
 }
 

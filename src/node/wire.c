@@ -310,7 +310,7 @@ static void serve(void *owner, const char *error)
     log_info("serving", "node=%s mqtt_port=%d http_port=%d", node->identity.name,
              node->config.mqtt_port, node->config.http_port);
     print_welcome(node);
-    node_notify("READY=1");
+    node_notify("READY=1\nSTATUS=serving");
     if (node->cluster) {
         node_cluster_ready(node->cluster);
     }

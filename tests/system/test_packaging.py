@@ -5,13 +5,13 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 
 import pytest
 
 from lib.node import Node, program
 from lib.programs import microcloud, need, run
+from lib.supervisor import Supervisor
 from lib.wait import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -97,6 +97,7 @@ def test_the_unit_is_right(package, tmp_path):
     service = unit(tree)["Service"]
     assert service["ExecStart"].split()[0] == "/usr/bin/microcloud" and (tree / "usr/bin/microcloud").exists()
     assert service["Type"] == "notify" and service["User"] == "microcloud"
+    assert unit(tree)["Unit"]["StartLimitIntervalSec"] == "0", "it tries again each second, not only five times"
     assert int(service["LimitNOFILE"]) >= 10000 + 704, "mqtt.connections_max fits by default"
     text = (tree / "usr/lib/systemd/system/microcloud.service").read_text()
     copy = tmp_path / "microcloud.service"
@@ -116,19 +117,6 @@ def test_the_unit_is_closely_confined(package):
     assert result.status == 0, str(result)
 
 
-class Supervisor:
-    """What systemd does for Type=notify."""
-
-    def __init__(self, directory):
-        self.path = directory / "notify"
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(self.path))
-        self.socket.settimeout(30)
-
-    def heard(self):
-        return self.socket.recv(4096).decode().splitlines()
-
-
 def test_the_packaged_program_serves_as_the_unit_starts_it(package, tmp_path):
     _, tree, _ = package
     supervisor = Supervisor(tmp_path)
@@ -136,8 +124,8 @@ def test_the_packaged_program_serves_as_the_unit_starts_it(package, tmp_path):
     node.command = lambda command=node.command: [str(tree / "usr/bin/microcloud"), *command()[1:]]
     with node.log.open("ab") as log:
         node.process = subprocess.Popen(node.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                        env={**os.environ, "NOTIFY_SOCKET": str(supervisor.path)})
-    assert "READY=1" in supervisor.heard()
+                                        env=supervisor.environment())
+    assert supervisor.heard() == ["READY=1", "STATUS=serving"]
     with node.client() as client:  # at once: ready means that it listens
         client.connect()
         client.publish("t", "x", 1)

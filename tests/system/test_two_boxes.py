@@ -7,6 +7,7 @@ import pytest
 
 from lib.cluster import Cluster
 from lib.node import program
+from lib.supervisor import Supervisor
 from lib.wait import until
 
 SAYS_WITHIN_S = 6
@@ -83,13 +84,15 @@ def test_the_voter_alone_goes_on_and_the_other_comes_back(two):
     until(lambda: standby.request("GET", "/v1/topics/kept")[0] == 200, "it has caught up")
 
 
-def test_one_that_starts_alone_says_whom_it_waits_for(two):
+def test_one_that_starts_alone_says_whom_it_waits_for(two, tmp_path):
     voter, standby = two.members
+    supervisor = Supervisor(tmp_path)
     voter.kill()
     standby.stop()
-    process = subprocess.Popen(standby.command(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(standby.command(), stderr=subprocess.PIPE, text=True, env=supervisor.environment())
     try:
         assert any("no majority of the nodes that vote answers" in line for line in process.stderr)
+        assert supervisor.heard() == ["READY=1", "STATUS=not serving yet, no majority of the nodes that vote answers"]
     finally:
         process.kill()
         process.wait(30)
