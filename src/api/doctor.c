@@ -143,12 +143,14 @@ static void check_log(struct text_value *list, const struct api *api)
     bool serves = api_takes_writes(api, &log);
     bool is_cut_off = log.state == CONSENSUS_ELECTING && state_node_count(api->options.state) > 1;
 
+    g_autofree char *advice = g_strdup_printf(
+        "bring back those that are offline in `microcloud node ls`, or mend the network; if they "
+        "are gone for good: microcloud node promote --force %s",
+        api->options.node_name);
+
     doctor_add(list, "log", serves,
                is_cut_off ? "no majority answers" : consensus_state_to_string(log.state),
-               is_cut_off
-                   ? "bring back those that are offline in `microcloud node ls`, or mend the "
-                     "network; if they are gone for good: microcloud node promote --force NAME"
-                   : "see the node's log; is the disk full?");
+               is_cut_off ? advice : "see the node's log; is the disk full?");
     doctor_add(list, "engine", true, log.engine, NULL);
 }
 

@@ -75,8 +75,9 @@ static void check_online(struct text_value *list, const struct api *api)
     if (state_node_count(state) > 1) {
         doctor_add(list, "nodes", offline->len == 0,
                    offline->len > 0 ? offline->str : "all are online",
-                   "start it, or look at its cable; one that is gone for good: "
-                   "microcloud node rm NAME");
+                   api_is_stale(api) ? "start it, or look at its cable"
+                                     : "start it, or look at its cable; one that is gone for good: "
+                                       "microcloud node rm NAME");
     }
 }
 

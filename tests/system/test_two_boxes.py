@@ -56,7 +56,9 @@ def test_the_survivor_says_that_it_is_cut_off_and_can_be_forced_on(two, way):
     topics = told(standby)
     assert (topics["leader"], topics["quorum"]) == ("none", "no"), topics
     assert topics["safety"] == status["safety"]
-    assert "majority" in command(standby, "doctor").stdout
+    told_by_doctor = command(standby, "doctor").stdout
+    assert "no majority answers" in told_by_doctor and f"promote --force {standby.name}\n" in told_by_doctor
+    assert "node rm" not in told_by_doctor, "that needs a majority"
     assert "cut off from the others" in command(standby, "status").stdout
     force(standby)
     with standby.client() as client:
