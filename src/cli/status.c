@@ -5,11 +5,9 @@
 #include "cli/error.h"
 #include "cli/node/ask.h"
 #include "cli/node/output.h"
+#include "cli/node/wait.h"
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-#define TRY_AGAIN_MS 50
 
 struct status_values {
     struct node_values node;
@@ -25,31 +23,6 @@ static const struct cli_option status_options[] = {
 static bool status_serves(const struct text_value *status)
 {
     return text_boolean(text_get(status, "quorum"), false);
-}
-
-/* Asks until the node serves or the time is over; then the last error counts. */
-static struct text_value *status_wait(const struct status_values *values, GError **error)
-{
-    gint64 end_us = g_get_monotonic_time() + (gint64)(values->wait_s * 1e6);
-    for (;;) {
-        g_autoptr(GError) failure = NULL;
-        _cleanup_(text_freep) struct text_value *status =
-            node_ask(&values->node, "GET", "/v1/status", NULL, &failure);
-        if (status && (status_serves(status) || values->wait_s <= 0)) {
-            return TAKE(status);
-        }
-        bool is_wrong_usage = failure && failure->code == CLI_ERROR_USAGE;
-        if (values->wait_s <= 0 || is_wrong_usage || g_get_monotonic_time() > end_us) {
-            if (failure) {
-                g_propagate_error(error, g_steal_pointer(&failure));
-            } else {
-                cli_fail(error, "the node has no quorum yet");
-            }
-            return NULL;
-        }
-        const struct timespec pause = {.tv_nsec = TRY_AGAIN_MS * 1000000L};
-        nanosleep(&pause, NULL);
-    }
 }
 
 /* It serves no clients: there is nothing to say of a broker. */
@@ -119,7 +92,10 @@ static void status_print(const struct text_value *status)
 static int status_run(const struct cli_call *call, GError **error)
 {
     const struct status_values *values = call->values;
-    _cleanup_(text_freep) struct text_value *status = status_wait(values, error);
+    _cleanup_(text_freep) struct text_value *status =
+        values->wait_s > 0 ? node_wait(&values->node, "/v1/status", values->wait_s, status_serves,
+                                       "the node has no quorum yet", error)
+                           : node_ask(&values->node, "GET", "/v1/status", NULL, error);
     if (!status) {
         return CLI_EXIT_ERROR;
     }

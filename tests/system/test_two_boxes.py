@@ -36,8 +36,10 @@ def told(member):
 
 
 def force(member):
-    until(lambda: command(member, "node", "promote", "--force", member.name).returncode == 0, "it goes on alone")
-    until(lambda: member.leader() == member.name and len(member.nodes()) == 1, "it leads, the other is out")
+    done = command(member, "node", "promote", "--force", member.name)
+    assert done.returncode == 0, done.stderr
+    assert member.leader() == member.name, "it leads when the command ends"
+    until(lambda: [node["name"] for node in member.nodes()] == [member.name], "the other is out")
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "silent"])

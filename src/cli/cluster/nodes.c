@@ -4,8 +4,11 @@
 #include "cli/error.h"
 #include "cli/node/ask.h"
 #include "cli/node/output.h"
+#include "cli/node/wait.h"
 #include <stdio.h>
 #include <string.h>
+
+#define ALONE_S 60 /* a log as large as may be is read meanwhile */
 
 struct promote_values {
     struct node_values node;
@@ -19,8 +22,8 @@ static const struct cli_option promote_options[] = {
 };
 
 static const struct output_column node_columns[] = {{"name", "name", OUTPUT_PLAIN},
-                                                    {"state", "state", OUTPUT_PLAIN},
                                                     {"role", "role", OUTPUT_ROLE},
+                                                    {"state", "state", OUTPUT_PLAIN},
                                                     {"leader", "leader", OUTPUT_PLAIN},
                                                     {"drained", "drained", OUTPUT_PLAIN},
                                                     {"address", "address", OUTPUT_PLAIN},
@@ -107,13 +110,30 @@ static int node_rm_run(const struct cli_call *call, GError **error)
     return ask_each(call, "DELETE", "", NULL, error);
 }
 
+/* It starts anew: until then nobody answers, or one that is not well. */
+static int wait_alone(const struct node_values *values, const char *name, GError **error)
+{
+    _cleanup_(text_freep) struct text_value *health =
+        node_wait(values, "/healthz", ALONE_S, NULL, "", error);
+
+    if (!health) {
+        g_prefix_error(
+            error,
+            "node '%s': it starts anew to go on alone, and does not serve within %d s (its log "
+            "says why): ",
+            name, ALONE_S);
+    }
+    return health ? 0 : CLI_EXIT_ERROR;
+}
+
 static int node_promote_run(const struct cli_call *call, GError **error)
 {
     const struct promote_values *values = call->values;
     _cleanup_(text_freep) struct text_value *body = text_new_object();
 
     text_set_boolean(body, "force", values->force);
-    return ask_each(call, "POST", "/promote", body, error);
+    int r = ask_each(call, "POST", "/promote", body, error);
+    return r == 0 && values->force ? wait_alone(&values->node, call->words[0], error) : r;
 }
 
 /* KEY=VALUE puts, KEY- takes away. */
@@ -121,8 +141,8 @@ static int node_label_run(const struct cli_call *call, GError **error)
 {
     for (unsigned i = 1; i < call->word_count; i++) {
         const char *word = call->words[i], *equals = strchr(word, '=');
-        bool is_removed = !equals && word[0] != '\0' && word[strlen(word) - 1] == '-';
-        if (!equals && !is_removed) {
+        bool is_removed = !equals && strlen(word) > 1 && word[strlen(word) - 1] == '-';
+        if (equals == word || (!equals && !is_removed)) {
             cli_fail_usage(error, "'%s': give KEY=VALUE, or KEY- to take it away", word);
             return CLI_EXIT_USAGE;
         }
@@ -200,7 +220,8 @@ const struct cli_command cli_node_promote = {
     .summary = "want it as voter",
     .details = "It votes as long as it is there; `node activate` ends the wish. "
                "With --force, said on the node that is left when the majority is gone for good: it "
-               "goes on alone. The others must then join anew, with empty data directories.",
+               "goes on alone, which is waited for. The others must then join anew, with empty "
+               "data directories.",
     .example = "microcloud node promote attic",
     .options = promote_options,
     .values_bytes = sizeof(struct promote_values),
