@@ -119,6 +119,8 @@ def test_a_node_is_inspected_and_labelled(three):
     assert inspect(first, second.name)["labels"] == {"zone": "attic"}
     wrong = command(first, "node", "label", second.name, "zone")
     assert wrong.returncode == 2 and "'zone': give KEY=VALUE, or KEY- to take it away" in wrong.stderr
+    for word in ("=attic", "-"):
+        assert command(first, "node", "label", second.name, word).returncode == 2
     assert command(first, "node", "label", second.name, "zone-").returncode == 0
     assert inspect(first, second.name)["labels"] == {}
     for words in (["inspect", "nobody"], ["label", "nobody", "a=b"], ["label", "nobody", "a-"], ["promote", "nobody"],
