@@ -93,9 +93,11 @@ def test_one_that_starts_alone_says_whom_it_waits_for(two, tmp_path):
     supervisor = Supervisor(tmp_path)
     voter.kill()
     standby.stop()
-    process = subprocess.Popen(standby.command(), stderr=subprocess.PIPE, text=True, env=supervisor.environment())
+    said = tmp_path / "said"
+    with said.open("w") as log:
+        process = subprocess.Popen(standby.command(), stderr=log, env=supervisor.environment())
     try:
-        assert any("no majority of the nodes that vote answers" in line for line in process.stderr)
+        until(lambda: "no majority of the nodes that vote answers" in said.read_text(), "it says whom it waits for")
         assert supervisor.heard() == ["READY=1", "STATUS=not serving yet, no majority of the nodes that vote answers"]
     finally:
         process.kill()
