@@ -49,33 +49,42 @@ static void propose_update(struct api_request *request, const struct state_node_
                     state_propose_node_update(request->api->options.state, update, &completion));
 }
 
+/* True when it was answered. */
+static bool refuse_to_remove(struct api_request *request, const struct cluster_node *node)
+{
+    const struct api *api = request->api;
+
+    if (state_node_count(api->options.state) == 1) {
+        api_answer_error(request, 409, "node_last",
+                         "node '%s': it is the only one: a cluster has at least one", node->name);
+    } else if (node->id == api->options.node_id) {
+        api_answer_error(request, 409, "node_itself",
+                         "node '%s': it would end before it could answer: say this on another node",
+                         node->name);
+    } else if (api_votes_alone(api, node->id)) {
+        api_answer_error(request, 409, "node_decides",
+                         "node '%s': no other one votes: first `microcloud node drain %s`, which "
+                         "lets another vote and lead, then remove it",
+                         node->name, node->name);
+    } else if (!api_can_spare(api, node->id)) {
+        api_answer_error(request, 409, "node_needed",
+                         "node '%s': too few of the nodes that vote would be left: wait until "
+                         "others vote in their place (`microcloud node ls`), or bring back those "
+                         "that are down",
+                         node->name);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 void node_delete(struct api_request *request)
 {
     struct state *state = request->api->options.state;
     struct state_completion completion = {api_committed, request, 0, 0};
     const struct cluster_node *node = find(request); /* NULL: the request is gone */
 
-    if (!node) {
-        return;
-    }
-    if (state_node_count(state) == 1) {
-        api_answer_error(request, 409, "node_last",
-                         "node '%s': it is the only one: a cluster has at least one", node->name);
-        return;
-    }
-    if (api_votes_alone(request->api, node->id)) {
-        api_answer_error(request, 409, "node_decides",
-                         "node '%s': no other one votes: first `microcloud node drain %s`, which "
-                         "lets another vote and lead, then remove it",
-                         node->name, node->name);
-        return;
-    }
-    if (!api_can_spare(request->api, node->id)) {
-        api_answer_error(request, 409, "node_needed",
-                         "node '%s': too few of the nodes that vote would be left: wait until "
-                         "others vote in their place (`microcloud node ls`), or bring back those "
-                         "that are down",
-                         node->name);
+    if (!node || refuse_to_remove(request, node)) {
         return;
     }
     api_audit(request, "node rm", node->name);

@@ -129,6 +129,13 @@ def test_a_node_is_inspected_and_labelled(three):
         assert refused.returncode == 1 and f"node {words[0]}: node 'nobody': there is none" in refused.stderr
 
 
+def test_a_node_does_not_remove_itself(three):
+    for member in three.members:
+        refused = command(member, "node", "rm", member.name)
+        assert refused.returncode == 1 and f"node '{member.name}': it would end before it could answer: say this on another node" in refused.stderr
+    assert len(three.members[0].nodes()) == 3
+
+
 def test_a_spare_votes_again_when_it_is_promoted(three):
     first, second, _ = three.members
     assert command(first, "node", "demote", second.name).returncode == 0
