@@ -360,13 +360,15 @@ static ssize_t write_some(struct socket_stream *socket, const struct iovec *vect
     return n < 0 ? -errno : n;
 }
 
-/* What the peer sent before it went is read to its end, but not from inside here. */
+/* What the peer sent before it went is read to its end, but not from inside here. OpenSSL would
+ * tell any end as that of the peer: one that is none (silence) is told as what it is. */
 static void on_write_error(struct socket_stream *socket, int error)
 {
     struct stream *stream = &socket->stream;
+    bool is_peers = error == -ECONNRESET || error == -EPIPE;
 
     stream_output_drop(stream);
-    if (!socket->tls && socket->is_reading && stream->state == STREAM_OPEN) {
+    if ((!socket->tls || is_peers) && socket->is_reading && stream->state == STREAM_OPEN) {
         stream->is_output_broken = stream->wants_presenting = true;
         deferred_schedule(stream->loop, &stream->turn);
     } else {

@@ -197,6 +197,27 @@ static void last_words_come_and_the_reset_behind_them_is_told(void **state)
     assert_int_equal(world->accepted.error, -ECONNRESET);
 }
 
+/* The reset is first seen when something is written: a process that was stopped writes first. */
+static void last_words_come_though_an_answer_finds_nobody(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.insecure = false});
+    connect_with(world, (struct tls_options){.insecure = false}, "localhost");
+    bytes_travel_both_ways(world);
+    struct stream *stream = TAKE(world->connected.stream);
+    g_byte_array_set_size(world->accepted.received, 0);
+    stream_write(stream, "last words", 10);
+    stream->transport->flush(stream);
+    stream_reset(stream);
+    stream_turn(stream);
+    stream_write(world->accepted.stream, "answer", 6);
+    world->accepted.stream->transport->flush(world->accepted.stream);
+    wait_for(world->loop, world->accepted.ends == 1);
+    assert_true(owner_has(&world->accepted, "last words"));
+    assert_true(world->accepted.error == 0 || world->accepted.error == -ECONNRESET);
+}
+
 /* With a client that would rather have these. */
 static const char *cipher_agreed_on(struct world *world, const char *of_client)
 {
@@ -408,6 +429,7 @@ int main(void)
         TLS_TEST(a_version_that_is_too_old_is_refused),
         TLS_TEST(a_megabyte_comes_through_whole),
         TLS_TEST(last_words_come_and_the_reset_behind_them_is_told),
+        TLS_TEST(last_words_come_though_an_answer_finds_nobody),
         TLS_TEST(the_cipher_is_the_cheapest_that_both_sides_can_do),
         TLS_TEST(a_verified_client_certificate_names_its_owner),
         TLS_TEST(a_client_without_the_required_certificate_is_refused),
