@@ -128,6 +128,32 @@ def ends(link):
     return said
 
 
+def own_certificate(directory):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=stranger",
+                    "-keyout", directory / "node.key", "-out", directory / "node.pem"], check=True, capture_output=True)
+    return directory
+
+
+@pytest.mark.parametrize("alpn", ["raft", "link"])
+def test_the_port_for_nodes_takes_tls_1_3_and_certificates_of_the_cluster_only(three, tmp_path, alpn):
+    first, second = three.members[:2]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([alpn])
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", first.peer_port), 10)) as link:
+        assert ends(link) == b""  # who joins has no certificate either, but says so by ALPN
+    with dial(first, own_certificate(tmp_path), alpn) as link, pytest.raises(ssl.SSLError, match="(?i)certificate|unknown ca"):
+        link.recv(1)
+    context.load_cert_chain(second.data / "tls" / "node.pem", second.data / "tls" / "node.key")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError, match="(?i)version"):
+        context.wrap_socket(socket.create_connection(("127.0.0.1", first.peer_port), 10))
+    context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["mqtt"])
+    with pytest.raises(ssl.SSLError):
+        context.wrap_socket(socket.create_connection(("127.0.0.1", first.peer_port), 10)).recv(1)
+
+
 def test_a_drained_leader_leads_no_more(three):
     leader = three.leader()
     status, _ = leader.request("POST", f"/v1/nodes/{leader.name}/drain")
