@@ -243,13 +243,19 @@ static void find_others(const struct consensus *self, bool has_vote, GArray *nod
     }
 }
 
+/* Of so many other voters; a leader that has just lost its vote needs them all the more. */
+static guint majority_of(const struct consensus *self, guint others)
+{
+    return beats_has_vote(self, self->node_id) ? (others + 1) / 2 : MIN(others / 2 + 1, others);
+}
+
 static void choose_asked(struct consensus *self)
 {
     g_autoptr(GArray) voters = g_array_new(false, false, sizeof(uint64_t));
     uint64_t now_ms = clock_now_ms();
 
     find_others(self, true, voters);
-    guint needed = is_late(self) ? voters->len : (voters->len + 1) / 2;
+    guint needed = is_late(self) ? voters->len : majority_of(self, voters->len);
     g_array_set_size(self->beats.asked, 0);
     for (guint i = 0; i < needed; i++) {
         guint at = (guint)(self->beats.asked_count++ % voters->len);
