@@ -49,19 +49,28 @@ void cluster_set_peers(struct node_cluster *cluster)
     links_set_peers(cluster->links, (const struct links_peer *)peers->data, peers->len);
 }
 
-static void forget_removed(struct node_cluster *cluster, GHashTable *now)
+/* Who never was in the table joined later than the table says: its link ends before links_set_peers
+ * would tell it that it was removed, since it would believe that and end. */
+static void forget(struct node_cluster *cluster, uint64_t id)
+{
+    if (!is_gone(cluster->node->state, id)) {
+        links_reset(cluster->links, id);
+    }
+    raft_transport_drop(cluster->transport, id);
+    if (cluster->node->broker) {
+        broker_peer_forget(cluster->node->broker, id);
+    }
+}
+
+static void forget_others(struct node_cluster *cluster, GHashTable *now)
 {
     GHashTableIter iterator;
     gpointer id, address;
 
     g_hash_table_iter_init(&iterator, cluster->addresses);
     while (g_hash_table_iter_next(&iterator, &id, &address)) {
-        if (g_hash_table_contains(now, id)) {
-            continue;
-        }
-        raft_transport_drop(cluster->transport, *(uint64_t *)id);
-        if (cluster->node->broker) {
-            broker_peer_forget(cluster->node->broker, *(uint64_t *)id);
+        if (!g_hash_table_contains(now, id)) {
+            forget(cluster, *(uint64_t *)id);
         }
     }
 }
@@ -135,7 +144,7 @@ void cluster_on_nodes(void *owner)
         return;
     }
     if (!is_same(now, cluster->addresses)) {
-        forget_removed(cluster, now);
+        forget_others(cluster, now);
         g_hash_table_unref(cluster->addresses);
         cluster->addresses = g_hash_table_ref(now);
         use_addresses(cluster);
