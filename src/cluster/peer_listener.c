@@ -56,7 +56,7 @@ static void sort_out(struct peer_listener *listener, struct stream *stream)
     } else if (!events->is_member(listener->owner, node_id) && !is_raft &&
                events->was_removed(listener->owner, node_id)) {
         events->on_removed(listener->owner, stream);
-    } else if (!events->is_member(listener->owner, node_id)) {
+    } else if (!(is_raft ? events->is_member : events->let_in)(listener->owner, node_id)) {
         refuse(listener, stream, "its node does not belong to the cluster, or not any more");
     } else if (is_raft) {
         events->on_raft(listener->owner, node_id, stream);

@@ -23,6 +23,8 @@ struct peer_listener_events {
     void (*on_join)(void *owner, struct stream *stream);
     /* Whether this node belongs to the cluster (not removed). */
     bool (*is_member)(void *owner, uint64_t node_id);
+    /* For a link: a member, or one that may have become one without this node knowing of it. */
+    bool (*let_in)(void *owner, uint64_t node_id);
     /* One that is no member, with a certificate of the cluster's CA: was it removed? Then it gets
      * its stream to be told so. */
     bool (*was_removed)(void *owner, uint64_t node_id);

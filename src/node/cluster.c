@@ -96,9 +96,9 @@ static void on_removed_stream(void *owner, struct stream *stream)
     links_tell_removed(stream);
 }
 
-static const struct peer_listener_events listener_calls = {on_raft_stream,      on_link_stream,
-                                                           on_join_stream,      cluster_is_member,
-                                                           cluster_was_removed, on_removed_stream};
+static const struct peer_listener_events listener_calls = {
+    on_raft_stream, on_link_stream,      on_join_stream,   cluster_is_member,
+    cluster_let_in, cluster_was_removed, on_removed_stream};
 
 /* ---- tables ---- */
 

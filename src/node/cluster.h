@@ -143,6 +143,8 @@ void cluster_nodes_look(struct node_cluster *cluster);
 /* Links are to all whose address is known. */
 void cluster_set_peers(struct node_cluster *cluster);
 bool cluster_is_member(void *owner, uint64_t node_id);
+/* Also a stranger of this cluster, when it may be a member that came while this node was away. */
+bool cluster_let_in(void *owner, uint64_t node_id);
 /* It was one once. */
 bool cluster_was_removed(void *owner, uint64_t node_id);
 /* membership/join.c */

@@ -400,10 +400,10 @@ static void on_link(void *owner, unsigned box, unsigned from, struct stream *str
     const struct boxes *boxes = owner;
     struct node_cluster *cluster = boxes->all[box].node->cluster;
 
-    if (cluster_is_member(cluster, from + 1)) {
-        links_accept(cluster->links, from + 1, stream);
-    } else if (cluster_was_removed(cluster, from + 1)) {
+    if (!cluster_is_member(cluster, from + 1) && cluster_was_removed(cluster, from + 1)) {
         links_tell_removed(stream);
+    } else if (cluster_let_in(cluster, from + 1)) {
+        links_accept(cluster->links, from + 1, stream);
     } else {
         stream_reset(stream);
     }

@@ -290,6 +290,27 @@ def test_a_node_that_was_away_when_it_was_removed_is_told_so(three):
         assert gone.name not in [node["name"] for node in other.nodes()]
 
 
+def role(asked, name):
+    return next((node["role"] for node in asked.nodes() if node["name"] == name), None)
+
+
+def test_a_node_that_was_away_while_all_others_were_replaced_comes_back(three):
+    """All that it knows are gone: it lets in those that came, who tell it where they are."""
+    away = three.others(three.leader())[0]
+    away.stop()
+    gone = three.running()
+    for _ in gone:
+        three.grow()
+    until(lambda: role(gone[0], away.name) != "voter", "another votes in its place", 30)
+    for member in gone:
+        until(lambda m=member: three.others(m)[-1].request("DELETE", f"/v1/nodes/{m.name}")[0] in (200, 204), "it may go", 30)
+        assert member.process.wait(20) == 3
+        member.process = None
+    away.start()
+    three.settle()
+    assert {node["name"] for node in away.nodes()} == {away.name, "n4", "n5"}
+
+
 def test_one_that_was_forced_on_alone_does_not_end_the_others(three):
     """The majority lives: who was forced by mistake is the stranger, and the others say so."""
     forced = three.others(three.leader())[0]

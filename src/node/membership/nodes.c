@@ -5,7 +5,8 @@
  *   behind, or not loaded  --> peers.json, and whoever else a member tells of
  *
  * Without being told, who was away would let in nobody that came meanwhile, not even the leader
- * that has the log for it. It is told of those that are there, not of those that are gone. */
+ * that has the log for it. It is told of those that are there, not of those that are gone; by whom
+ * it does not know either, when all that it knows are gone. */
 #include "base/log.h"
 #include "cluster/raft_transport.h"
 #include "consensus/consensus.h"
@@ -18,8 +19,9 @@
 bool cluster_is_member(void *owner, uint64_t node_id)
 {
     const struct node_cluster *cluster = owner;
+    const char *address = g_hash_table_lookup(cluster->addresses, &node_id);
 
-    return g_hash_table_contains(cluster->addresses, &node_id);
+    return address && *address;
 }
 
 /* As far as is known here. */
@@ -191,16 +193,38 @@ void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id)
     }
 }
 
-/* Whether it is new. Who was removed does not come back, and more than a cluster has are not kept.
- */
+/* Who was removed does not come back, and no more are kept than a cluster has. */
+static bool may_be_new(const struct node_cluster *cluster, uint64_t id)
+{
+    bool has_room = g_hash_table_contains(cluster->addresses, &id) ||
+                    g_hash_table_size(cluster->addresses) < NODES_MAX;
+
+    return has_room && id != 0 && id != cluster->node->identity.id &&
+           !is_gone(cluster->node->state, id);
+}
+
+/* Whether it is new. */
 static bool note_node(struct node_cluster *cluster, uint64_t id, struct bytes address)
 {
-    if (id == 0 || id == cluster->node->identity.id || is_gone(cluster->node->state, id) ||
-        cluster_is_member(cluster, id) || g_hash_table_size(cluster->addresses) >= NODES_MAX) {
+    if (!may_be_new(cluster, id) || cluster_is_member(cluster, id)) {
         return false;
     }
     g_hash_table_insert(cluster->addresses, g_memdup2(&id, sizeof id),
                         g_strndup((const char *)address.at, address.length));
+    return true;
+}
+
+bool cluster_let_in(void *owner, uint64_t node_id)
+{
+    struct node_cluster *cluster = owner;
+
+    if (cluster_is_member(cluster, node_id)) {
+        return true;
+    }
+    if (is_current(cluster) || !note_node(cluster, node_id, bytes_from_string(""))) {
+        return false;
+    }
+    cluster_set_peers(cluster); /* it tells where it is, and is a member then */
     return true;
 }
 
@@ -210,10 +234,14 @@ void cluster_told_nodes(struct node_cluster *cluster, struct bytes payload)
     uint64_t index;
     size_t at = 1 + sizeof index;
 
-    if (is_current(cluster) || payload.length < at) {
+    if (payload.length < at) {
         return;
     }
     memcpy(&index, payload.at + 1, sizeof index);
+    index = GUINT64_FROM_BE(index);
+    if (is_current(cluster) && index <= state_applied_index(cluster->node->state)) {
+        return;
+    }
     while (at + sizeof(uint64_t) < payload.length) {
         uint64_t id;
         memcpy(&id, payload.at + at, sizeof id);
@@ -226,7 +254,7 @@ void cluster_told_nodes(struct node_cluster *cluster, struct bytes payload)
         is_any_new |= note_node(cluster, GUINT64_FROM_BE(id), address);
     }
     if (is_any_new) {
-        cluster->told_index = MAX(cluster->told_index, GUINT64_FROM_BE(index));
+        cluster->told_index = MAX(cluster->told_index, index);
         use_addresses(cluster);
     }
 }

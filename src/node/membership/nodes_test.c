@@ -199,6 +199,7 @@ static void only_who_was_removed_is_told_so(void **in)
     cluster_on_nodes(&scene->cluster);
     assert_int_equal(dialled, 0);
     assert_int_equal(reset, 2);
+    assert_false(cluster_let_in(&scene->cluster, 2)); /* all of the log is here */
 }
 
 static void who_was_removed_does_not_come_back(void **in)
@@ -209,8 +210,25 @@ static void who_was_removed_does_not_come_back(void **in)
     remove_one(&scene->fixture);
     add(frame, GONE, "10.0.0.5:7474");
     tell(scene, frame, frame->len);
+    assert_false(cluster_let_in(&scene->cluster, GONE));
     assert_null(address_of(scene, GONE));
     assert_int_equal(saved, 0);
+}
+
+static void a_stranger_is_no_member_until_it_has_said_where_it_is(void **in)
+{
+    struct scene *scene = *in;
+    g_autoptr(GByteArray) frame = frame_new(9);
+
+    assert_true(cluster_let_in(&scene->cluster, 2));
+    assert_int_equal(dialled, 1);
+    assert_false(cluster_is_member(&scene->cluster, 2));
+    add(frame, 2, "10.0.0.2:7474");
+    tell(scene, frame, frame->len);
+    assert_true(cluster_is_member(&scene->cluster, 2));
+    assert_string_equal(address_of(scene, 2), "10.0.0.2:7474");
+    assert_false(cluster_let_in(&scene->cluster, OWN));
+    assert_false(cluster_let_in(&scene->cluster, 0));
 }
 
 static void what_was_cut_off_is_not_believed(void **in)
@@ -242,8 +260,11 @@ static void no_more_are_kept_than_a_cluster_has(void **in)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(who_came_meanwhile_is_dialled),       TEST(only_who_was_removed_is_told_so),
-        TEST(who_was_removed_does_not_come_back),  TEST(what_was_cut_off_is_not_believed),
+        TEST(who_came_meanwhile_is_dialled),
+        TEST(only_who_was_removed_is_told_so),
+        TEST(a_stranger_is_no_member_until_it_has_said_where_it_is),
+        TEST(who_was_removed_does_not_come_back),
+        TEST(what_was_cut_off_is_not_believed),
         TEST(no_more_are_kept_than_a_cluster_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
