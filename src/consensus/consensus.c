@@ -300,6 +300,7 @@ static int engine_init(struct consensus *self, GError **error)
     raft_uv_set_auto_recovery(&self->io, false);
     raft_uv_set_segment_size(&self->io, self->is_small ? SEGMENT_BYTES_SMALL : SEGMENT_BYTES);
     raft_uv_set_disk_retry(&self->io, DISK_RETRY_MS);
+    snapshot_send_init(self);
     beats_init(self);
     configuration_init(self);
     votes_init(self);

@@ -6,6 +6,7 @@
 #include "consensus/consensus.h"
 #include "consensus/directory.h"
 #include "consensus/snapshot.h"
+#include "consensus/snapshot_send.h"
 #include "loop/deferred.h"
 #include <raft.h>
 #include <raft/uv.h>
@@ -137,6 +138,7 @@ struct consensus {
     uint64_t snapshot_begun_ms;   /* loop time of the last one; 0 = none yet */
     struct timer *snapshot_rest;  /* while one is due but the last was a moment ago */
     bool is_snapshot_asked;
+    struct snapshot_send sent;
 };
 
 /* life.c: nothing more is acknowledged; on_fatal at the end of the turn. */

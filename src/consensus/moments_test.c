@@ -342,6 +342,78 @@ static void a_change_behind_another_makes_that_one_final(void **state)
     cluster_deinit(&cluster);
 }
 
+/* What libraft meant to send, and what it sent. */
+static struct raft_snapshot_metadata meant, sent;
+static struct snapshot_send real;
+
+struct getting {
+    struct raft_io_snapshot_get request, *asked;
+    raft_io_snapshot_get_cb done;
+};
+
+static void bring_newer(struct raft_io_snapshot_get *request, struct raft_snapshot *snapshot,
+                        int status)
+{
+    g_autofree struct getting *getting = request->data;
+
+    assert_int_equal(status, 0);
+    meant.index = snapshot->index++;
+    meant.term = snapshot->term++;
+    getting->done(getting->asked, snapshot, status);
+}
+
+static int get_newer(struct raft_io *io, struct raft_io_snapshot_get *asked,
+                     raft_io_snapshot_get_cb done)
+{
+    struct getting *getting = g_new(struct getting, 1);
+
+    *getting = (struct getting){{.data = getting}, asked, done};
+    return real.get(io, &getting->request, bring_newer);
+}
+
+static int send_but_snapshots(struct raft_io *io, struct raft_io_send *request,
+                              const struct raft_message *message, raft_io_send_cb done)
+{
+    if (message->type != RAFT_INSTALL_SNAPSHOT) {
+        return real.send(io, request, message, done);
+    }
+    sent.index = message->install_snapshot.last_index;
+    sent.term = message->install_snapshot.last_term;
+    done(request, 0);
+    return 0;
+}
+
+static bool has_snapshot(struct cluster *cluster)
+{
+    return cluster->nodes[1].consensus->snapshot_index != 0;
+}
+
+static bool has_sent_a_snapshot(struct cluster *cluster)
+{
+    return sent.index != 0;
+}
+
+/* Another was written while libraft asked for it, in a newer term. */
+static void a_newer_snapshot_is_sent_with_its_own_term(void **state)
+{
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_build(&cluster, 1);
+    struct consensus *log = cluster.nodes[1].consensus;
+    assert_int_equal(node_write(&cluster.nodes[1], 10, 10), 0);
+    cluster_settle(&cluster);
+    consensus_snapshot_soon(log);
+    cluster_run(&cluster, has_snapshot, "there is a snapshot");
+    real = log->sent;
+    log->sent.get = get_newer;
+    log->sent.send = send_but_snapshots;
+    cluster_join(&cluster, 2, CONSENSUS_STANDBY);
+    cluster_run(&cluster, has_sent_a_snapshot, "who is new gets the snapshot");
+    assert_int_equal(sent.index, meant.index + 1);
+    assert_int_equal(sent.term, meant.term + 1);
+    cluster_deinit(&cluster);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */
@@ -357,6 +429,7 @@ int main(void)
         cmocka_unit_test(who_votes_alone_begins_a_term_with_each_start),
         cmocka_unit_test(who_does_not_know_yet_that_it_votes_gives_its_vote),
         cmocka_unit_test(a_change_behind_another_makes_that_one_final),
+        cmocka_unit_test(a_newer_snapshot_is_sent_with_its_own_term),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
