@@ -36,6 +36,9 @@ uint64_t virtual_loop_next_ms(const struct loop *loop);
 struct stream *virtual_stream_new(struct loop *loop, uint64_t *moved);
 /* Who the client is; strings are borrowed. TCP from 127.0.0.1 else. */
 void virtual_stream_set_peer(struct stream *stream, const struct stream_peer *peer);
+/* What stream_progress tells. */
+void virtual_stream_set_progress(struct stream *stream, uint64_t sent_bytes,
+                                 uint64_t arrived_bytes);
 /* A number for stream_descriptor. */
 void virtual_stream_set_descriptor(struct stream *stream, int descriptor);
 void virtual_stream_send(struct stream *stream, const void *bytes, size_t length);

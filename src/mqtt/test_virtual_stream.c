@@ -15,6 +15,7 @@ struct stream {
     uint64_t closed_ms; /* 0 = is open */
     GByteArray *to_broker, *to_client;
     struct stream_peer peer;
+    uint64_t sent_bytes, arrived_bytes;
     int descriptor;
     int error; /* of is_cut */
     bool is_paused, is_held, is_closed, is_finished, is_cut, is_released, was_high;
@@ -60,6 +61,19 @@ void stream_peer(const struct stream *stream, struct stream_peer *peer)
 int stream_descriptor(const struct stream *stream)
 {
     return stream->descriptor;
+}
+
+bool stream_progress(const struct stream *stream, uint64_t *sent_bytes, uint64_t *arrived_bytes)
+{
+    *sent_bytes = stream->sent_bytes;
+    *arrived_bytes = stream->arrived_bytes;
+    return true;
+}
+
+void virtual_stream_set_progress(struct stream *stream, uint64_t sent_bytes, uint64_t arrived_bytes)
+{
+    stream->sent_bytes = sent_bytes;
+    stream->arrived_bytes = arrived_bytes;
 }
 
 void stream_set_silence_ms(struct stream *stream, unsigned silence_ms)

@@ -245,6 +245,29 @@ static void a_socket_in_use_and_a_file_that_is_none_are_left_alone(void **state)
     assert_true(g_file_test(world->path, G_FILE_TEST_IS_REGULAR));
 }
 
+/* The other end does not read. */
+static void what_the_other_kernel_has_is_known(void **state)
+{
+    struct world *world = *state;
+    uint64_t sent = 0, arrived = 0, sent_before = 0, arrived_before = 0;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    listen_with(world, (struct listener_options){.address = "127.0.0.1"});
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(listener_port(world->listener)),
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    wait_for(world->loop, world->accepts > 0);
+    struct stream *stream = world->accepted.stream;
+    assert_true(stream_progress(stream, &sent_before, &arrived_before));
+    assert_int_equal(sent_before, arrived_before);
+    stream_write(stream, "hello", 5);
+    wait_for(world->loop, stream_pending_bytes(stream) == 0);
+    wait_for(world->loop, stream_progress(stream, &sent, &arrived) && sent == arrived);
+    assert_int_equal(arrived - arrived_before, 5);
+    close(fd);
+}
+
 static void two_streams_in_this_process_are_joined(void **state)
 {
     struct world *world = *state;
@@ -366,6 +389,7 @@ int main(void)
         LISTENER_TEST(a_unix_socket_has_its_mode_and_vanishes_with_the_listener),
         LISTENER_TEST(a_stale_socket_file_is_replaced),
         LISTENER_TEST(a_socket_in_use_and_a_file_that_is_none_are_left_alone),
+        LISTENER_TEST(what_the_other_kernel_has_is_known),
         LISTENER_TEST(two_streams_in_this_process_are_joined),
         LISTENER_TEST(the_proxy_s_client_is_the_peer_though_the_header_trickles_in),
         LISTENER_TEST(bytes_in_one_piece_with_the_header_are_kept),

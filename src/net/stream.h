@@ -66,6 +66,10 @@ void stream_peer(const struct stream *stream, struct stream_peer *peer);
  * none (a WebSocket's frames come over another stream). */
 int stream_descriptor(const struct stream *stream);
 
+/* Bytes that the kernel has been given, and those of them that have come to the kernel at the other
+ * end, whether its process reads them or not. False when the stream is no TCP connection. */
+bool stream_progress(const struct stream *stream, uint64_t *sent_bytes, uint64_t *arrived_bytes);
+
 /* Appends a copy. */
 void stream_write(struct stream *stream, const void *bytes, size_t length);
 /* Appends `length` bytes (at most STREAM_RESERVE_BYTES_MAX), contiguous, that the caller fills
