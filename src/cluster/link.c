@@ -240,7 +240,7 @@ static void on_end(void *owner, int error)
 
 /* ---- heartbeats ---- */
 
-static void send_ping(struct link *link)
+void link_ping(struct link *link)
 {
     uint8_t body[8];
 
@@ -261,7 +261,7 @@ static void answer_ping(struct link *link, const uint8_t *sent)
     put_u64(body + 8, clock_unix_ms());
     write_message(link, LINKS_HEARTBEAT, LINK_PONG, (struct bytes){body, sizeof body});
     if (loop_now_ms(link->links->loop) >= link->pinged_ms + link->links->ping_ms / 2) {
-        send_ping(link);
+        link_ping(link);
     }
 }
 
@@ -335,7 +335,7 @@ static bool on_hello(struct link *link, struct bytes body)
     link->backoff_ms = LINK_BACKOFF_MS;
     link->knock_ms = 0;
     set_error(link, NULL);
-    send_ping(link);
+    link_ping(link);
     log_info("link up", "node=%016" G_GINT64_MODIFIER "x address=%s", link->node_id, link->address);
     links->events->on_up(links->owner, link->node_id);
     return true;
@@ -523,7 +523,7 @@ static void on_timer(void *owner)
         return;
     }
     if (link->state == LINK_UP && now_ms >= next_ping_ms(link)) {
-        send_ping(link);
+        link_ping(link);
     } else {
         set_timer(link);
     }

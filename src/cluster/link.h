@@ -85,5 +85,7 @@ void link_give_up(struct link *link, const char *why);
 /* A link that is down: dials now when it is ours to dial, else knocks later (links.h). */
 void link_dial(struct link *link);
 int link_send(struct link *link, uint8_t channel, const struct bytes *pieces, size_t count);
+/* Of one that is up. */
+void link_ping(struct link *link);
 /* The payload of a frame on the channel of heartbeats: also when much is waiting. */
 void link_write_heartbeat(struct link *link, struct bytes payload);

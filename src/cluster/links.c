@@ -7,6 +7,7 @@
 #include "net/stream.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PING_MS    1000
@@ -318,6 +319,49 @@ int links_beat(struct links *links, uint64_t node_id, struct bytes beat)
     memcpy(body + 1, beat.at, beat.length);
     link_write_heartbeat(link, (struct bytes){body, 1 + beat.length});
     return 0;
+}
+
+/* ---- signs of life ---- */
+
+void links_probe(struct links *links, uint64_t node_id)
+{
+    struct link *link = find(links, node_id);
+
+    if (link && link->state == LINK_UP) {
+        link_ping(link);
+    }
+}
+
+static int compare_trips(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+static uint32_t usual_trip_us(const struct link *link)
+{
+    uint32_t trips_us[LINK_TRIPS], count = MIN(link->trip_count, LINK_TRIPS);
+
+    memcpy(trips_us, link->trips_us, count * sizeof trips_us[0]);
+    qsort(trips_us, count, sizeof trips_us[0], compare_trips);
+    return count > 0 ? trips_us[count / 4] : 0;
+}
+
+void links_signs(const struct links *links, uint64_t node_id, struct links_signs *signs)
+{
+    const struct link *link = find(links, node_id);
+
+    *signs = (struct links_signs){0};
+    if (!link || link->state != LINK_UP) {
+        return;
+    }
+    signs->heard_ms = link->heard_ms;
+    signs->usual_trip_us = usual_trip_us(link);
+    if (!stream_progress(link->stream, &signs->sent_bytes, &signs->arrived_bytes) ||
+        stream_pending_bytes(link->stream) > 0) {
+        signs->sent_bytes = UINT64_MAX;
+    }
 }
 
 /* ---- status ---- */

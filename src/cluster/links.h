@@ -145,6 +145,18 @@ int links_echo(struct links *links, uint64_t node_id, const struct links_echo *e
  * to have got. */
 int links_beat(struct links *links, uint64_t node_id, struct bytes beat);
 
+/* Pings it now, not when it is due: a node that runs says something. */
+void links_probe(struct links *links, uint64_t node_id);
+/* All zero when its link is not up. */
+struct links_signs {
+    uint64_t heard_ms;      /* last bytes (loop time) */
+    uint32_t usual_trip_us; /* a quarter of the last round trips took less: a freeze is not usual;
+                               0 = there was none */
+    uint64_t sent_bytes;    /* given to our kernel; UINT64_MAX when more is waiting for it */
+    uint64_t arrived_bytes; /* of these, in its kernel, whether its process has read them or not */
+};
+void links_signs(const struct links *links, uint64_t node_id, struct links_signs *signs);
+
 struct links_status {
     uint64_t node_id;
     const char *address; /* borrowed until the next links_set_peers */
