@@ -131,6 +131,7 @@ enum packet_kind { PACKET_BYTES, PACKET_FIN, PACKET_RST };
 struct packet {
     enum packet_kind kind;
     uint64_t due_ms, sent_ms;
+    bool has_arrived;  /* the kernel of the other box has it */
     GByteArray *bytes; /* owned; of BYTES */
 };
 
@@ -143,6 +144,7 @@ struct end {
     bool is_closed;        /* by the kernel: FIN is sent, or nobody will ever know */
     GQueue out;            /* of struct packet, owned */
     size_t out_bytes;
+    uint64_t sent_bytes, arrived_bytes;
 };
 
 struct wire {
@@ -172,6 +174,7 @@ static void push(struct net *net, struct wire *wire, unsigned side, enum packet_
     packet->due_ms = MAX(arrival_ms(net, end->box, wire->ends[!side].box), last ? last->due_ms : 0);
     g_queue_push_tail(&end->out, packet);
     end->out_bytes += bytes ? bytes->len : 0;
+    end->sent_bytes += bytes ? bytes->len : 0;
 }
 
 static void close_end(struct net *net, struct wire *wire, unsigned side, enum packet_kind kind)
@@ -203,6 +206,17 @@ static void pump(struct net *net, struct wire *wire, unsigned side)
     }
 }
 
+static struct packet *first_under_way(const struct end *end)
+{
+    for (GList *link = end->out.head; link; link = link->next) {
+        struct packet *packet = link->data;
+        if (!packet->has_arrived) {
+            return packet;
+        }
+    }
+    return NULL;
+}
+
 /* What has not arrived for too long: this side gives up, and tells nobody. */
 static void look_at_silence(struct net *net, struct wire *wire, unsigned side)
 {
@@ -226,7 +240,23 @@ static void look_at_silence(struct net *net, struct wire *wire, unsigned side)
     }
 }
 
-/* The kernel of the other box takes it. */
+/* The kernel of the other box takes what is due. */
+static void carry(struct net *net, const struct wire *wire, struct end *end)
+{
+    unsigned to = wire->ends[end == &wire->ends[0]].box;
+    struct packet *packet;
+
+    while ((packet = first_under_way(end)) != NULL && packet->due_ms <= net->now_ms &&
+           !net->cut[end->box][to] && net->boxes[to].has_power) {
+        packet->has_arrived = true;
+        end->arrived_bytes += packet->bytes ? packet->bytes->len : 0;
+    }
+    if (end->stream) {
+        virtual_stream_set_progress(end->stream, end->sent_bytes, end->arrived_bytes);
+    }
+}
+
+/* And hands it to the process. */
 static void arrive(struct net *net, struct wire *wire, unsigned side, struct packet *packet)
 {
     struct end *peer = &wire->ends[!side];
@@ -255,6 +285,7 @@ static void deliver(struct net *net, struct wire *wire, unsigned side)
     const struct net_box *box = &net->boxes[peer->box];
     struct packet *packet;
 
+    carry(net, wire, end);
     while ((packet = g_queue_peek_head(&end->out)) != NULL && packet->due_ms <= net->now_ms &&
            !net->cut[end->box][peer->box] && box->has_power && !peer->is_guarded &&
            (!peer->stream || box->is_awake)) {
