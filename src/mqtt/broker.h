@@ -15,11 +15,22 @@ struct state;
 struct stream;
 struct message;
 
+/* How a link does. */
+struct broker_link {
+    uint64_t heard_ms;      /* loop time of the last bytes that came */
+    uint32_t round_trip_us; /* as it usually is; 0 = not known yet */
+    uint64_t sent_bytes;    /* UINT64_MAX while not even this box's kernel has all */
+    uint64_t arrived_bytes; /* of these: the other box has them, if not its process */
+};
+
 /* Links to the brokers of other nodes, as the broker needs them (cluster/ has them). */
 struct broker_links {
     /* One frame to a node, copied before it returns. 0; -EAGAIN: the link is full, not taken, until
      * broker_peer_writable; -ENOTCONN. */
     int (*send)(void *owner, uint64_t node_id, struct bytes frame);
+    /* Makes a node that runs say something now, however much its broker has to do first. */
+    void (*probe)(void *owner, uint64_t node_id);
+    void (*look)(void *owner, uint64_t node_id, struct broker_link *link);
     void *owner;
 };
 

@@ -477,7 +477,7 @@ static void open_after_others(struct connection *connection, struct bytes auth_d
     connection->state = CONNECTION_OPENING;
     connection_update_reading(connection);
     remote_claim(remote, connection, bytes_from_string(opening->client_id));
-    if (!remote_sync(remote, on_others_ready, opening)) {
+    if (!remote_sync(remote, false, on_others_ready, opening)) {
         on_others_ready(opening);
     }
 }

@@ -8,7 +8,8 @@
  *
  * When the log's backlog is full the item stays NEW, the line is `stalled`, and the retry timer
  * comes back to it. What needs the log waits until other nodes have what this publisher sent them
- * over the links before: the log might be faster. */
+ * over the links before: the log might be faster. An acknowledgement alone does not wait for nodes
+ * that are frozen (remote/late.c). */
 #include "mqtt/ingest.h"
 #include "base/log.h"
 #include "mqtt/broker_private.h"
@@ -133,6 +134,12 @@ static bool is_flushed(const struct ingest *ingest, uint64_t number)
            remote_is_flushed(ingest->broker->remote, number);
 }
 
+static bool may_acknowledge(const struct ingest *ingest, uint64_t number)
+{
+    return number == 0 || !ingest->broker->remote ||
+           remote_may_acknowledge(ingest->broker->remote, number);
+}
+
 static void wait_for_peers(struct ingest *ingest)
 {
     if (list_is_empty(&ingest->forwarding_link)) {
@@ -170,7 +177,7 @@ static void deliver_item(struct ingest_item *item)
         flow_hold(ingest->connection, publication.congested);
     }
     publication_deinit(&publication);
-    if (item->message->qos > 0 && !is_flushed(ingest, ingest->number)) {
+    if (item->message->qos > 0 && !may_acknowledge(ingest, ingest->number)) {
         set_forwarded(item, reason);
     } else {
         acknowledge(item, reason);
@@ -285,7 +292,7 @@ static bool advance_item(struct ingest_item *item, bool has_proposed)
     struct ingest *ingest = item->ingest;
 
     if (item->state == ITEM_FORWARDED) {
-        if (is_flushed(ingest, item->number)) {
+        if (may_acknowledge(ingest, item->number)) {
             settle(item, item->reason);
         } else {
             wait_for_peers(ingest);

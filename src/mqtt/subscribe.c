@@ -18,6 +18,7 @@ struct request {
     uint8_t answer_type; /* PACKET_SUBACK or PACKET_UNSUBACK */
     uint16_t packet_id;
     unsigned count, open; /* filters; those not decided yet, and one for the loop that reads them */
+    bool is_of_log;
     struct request_filter {
         struct request *request;
         char *filter; /* owned */
@@ -38,6 +39,7 @@ static struct request *request_new(struct connection *connection, uint8_t answer
     request->answer_type = answer_type;
     request->packet_id = packet_id;
     request->open = 1;
+    request->is_of_log = connection->is_persistent;
     return request;
 }
 
@@ -108,7 +110,8 @@ static void settle(struct request *request)
 {
     struct remote *remote = request->broker->remote;
 
-    if (--request->open == 0 && !(remote && remote_sync(remote, finish, request))) {
+    if (--request->open == 0 &&
+        !(remote && remote_sync(remote, request->is_of_log, finish, request))) {
         finish(request);
     }
 }

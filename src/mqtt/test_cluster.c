@@ -2,6 +2,7 @@
 #include "mqtt/test_cluster.h"
 #include "access/access.h"
 #include "base/clock.h"
+#include "loop/loop.h"
 #include "mqtt/broker.h"
 #include "mqtt/test_virtual_loop.h"
 #include "state/propose.h"
@@ -62,7 +63,7 @@ bool cluster_commit(struct cluster *cluster, unsigned at)
 {
     struct virtual_node *node = &cluster->nodes[at];
 
-    if (node->is_cut_off || g_queue_is_empty(&node->groups)) {
+    if (node->is_cut_off || node->is_frozen || g_queue_is_empty(&node->groups)) {
         return false;
     }
     g_ptr_array_add(cluster->entries, g_queue_pop_head(&node->groups));
@@ -86,7 +87,7 @@ bool cluster_apply(struct cluster *cluster, unsigned at)
 {
     struct virtual_node *node = &cluster->nodes[at];
 
-    if (node->is_cut_off || node->applied >= last_index(cluster)) {
+    if (node->is_cut_off || node->is_frozen || node->applied >= last_index(cluster)) {
         return false;
     }
     apply_next(node);
@@ -116,6 +117,26 @@ static int on_send(void *owner, uint64_t node_id, struct bytes frame)
     return 0;
 }
 
+/* A frame of no length: whoever gets it has answered. */
+static void on_probe(void *owner, uint64_t node_id)
+{
+    struct virtual_node *node = owner;
+    struct cluster_link *link = &node->cluster->links[node->id - 1][node_id - 1];
+
+    if (link->is_up && !node->cluster->cut[node->id - 1][node_id - 1]) {
+        g_queue_push_tail(&link->frames, g_bytes_new(NULL, 0));
+    }
+}
+
+static void on_look(void *owner, uint64_t node_id, struct broker_link *link)
+{
+    const struct virtual_node *node = owner;
+    const struct cluster_link *found = &node->cluster->links[node->id - 1][node_id - 1];
+
+    *link = (struct broker_link){found->heard_ms, found->round_trip_us, 1,
+                                 !node->cluster->nodes[node_id - 1].is_off};
+}
+
 static void drop_frames(struct cluster_link *link)
 {
     g_queue_clear_full(&link->frames, unref);
@@ -128,12 +149,16 @@ bool cluster_carry(struct cluster *cluster, unsigned from, unsigned to)
     struct cluster_link *link = &cluster->links[from][to];
     struct broker *receiver = cluster->nodes[to].broker;
 
-    if (!cluster->links[to][from].is_up || g_queue_is_empty(&link->frames)) {
+    if (!cluster->links[to][from].is_up || cluster->nodes[to].is_frozen ||
+        g_queue_is_empty(&link->frames)) {
         return false;
     }
     GBytes *frame = g_queue_pop_head(&link->frames);
+    bool is_probe = g_bytes_get_size(frame) == 0;
+    struct cluster_link *hears = is_probe ? link : &cluster->links[to][from];
+    hears->heard_ms = loop_now_ms(cluster->loop);
     link->bytes -= g_bytes_get_size(frame);
-    if (broker_peer_frame(receiver, cluster->nodes[from].id, view(frame)) < 0) {
+    if (!is_probe && broker_peer_frame(receiver, cluster->nodes[from].id, view(frame)) < 0) {
         g_error("a frame was not understood");
     }
     g_bytes_unref(frame);
@@ -275,7 +300,7 @@ static void start(struct virtual_node *node)
     struct state_log log = {.append = on_append, .owner = node};
     struct state_options options = {node->id, ++node->epoch};
 
-    node->is_dead = node->is_ticking = node->is_cut_off = false;
+    node->is_dead = node->is_ticking = node->is_cut_off = node->is_frozen = node->is_off = false;
     node->applied = cluster->base;
     node->state = state_new(&options, &log);
     if (cluster->snapshot && state_restore(node->state, view(cluster->snapshot), NULL) != 0) {
@@ -286,7 +311,8 @@ static void start(struct virtual_node *node)
     }
     node->access = access_new(cluster->loop, node->state);
     node->links = g_new0(struct broker_links, 1);
-    *node->links = (struct broker_links){.send = on_send, .owner = node};
+    *node->links =
+        (struct broker_links){.send = on_send, .probe = on_probe, .look = on_look, .owner = node};
     node->broker = broker_new(&(struct broker_options){.loop = cluster->loop,
                                                        .state = node->state,
                                                        .access = node->access,
@@ -335,6 +361,7 @@ void cluster_init(struct cluster *cluster, struct loop *loop, GRand *random, uns
         g_queue_init(&node->groups);
         for (unsigned j = 0; j < count; j++) {
             g_queue_init(&cluster->links[i][j].frames);
+            cluster->links[i][j].round_trip_us = 1000;
         }
     }
     for (unsigned i = 0; i < count; i++) {

@@ -29,14 +29,18 @@ struct virtual_node {
     uint64_t epoch;
     bool is_dead, is_ticking;
     bool is_cut_off; /* from the log: nothing is committed or applied */
+    bool is_frozen;  /* its process is stopped: nothing that is sent to it is read, either */
+    bool is_off;     /* and nothing comes to its kernel */
 };
 
 /* One direction. */
 struct cluster_link {
     GQueue frames; /* of GBytes, owned, oldest first */
     size_t bytes;
-    bool is_up;   /* the sender has been told that it is */
-    bool is_full; /* the sender has been told so */
+    bool is_up;        /* the sender has been told that it is */
+    bool is_full;      /* the sender has been told so */
+    uint64_t heard_ms; /* when the sender last heard the other one */
+    uint32_t round_trip_us;
 };
 
 struct cluster {

@@ -233,7 +233,8 @@ struct node_cluster *node_cluster_new(struct node *node)
     cluster->node = node;
     cluster->network = (struct consensus_network){on_connect, cluster_forward, cluster_beat,
                                                   cluster_on_beats, cluster};
-    cluster->broker_links = (struct broker_links){cluster_broker_send, cluster};
+    cluster->broker_links = (struct broker_links){cluster_broker_send, cluster_broker_probe,
+                                                  cluster_broker_look, cluster};
     cluster->addresses = cluster_peers_load(node->config.data);
     cluster->down = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     cluster->failing = g_array_new(FALSE, FALSE, sizeof(uint64_t));

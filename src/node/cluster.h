@@ -114,6 +114,8 @@ int cluster_forward(void *owner, uint64_t leader_id, uint64_t term, struct bytes
 int cluster_beat(void *owner, uint64_t node_id, struct bytes beat);
 void cluster_on_beats(void *owner);
 int cluster_broker_send(void *owner, uint64_t node_id, struct bytes frame);
+void cluster_broker_probe(void *owner, uint64_t node_id);
+void cluster_broker_look(void *owner, uint64_t node_id, struct broker_link *link);
 /* What brokers say of their clients when a link comes up found no broker here until now. */
 void cluster_begin_links_anew(struct node_cluster *cluster);
 /* membership/authority.c: looks after authority, this node's certificate, its row in the table. */

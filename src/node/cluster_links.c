@@ -60,6 +60,27 @@ int cluster_broker_send(void *owner, uint64_t node_id, struct bytes frame)
     return cluster->links ? links_send(cluster->links, node_id, LINKS_BROKER, frame) : -ENOTCONN;
 }
 
+void cluster_broker_probe(void *owner, uint64_t node_id)
+{
+    struct node_cluster *cluster = owner;
+
+    if (cluster->links) {
+        links_probe(cluster->links, node_id);
+    }
+}
+
+void cluster_broker_look(void *owner, uint64_t node_id, struct broker_link *link)
+{
+    const struct node_cluster *cluster = owner;
+    struct links_signs signs = {0};
+
+    if (cluster->links) {
+        links_signs(cluster->links, node_id, &signs);
+    }
+    *link = (struct broker_link){signs.heard_ms, signs.usual_trip_us, signs.sent_bytes,
+                                 signs.arrived_bytes};
+}
+
 /* ---- what the links tell ---- */
 
 static void on_up(void *owner, uint64_t node_id)

@@ -343,7 +343,8 @@ static struct node_cluster *cluster_new(struct node *node)
     cluster->node = node;
     cluster->network = (struct consensus_network){on_connect, cluster_forward, cluster_beat,
                                                   cluster_on_beats, cluster};
-    cluster->broker_links = (struct broker_links){cluster_broker_send, cluster};
+    cluster->broker_links = (struct broker_links){cluster_broker_send, cluster_broker_probe,
+                                                  cluster_broker_look, cluster};
     cluster->addresses = addresses_copy(box_of(node)->peers);
     cluster->down = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     cluster->ends = g_array_new(FALSE, FALSE, sizeof(struct end_witness));

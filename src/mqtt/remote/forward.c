@@ -72,12 +72,32 @@ bool remote_is_linked(const struct remote *remote)
     return remote->up != 0;
 }
 
+bool forward_is_owing(const struct remote_peer *peer)
+{
+    return peer->is_ready && (peer->acknowledged < peer->last_sent || peer->unsent);
+}
+
+static bool is_flushed(const struct remote_peer *peer, uint64_t number)
+{
+    return !forward_is_owing(peer) || (peer->acknowledged >= number && !peer->unsent);
+}
+
 bool remote_is_flushed(const struct remote *remote, uint64_t number)
 {
     remote_for_each(peer, remote)
     {
-        bool has_all = peer->acknowledged >= number || peer->acknowledged >= peer->last_sent;
-        if (peer->is_ready && (!has_all || peer->unsent)) {
+        if (!is_flushed(peer, number)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool remote_may_acknowledge(const struct remote *remote, uint64_t number)
+{
+    remote_for_each(peer, remote)
+    {
+        if (!late_has(peer, number) && !is_flushed(peer, number)) {
             return false;
         }
     }
@@ -237,6 +257,7 @@ static bool send(struct remote_peer *peer, struct publication *publication,
         if (!is_sent && !peer->unsent && peer->is_ready) {
             peer->unsent = peer->kept.tail;
         }
+        late_expect(peer);
     }
     return peer->is_ready;
 }

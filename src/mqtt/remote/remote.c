@@ -205,6 +205,10 @@ static void on_hello(struct remote_peer *peer, const struct remote_hello *hello)
     peer->synced = remote->sync_token;
     peer->last_sent = peer->acknowledged;
     peer->unsent = peer->kept.head;
+    late_reset(peer);
+    if (peer->unsent) {
+        late_expect(peer);
+    }
     forward_pump(peer);
 }
 
@@ -266,6 +270,7 @@ int broker_peer_frame(struct broker *broker, uint64_t node_id, struct bytes fram
         return 0;
     }
     peer->is_silent = false;
+    peer->lateness = LATE_OWING;
     while ((r = remote_record_next(frame, &at, &record)) == 1) {
         if (record.kind != REMOTE_HELLO && !peer->is_ready) {
             r = -EBADMSG;
@@ -307,6 +312,7 @@ static struct remote_peer *peer_new(struct remote *remote, uint64_t node_id)
     peer->frame = g_byte_array_sized_new((guint)REMOTE_FLUSH_BYTES);
     peer->syncs = g_array_new(FALSE, FALSE, sizeof(struct remote_sync_asked));
     peer->hold_timer = timer_new(remote->broker->loop, holds_on_timer, peer);
+    peer->late_timer = timer_new(remote->broker->loop, late_on_timer, peer);
     list_init(&peer->holding);
     g_queue_init(&peer->kept);
     g_queue_init(&peer->frames);
@@ -321,6 +327,7 @@ static void peer_free(struct remote_peer *peer)
     drop_frames(peer);
     holds_release(peer);
     timer_free(peer->hold_timer);
+    timer_free(peer->late_timer);
     g_byte_array_unref(peer->frame);
     g_array_unref(peer->syncs);
     peer->remote->peers[peer->slot] = NULL;
@@ -397,6 +404,7 @@ void broker_peer_down(struct broker *broker, uint64_t node_id)
     g_array_set_size(peer->syncs, 0);
     holds_release(peer);
     holds_forget(peer);
+    late_reset(peer);
     sync_look(remote);
     remote->has_progress = true;
     remote_touch(remote);

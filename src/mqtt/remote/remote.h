@@ -31,6 +31,9 @@ uint64_t remote_forward(struct remote *remote, struct publication *publication,
                         const struct routes *routes, const struct share_choices *choices);
 /* Have the peers that are there delivered all that was forwarded up to this number? */
 bool remote_is_flushed(const struct remote *remote, uint64_t number);
+/* The same, but it is enough that a peer that is frozen has it in its kernel (late.c): may its
+ * publisher be told so? */
+bool remote_may_acknowledge(const struct remote *remote, uint64_t number);
 /* Is there any other node? */
 bool remote_is_linked(const struct remote *remote);
 /* May any other node have live subscribers for it? */
@@ -65,10 +68,15 @@ bool remote_has_heard(const struct remote *remote, uint64_t connection_number, u
 /* ---- waiting for the others (sync.c) ---- */
 /* Calls `fn` once every peer that is there knows of the subscriptions and claims made so far, has
  * applied the log as far as this node, and has done what it had begun for clients of its own;
- * REMOTE_SYNC_MS later at most. False when there is nobody to wait
- * for: then `fn` is not called. */
+ * REMOTE_SYNC_MS later at most. A peer that is frozen (late.c) is waited for only when `is_of_log`:
+ * something in the log is to be known there. False when there is nobody to wait for:
+ * then `fn` is not called. */
 #define REMOTE_SYNC_MS 1000
-bool remote_sync(struct remote *remote, void (*fn)(void *owner), void *owner);
+bool remote_sync(struct remote *remote, bool is_of_log, void (*fn)(void *owner), void *owner);
+
+/* ---- peers that are frozen (late.c) ---- */
+/* Four such steps pass, or eight usual round trips of the link, whichever is more. */
+#define REMOTE_LATE_STEP_MS 50
 
 /* ---- slow subscribers here, publishers there (holds.c) ---- */
 /* Lets the publisher be held by its node while `subscriber` is congested; `slot` names the node, or

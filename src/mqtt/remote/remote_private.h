@@ -25,6 +25,9 @@ struct remote_kept {
     GBytes *publisher, *shares; /* references */
 };
 
+/* See late.c. */
+enum lateness { LATE_OWING, LATE_PROBED, LATE_SENT, LATE_ARRIVED, LATE_FROZEN };
+
 /* Another node's broker. */
 struct remote_peer {
     struct remote *remote;
@@ -55,6 +58,11 @@ struct remote_peer {
     uint64_t waiting_bytes;
     GArray *syncs;   /* of struct remote_sync_asked: SYNCs of the peer not answered */
     uint64_t synced; /* the highest of our SYNCs that it has answered */
+    enum lateness lateness;
+    uint64_t probed_ms;                 /* since LATE_PROBED */
+    uint64_t noted_bytes, noted_number; /* since LATE_SENT: what had been sent then */
+    uint64_t arrived;                   /* all up to this number are in its kernel */
+    struct timer *late_timer;
 };
 
 /* A SYNC that is to be answered. */
@@ -117,6 +125,20 @@ void forward_drop_waiting(struct remote_peer *peer);
 void claims_receive(struct remote *remote, const struct remote_record *record);
 /* Those made while there was no link. */
 void claims_tell(struct remote_peer *peer);
+
+/* Its acknowledgement of something sent or kept has not come. */
+bool forward_is_owing(const struct remote_peer *peer);
+
+/* late.c */
+/* Somebody waits for it from now on: for an acknowledgement, or for the answer to a SYNC. */
+void late_expect(struct remote_peer *peer);
+/* Is it frozen, and all up to this number in its kernel? */
+bool late_has(const struct remote_peer *peer, uint64_t number);
+/* Are most of the nodes, this one among them, not frozen? */
+bool late_hears_majority(const struct remote *remote);
+/* Its link begins, or has ended. */
+void late_reset(struct remote_peer *peer);
+void late_on_timer(void *owner /* remote_peer */);
 
 /* sync.c */
 void sync_ask(struct remote *remote);
