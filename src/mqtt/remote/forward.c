@@ -444,6 +444,7 @@ void forward_deliver_waiting(struct remote_peer *peer)
 
     while ((first = g_queue_peek_head(&peer->waiting)) != NULL) {
         struct remote_record record;
+        uint64_t delivered = peer->delivered;
         size_t at = 0;
         int r = remote_record_next(view(first), &at, &record);
         g_assert(r == 1); /* it was read before */
@@ -456,6 +457,10 @@ void forward_deliver_waiting(struct remote_peer *peer)
             log_warning("publish of a peer not understood", "node=%llx",
                         (unsigned long long)peer->node_id);
         }
+        if (peer->waiting_old > 0) {
+            peer->waiting_old--;
+            peer->delivered = delivered;
+        }
         g_bytes_unref(first);
     }
 }
@@ -467,5 +472,5 @@ void forward_drop_waiting(struct remote_peer *peer)
     while ((bytes = g_queue_pop_head(&peer->waiting)) != NULL) {
         g_bytes_unref(bytes);
     }
-    peer->waiting_bytes = 0;
+    peer->waiting_bytes = peer->waiting_old = 0;
 }

@@ -196,6 +196,35 @@ static void what_a_node_has_that_is_only_behind_is_not_acknowledged(void **state
     assert_heard(first, "puback m2 0x00");
 }
 
+/* It was acknowledged while its subscriber's node was frozen, and is read before that has applied
+ * what is in the log before it. */
+static void what_has_come_is_delivered_though_its_node_begins_anew(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer *first = enter_at(fixture, 0, "first"), *second = enter_at(fixture, 1, "second");
+
+    subscribe(second, "a", 1);
+    fixture->cluster->nodes[1].is_cut_off = true;
+    publish_retained(first, 1, 1, "r", "the second node has not applied this");
+    freeze(fixture, true);
+    g_free(heard(first));
+    publish(first, 1, 2, "a", "x");
+    wait(fixture, FROZEN_MS);
+    assert_heard(first, "puback m2 0x00");
+    freeze(fixture, false);
+    assert_heard(second, "");
+    cluster_crash(fixture->cluster, 0);
+    run(fixture);
+    assert_heard(second, "");
+    fixture->cluster->nodes[1].is_cut_off = false;
+    run(fixture);
+    assert_heard(second, "publish q1 m1 a=x");
+    first = enter_at(fixture, 0, "first");
+    publish(first, 1, 1, "a", "y");
+    assert_heard(second, "publish q1 m2 a=y");
+    assert_heard(first, "puback m1 0x00");
+}
+
 static void who_comes_or_subscribes_does_not_wait_long_for_a_frozen_node(void **state)
 {
     struct fixture *fixture = *state;
@@ -310,6 +339,7 @@ int main(void)
         LATE_TEST(no_more_is_acknowledged_than_the_link_takes),
         LATE_TEST(what_has_not_come_to_a_box_is_not_acknowledged),
         LATE_TEST(what_a_node_has_that_is_only_behind_is_not_acknowledged),
+        LATE_TEST(what_has_come_is_delivered_though_its_node_begins_anew),
         LATE_TEST(who_comes_or_subscribes_does_not_wait_long_for_a_frozen_node),
         LATE_TEST(a_subscription_of_the_log_waits_for_a_frozen_node),
         LATE_TEST(a_node_that_is_only_behind_is_waited_for),

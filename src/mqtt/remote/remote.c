@@ -165,14 +165,15 @@ static void tell_changes(struct remote *remote)
 
 /* ---- input ---- */
 
-/* Its broker is another one than before: nothing of the old one goes on. What is kept for one that
- * was only expected is for whichever broker comes. */
+/* Its broker is another one than before: nothing of the old one goes on. What has come from that is
+ * delivered all the same, since nobody sends it again. What is kept for one that was only expected
+ * is for whichever broker comes. */
 static void begin_anew(struct remote_peer *peer, uint64_t epoch)
 {
     if (peer->epoch != 0) {
         forward_drop_kept(peer);
     }
-    forward_drop_waiting(peer);
+    peer->waiting_old = g_queue_get_length(&peer->waiting);
     peer->epoch = epoch;
     peer->seen = peer->delivered = peer->told = 0;
     peer->acknowledged = 0;

@@ -56,8 +56,9 @@ struct remote_peer {
     uint64_t told;         /* of `delivered`, as last acknowledged */
     GQueue waiting;        /* of GBytes, owned: publishes that wait for the log */
     uint64_t waiting_bytes;
-    GArray *syncs;   /* of struct remote_sync_asked: SYNCs of the peer not answered */
-    uint64_t synced; /* the highest of our SYNCs that it has answered */
+    unsigned waiting_old; /* of them: of its broker before, whose numbers count no more */
+    GArray *syncs;        /* of struct remote_sync_asked: SYNCs of the peer not answered */
+    uint64_t synced;      /* the highest of our SYNCs that it has answered */
     enum lateness lateness;
     uint64_t probed_ms;                 /* since LATE_PROBED */
     uint64_t noted_bytes, noted_number; /* since LATE_SENT: what had been sent then */
