@@ -189,6 +189,28 @@ class Failovers:
             lab.settle()
         self.say('follower', {where: {when: figures(waits) for when, waits in each.items()} for where, each in longest.items()})
 
+    def frozen_follower(self):
+        """The same when its daemon is frozen, whose links stay: clients at the two others, each of which asks one thing after another."""
+        lab = self.open(vip=False)
+        longest = {what: [] for what in Waiting.ASKS}
+        for _ in range(self.count(20)):
+            leader = lab.leader()
+            gone, other = lab.others(leader)
+            with Client(link_to(lab, gone.address, 5)) as subscriber:
+                subscriber.connect()
+                subscriber.subscribe(('bench/live/#', 1))
+                asking = [(what, Waiting(lab, box, ask)) for what, ask in Waiting.ASKS.items() for box in (leader, other)]
+                time.sleep(Waiting.SECONDS)
+                harmed = time.monotonic()
+                gone.send('daemon', signal.SIGSTOP)
+                until(lambda: all(each.waits[-1][0] > harmed + Waiting.SECONDS for _, each in asking), 'all are answered')
+                for what, each in asking:
+                    each.stop()
+                    longest[what].append(each.longest(harmed, time.monotonic()))
+                mend(gone)
+            lab.settle()
+        self.say('frozen_follower', {what: figures(waits) for what, waits in longest.items()})
+
     # ---- two at once ----
 
     def holders(self):
@@ -278,25 +300,43 @@ class Idle(threading.Thread):
                 self.came = time.monotonic()
 
 
+def publish_durably(waiting):
+    waiting.client.publish(f'bench/{waiting.box.number}', 'x', 1, retain=True)
+
+
+def publish_live(waiting):
+    waiting.client.publish(f'bench/live/{waiting.box.number}', 'x', 1)
+
+
+def subscribe(waiting):
+    waiting.client.subscribe((f'bench/other/{len(waiting.waits) % 50}', 1))
+
+
+def connect(waiting):
+    with Client(link_to(waiting.lab, waiting.box.address, 5)) as client:
+        client.connect()
+
+
 class Waiting(threading.Thread):
-    """Publishes durably, one after the other, until stop()."""
+    """Asks one thing after another, until stop()."""
 
     SECONDS = 1.2
+    ASKS = {'durable publish': publish_durably, 'publish to a subscriber there': publish_live, 'SUBSCRIBE': subscribe, 'CONNECT': connect}
 
-    def __init__(self, lab, box):
+    def __init__(self, lab, box, ask=publish_durably):
         super().__init__(daemon=True)
+        self.lab, self.box, self.ask = lab, box, ask
         self.client = Client(link_to(lab, box.address, 5))
         self.client.connect()
-        self.topic = f'bench/{box.number}'
         self.waits = []  # (when it was answered, seconds)
         self.is_stopped = False
         self.start()
 
     def run(self):
-        with self.client as client:
+        with self.client:
             while not self.is_stopped:
                 begun = time.monotonic()
-                client.publish(self.topic, 'x', 1, retain=True)
+                self.ask(self)
                 self.waits.append((time.monotonic(), time.monotonic() - begun))
 
     def stop(self):
