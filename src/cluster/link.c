@@ -368,19 +368,16 @@ static bool on_frame(struct link *link, uint8_t channel, struct bytes payload)
     struct links *links = link->links;
     const struct stream *stream = link->stream;
 
-    if (channel == LINKS_CONTROL || link->state == LINK_GREETING) {
-        bool is_message = channel == LINKS_CONTROL && payload.length > 0;
-        if (!is_message) {
-            link_give_up(link, "it does not speak as a node does");
-            return false;
-        }
-        struct bytes body = {payload.at + 1, payload.length - 1};
-        return on_control(link, payload.at[0], body) && link->stream == stream;
+    bool is_message = channel == LINKS_CONTROL || channel == LINKS_HEARTBEAT;
+    bool is_early = link->state == LINK_GREETING && channel != LINKS_CONTROL;
+
+    if (is_early || (is_message && payload.length == 0)) {
+        link_give_up(link, "it does not speak as a node does");
+        return false;
     }
-    if (channel == LINKS_HEARTBEAT) {
-        return payload.length > 0 &&
-               on_heartbeat(link, payload.at[0],
-                            (struct bytes){payload.at + 1, payload.length - 1}) &&
+    if (is_message) {
+        struct bytes body = {payload.at + 1, payload.length - 1};
+        return (channel == LINKS_CONTROL ? on_control : on_heartbeat)(link, payload.at[0], body) &&
                link->stream == stream;
     }
     links->events->on_frame(links->owner, link->node_id, channel, payload);
