@@ -139,7 +139,7 @@ int cluster_peers_save(const char *data, GHashTable *addresses, GError **error);
 void cluster_on_nodes(void *owner);
 /* Who is there (0 = to all): who was away does not know those that came meanwhile. */
 void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id);
-void cluster_told_nodes(struct node_cluster *cluster, struct bytes payload);
+void cluster_told_nodes(struct node_cluster *cluster, struct bytes call);
 /* Time has passed: the own table may be as new as what was told. */
 void cluster_nodes_look(struct node_cluster *cluster);
 /* Links are to all whose address is known. */
@@ -190,11 +190,9 @@ void cluster_lone_on_timer(void *owner);
 void cluster_removed_look(struct node_cluster *cluster);
 void cluster_removed_told(void *owner, uint64_t node_id);
 void cluster_removed_on_timer(void *owner);
-/* What goes over LINKS_CALL: its first byte. */
-enum cluster_call { CLUSTER_CALL_ENDED = 1, CLUSTER_CALL_NODES = 2 };
 /* cluster_end.c */
 void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id);
-void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload);
+void cluster_end_told(struct node_cluster *cluster, uint64_t node_id, struct bytes call);
 void cluster_end_on_timer(void *owner);
 /* cluster_api.c */
 void cluster_api_init(struct node_cluster *cluster);

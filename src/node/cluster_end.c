@@ -10,17 +10,14 @@
 #include "cluster/roles.h"
 #include "consensus/members.h"
 #include "loop/loop.h"
+#include "node/call.h"
 #include "node/cluster.h"
 #include "node/cluster_vip.h"
 #include "node/node.h"
-#include <errno.h>
-#include <string.h>
 
-#define STEPS       2 /* in an election timeout: longer than an election on an SD card */
-#define AGAIN_MS    5 /* it has not on disk yet what it has heard */
-#define TRIES       20
-#define ENDED_WORDS 4
-#define ENDED_BYTES (1 + ENDED_WORDS * 8)
+#define STEPS    2 /* in an election timeout: longer than an election on an SD card */
+#define AGAIN_MS 5 /* it has not on disk yet what it has heard */
+#define TRIES    20
 
 struct voters {
     const struct node_cluster *cluster;
@@ -120,14 +117,13 @@ static void tell(void *owner, const struct consensus_member *member)
 {
     struct node_cluster *cluster = owner;
     const struct end_witness *own = find(cluster, cluster->node->identity.id);
-    uint64_t words[ENDED_WORDS] = {GUINT64_TO_LE(own->leader_id), GUINT64_TO_LE(own->term),
-                                   GUINT64_TO_LE(own->last_index), GUINT64_TO_LE(own->last_term)};
-    uint8_t call = CLUSTER_CALL_ENDED;
-    struct bytes pieces[] = {{&call, 1}, {(const uint8_t *)words, sizeof words}};
+    struct call_ended ended = {own->leader_id, own->term, own->last_index, own->last_term};
+    uint8_t call[CALL_ENDED_BYTES];
 
+    call_put_ended(call, &ended);
     if (member->role == CONSENSUS_VOTER && member->node_id != own->node_id &&
         member->node_id != own->leader_id) {
-        links_send_pieces(cluster->links, member->node_id, LINKS_CALL, pieces, 2);
+        links_send(cluster->links, member->node_id, LINKS_CALL, (struct bytes){call, sizeof call});
     }
 }
 
@@ -142,16 +138,15 @@ void cluster_end_seen(struct node_cluster *cluster, uint64_t node_id)
     consensus_for_each_member(cluster_consensus(cluster), tell, cluster);
 }
 
-void cluster_end_frame(struct node_cluster *cluster, uint64_t node_id, struct bytes payload)
+void cluster_end_told(struct node_cluster *cluster, uint64_t node_id, struct bytes call)
 {
-    uint64_t words[ENDED_WORDS];
+    struct call_ended ended;
 
-    if (payload.length != ENDED_BYTES || payload.at[0] != CLUSTER_CALL_ENDED) {
+    if (!call_get_ended(call, &ended)) {
         log_debug("a call of another version", "node=%016" G_GINT64_MODIFIER "x", node_id);
         return;
     }
-    memcpy(words, payload.at + 1, sizeof words);
-    struct end_witness end = {node_id, GUINT64_FROM_LE(words[0]), GUINT64_FROM_LE(words[1]),
-                              GUINT64_FROM_LE(words[2]), GUINT64_FROM_LE(words[3])};
+    struct end_witness end = {node_id, ended.leader_id, ended.term, ended.last_index,
+                              ended.last_term};
     remember(cluster, &end);
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "consensus/members.h"
 #include "loop/loop.h"
+#include "node/call.h"
 #include "node/cluster.h"
 #include "node/cluster_vip.h"
 #include "node/node.h"
@@ -143,10 +144,10 @@ static void on_frame(void *owner, uint64_t node_id, uint8_t channel, struct byte
                         g_strerror(-r));
             links_reset(cluster->links, node_id);
         }
-    } else if (channel == LINKS_CALL && payload.length > 0 && *payload.at == CLUSTER_CALL_NODES) {
+    } else if (channel == LINKS_CALL && call_is(payload, CALL_NODES)) {
         cluster_told_nodes(cluster, payload);
     } else if (channel == LINKS_CALL) {
-        cluster_end_frame(cluster, node_id, payload);
+        cluster_end_told(cluster, node_id, payload);
     } else if (channel == LINKS_INGRESS) {
         cluster_vip_on_frame(cluster->vip, node_id, payload);
     }

@@ -11,10 +11,10 @@
 #include "cluster/raft_transport.h"
 #include "consensus/consensus.h"
 #include "loop/loop.h"
+#include "node/call.h"
 #include "node/cluster.h"
 #include "node/node.h"
 #include "state/cluster_tables.h"
-#include <string.h>
 
 bool cluster_is_member(void *owner, uint64_t node_id)
 {
@@ -162,30 +162,22 @@ void cluster_nodes_look(struct node_cluster *cluster)
     }
 }
 
-/* ---- telling: kind (1), index of the table (8, big endian), then for each node id (8), length
- * (1), address ---- */
+/* ---- telling ---- */
 
 void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id)
 {
     const struct state *state = cluster->node->state;
-    g_autoptr(GByteArray) frame = g_byte_array_new();
-    uint8_t kind = CLUSTER_CALL_NODES;
+    g_autoptr(GByteArray) call = g_byte_array_new();
 
     if (!is_current(cluster)) {
         return;
     }
-    uint64_t index = GUINT64_TO_BE(state_applied_index(state));
-    g_byte_array_append(frame, &kind, 1);
-    g_byte_array_append(frame, (const uint8_t *)&index, sizeof index);
+    call_put_nodes(call, state_applied_index(state));
     for (uint32_t i = 0; i < state_node_count(state); i++) {
         const struct cluster_node *row = state_node_at(state, i);
-        uint64_t id = GUINT64_TO_BE(row->id);
-        uint8_t length = (uint8_t)MIN(strlen(row->address), UINT8_MAX);
-        g_byte_array_append(frame, (const uint8_t *)&id, sizeof id);
-        g_byte_array_append(frame, &length, 1);
-        g_byte_array_append(frame, (const uint8_t *)row->address, length);
+        call_put_node(call, row->id, row->address);
     }
-    struct bytes payload = {frame->data, frame->len};
+    struct bytes payload = {call->data, call->len};
     if (node_id == 0) {
         links_send_all(cluster->links, LINKS_CALL, payload);
     } else {
@@ -228,30 +220,19 @@ bool cluster_let_in(void *owner, uint64_t node_id)
     return true;
 }
 
-void cluster_told_nodes(struct node_cluster *cluster, struct bytes payload)
+void cluster_told_nodes(struct node_cluster *cluster, struct bytes call)
 {
     bool is_any_new = false;
+    struct call_node node;
     uint64_t index;
-    size_t at = 1 + sizeof index;
+    size_t at;
 
-    if (payload.length < at) {
+    if (!call_get_nodes(call, &index, &at) ||
+        (is_current(cluster) && index <= state_applied_index(cluster->node->state))) {
         return;
     }
-    memcpy(&index, payload.at + 1, sizeof index);
-    index = GUINT64_FROM_BE(index);
-    if (is_current(cluster) && index <= state_applied_index(cluster->node->state)) {
-        return;
-    }
-    while (at + sizeof(uint64_t) < payload.length) {
-        uint64_t id;
-        memcpy(&id, payload.at + at, sizeof id);
-        at += sizeof id;
-        struct bytes address = {payload.at + at + 1, payload.at[at]};
-        at += 1 + address.length;
-        if (at > payload.length) {
-            break;
-        }
-        is_any_new |= note_node(cluster, GUINT64_FROM_BE(id), address);
+    while (call_next_node(call, &at, &node)) {
+        is_any_new |= note_node(cluster, node.id, node.address);
     }
     if (is_any_new) {
         cluster->told_index = MAX(cluster->told_index, index);

@@ -1,5 +1,6 @@
 /* Who was away is told who came meanwhile: what is believed of it. */
 #include "cluster/raft_transport.h"
+#include "node/call.h"
 #include "node/cluster.h"
 #include "node/node.h"
 #include "state/cluster_tables.h"
@@ -108,22 +109,10 @@ static int teardown(void **in)
 
 static GByteArray *frame_new(uint64_t index)
 {
-    uint8_t kind = CLUSTER_CALL_NODES;
     GByteArray *frame = g_byte_array_new();
 
-    index = GUINT64_TO_BE(index);
-    g_byte_array_append(frame, &kind, 1);
-    return g_byte_array_append(frame, (const uint8_t *)&index, sizeof index);
-}
-
-static void add(GByteArray *frame, uint64_t id, const char *address)
-{
-    uint8_t length = (uint8_t)strlen(address);
-
-    id = GUINT64_TO_BE(id);
-    g_byte_array_append(frame, (const uint8_t *)&id, sizeof id);
-    g_byte_array_append(frame, &length, 1);
-    g_byte_array_append(frame, (const uint8_t *)address, length);
+    call_put_nodes(frame, index);
+    return frame;
 }
 
 /* Of a copy with nothing behind it, for the sanitizers. */
@@ -144,9 +133,9 @@ static void who_came_meanwhile_is_dialled(void **in)
     struct scene *scene = *in;
     g_autoptr(GByteArray) frame = frame_new(9);
 
-    add(frame, OWN, "10.0.0.1:7474");
-    add(frame, 2, "10.0.0.2:7474");
-    add(frame, 0, "10.0.0.3:7474");
+    call_put_node(frame, OWN, "10.0.0.1:7474");
+    call_put_node(frame, 2, "10.0.0.2:7474");
+    call_put_node(frame, 0, "10.0.0.3:7474");
     tell(scene, frame, frame->len);
     assert_string_equal(address_of(scene, 2), "10.0.0.2:7474");
     assert_int_equal(dialled, 1);
@@ -188,9 +177,9 @@ static void only_who_was_removed_is_told_so(void **in)
     struct scene *scene = *in;
     g_autoptr(GByteArray) gone = frame_new(0), young = frame_new(0);
 
-    add(gone, GONE, "10.0.0.5:7474");
+    call_put_node(gone, GONE, "10.0.0.5:7474");
     tell(scene, gone, gone->len);
-    add(young, 2, "10.0.0.2:7474");
+    call_put_node(young, 2, "10.0.0.2:7474");
     tell(scene, young, young->len);
     assert_int_equal(dialled, 2);
     remove_one(&scene->fixture);
@@ -208,7 +197,7 @@ static void who_was_removed_does_not_come_back(void **in)
     g_autoptr(GByteArray) frame = frame_new(9);
 
     remove_one(&scene->fixture);
-    add(frame, GONE, "10.0.0.5:7474");
+    call_put_node(frame, GONE, "10.0.0.5:7474");
     tell(scene, frame, frame->len);
     assert_false(cluster_let_in(&scene->cluster, GONE));
     assert_null(address_of(scene, GONE));
@@ -223,7 +212,7 @@ static void a_stranger_is_no_member_until_it_has_said_where_it_is(void **in)
     assert_true(cluster_let_in(&scene->cluster, 2));
     assert_int_equal(dialled, 1);
     assert_false(cluster_is_member(&scene->cluster, 2));
-    add(frame, 2, "10.0.0.2:7474");
+    call_put_node(frame, 2, "10.0.0.2:7474");
     tell(scene, frame, frame->len);
     assert_true(cluster_is_member(&scene->cluster, 2));
     assert_string_equal(address_of(scene, 2), "10.0.0.2:7474");
@@ -236,7 +225,7 @@ static void what_was_cut_off_is_not_believed(void **in)
     struct scene *scene = *in;
     g_autoptr(GByteArray) frame = frame_new(9);
 
-    add(frame, 2, "10.0.0.2:7474");
+    call_put_node(frame, 2, "10.0.0.2:7474");
     for (size_t length = 1; length < frame->len; length++) {
         tell(scene, frame, length);
     }
@@ -249,7 +238,7 @@ static void no_more_are_kept_than_a_cluster_has(void **in)
     g_autoptr(GByteArray) frame = frame_new(9);
 
     for (uint64_t id = 2; id < 2 + 3 * NODES_MAX; id++) {
-        add(frame, id, "10.0.0.2:7474");
+        call_put_node(frame, id, "10.0.0.2:7474");
     }
     tell(scene, frame, frame->len);
     assert_int_equal(g_hash_table_size(scene->cluster.addresses), NODES_MAX);
