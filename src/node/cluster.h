@@ -139,7 +139,7 @@ int cluster_peers_save(const char *data, GHashTable *addresses, GError **error);
 void cluster_on_nodes(void *owner);
 /* Who is there (0 = to all): who was away does not know those that came meanwhile. */
 void cluster_tell_nodes(struct node_cluster *cluster, uint64_t node_id);
-void cluster_told_nodes(struct node_cluster *cluster, struct bytes call);
+void cluster_told_nodes(struct node_cluster *cluster, uint64_t node_id, struct bytes call);
 /* Time has passed: the own table may be as new as what was told. */
 void cluster_nodes_look(struct node_cluster *cluster);
 /* Links are to all whose address is known. */

@@ -145,7 +145,7 @@ static void on_frame(void *owner, uint64_t node_id, uint8_t channel, struct byte
             links_reset(cluster->links, node_id);
         }
     } else if (channel == LINKS_CALL && call_is(payload, CALL_NODES)) {
-        cluster_told_nodes(cluster, payload);
+        cluster_told_nodes(cluster, node_id, payload);
     } else if (channel == LINKS_CALL) {
         cluster_end_told(cluster, node_id, payload);
     } else if (channel == LINKS_INGRESS) {

@@ -6,7 +6,12 @@
  *
  * Without being told, who was away would let in nobody that came meanwhile, not even the leader
  * that has the log for it. It is told of those that are there, not of those that are gone; by whom
- * it does not know either, when all that it knows are gone. */
+ * it does not know either, when all that it knows are gone.
+ *
+ * Who was told waits until its own table is as new (told_index). A member may be wrong about it, or
+ * speak of entries that a rescue has undone: then its word counts until the leader's comes, which
+ * has all of the log and tells at each change and when it begins to lead. Likewise whoever leads,
+ * at a change or when it begins: one that was deposed unawares has neither. */
 #include "base/log.h"
 #include "cluster/raft_transport.h"
 #include "consensus/consensus.h"
@@ -109,18 +114,25 @@ static GHashTable *addresses_of_table(const struct node_cluster *cluster)
     return addresses;
 }
 
+static enum consensus_state log_state(const struct node_cluster *cluster)
+{
+    struct consensus_status status;
+
+    consensus_status(cluster_consensus(cluster), &status);
+    return status.state;
+}
+
 /* Whether the table says what is true now. */
 static bool is_current(const struct node_cluster *cluster)
 {
     const struct state *state = cluster->node->state;
-    struct consensus_status status;
 
     if (!cluster->is_ready || !cluster->links || state_node_count(state) == 0 ||
         state_applied_index(state) < cluster->told_index) {
         return false;
     }
-    consensus_status(cluster_consensus(cluster), &status);
-    return status.state == CONSENSUS_LEADING || status.state == CONSENSUS_FOLLOWING;
+    enum consensus_state log = log_state(cluster);
+    return log == CONSENSUS_LEADING || log == CONSENSUS_FOLLOWING;
 }
 
 static void use_addresses(struct node_cluster *cluster)
@@ -142,6 +154,9 @@ void cluster_on_nodes(void *owner)
     g_autoptr(GHashTable) now = addresses_of_table(cluster);
 
     cluster_removed_look(cluster);
+    if (cluster->is_ready && log_state(cluster) == CONSENSUS_LEADING) {
+        cluster->told_index = 0;
+    }
     if (!is_current(cluster)) {
         return;
     }
@@ -220,7 +235,7 @@ bool cluster_let_in(void *owner, uint64_t node_id)
     return true;
 }
 
-void cluster_told_nodes(struct node_cluster *cluster, struct bytes call)
+void cluster_told_nodes(struct node_cluster *cluster, uint64_t node_id, struct bytes call)
 {
     bool is_any_new = false;
     struct call_node node;
@@ -236,6 +251,11 @@ void cluster_told_nodes(struct node_cluster *cluster, struct bytes call)
     }
     if (is_any_new) {
         cluster->told_index = MAX(cluster->told_index, index);
+    }
+    if (node_id == cluster->leader_id) {
+        cluster->told_index = MIN(cluster->told_index, index);
+    }
+    if (is_any_new) {
         use_addresses(cluster);
     }
 }

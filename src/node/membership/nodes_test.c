@@ -7,17 +7,20 @@
 #include "state/fixture.h"
 #include "state/propose_cluster.h"
 
-#define OWN  1
-#define GONE NODE_ID /* whose commands the fixture proposes */
+#define OWN    1
+#define TELLER 3
+#define GONE   NODE_ID /* whose commands the fixture proposes */
 
 struct consensus *cluster_consensus(const struct node_cluster *cluster)
 {
     return NULL;
 }
 
+static enum consensus_state log_state;
+
 void consensus_status(const struct consensus *consensus, struct consensus_status *status)
 {
-    *status = (struct consensus_status){.state = CONSENSUS_FOLLOWING};
+    *status = (struct consensus_status){.state = log_state};
 }
 
 void cluster_removed_look(struct node_cluster *cluster)
@@ -93,6 +96,7 @@ static int setup(void **out)
     scene->cluster.addresses = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     dialled = saved = 0;
     reset = 0;
+    log_state = CONSENSUS_FOLLOWING;
     *out = scene;
     return 0;
 }
@@ -120,7 +124,7 @@ static void tell(struct scene *scene, const GByteArray *frame, size_t length)
 {
     g_autofree uint8_t *copy = g_memdup2(frame->data, length);
 
-    cluster_told_nodes(&scene->cluster, (struct bytes){copy, length});
+    cluster_told_nodes(&scene->cluster, TELLER, (struct bytes){copy, length});
 }
 
 static const char *address_of(const struct scene *scene, uint64_t id)
@@ -220,6 +224,50 @@ static void a_stranger_is_no_member_until_it_has_said_where_it_is(void **in)
     assert_false(cluster_let_in(&scene->cluster, 0));
 }
 
+/* A table of its own, that counts but for what a member tells, which is wrong. */
+static void be_told_wrongly(struct scene *scene)
+{
+    g_autoptr(GByteArray) wrong = frame_new(UINT64_MAX);
+
+    join(&scene->fixture, OWN, "attic", 0);
+    scene->cluster.is_ready = true;
+    scene->cluster.links = (struct links *)scene; /* nobody looks into it */
+    call_put_node(wrong, 2, "10.0.0.2:7474");
+    tell(scene, wrong, wrong->len);
+    cluster_nodes_look(&scene->cluster);
+    assert_true(cluster_is_member(&scene->cluster, 2));
+}
+
+static void a_member_that_is_wrong_is_believed_until_the_leader_tells(void **in)
+{
+    struct scene *scene = *in;
+    uint64_t index;
+
+    be_told_wrongly(scene);
+    index = state_applied_index(scene->fixture.state);
+    g_autoptr(GByteArray) newer = frame_new(index + 1), same = frame_new(index);
+    tell(scene, same, same->len); /* as any other */
+    cluster_nodes_look(&scene->cluster);
+    assert_true(cluster_is_member(&scene->cluster, 2));
+    scene->cluster.leader_id = TELLER;
+    tell(scene, newer, newer->len);
+    cluster_nodes_look(&scene->cluster);
+    assert_true(cluster_is_member(&scene->cluster, 2));
+    tell(scene, same, same->len);
+    cluster_nodes_look(&scene->cluster);
+    assert_false(cluster_is_member(&scene->cluster, 2));
+}
+
+static void a_member_that_is_wrong_is_believed_until_a_change_when_leading(void **in)
+{
+    struct scene *scene = *in;
+
+    log_state = CONSENSUS_LEADING;
+    be_told_wrongly(scene);
+    cluster_on_nodes(&scene->cluster);
+    assert_false(cluster_is_member(&scene->cluster, 2));
+}
+
 static void what_was_cut_off_is_not_believed(void **in)
 {
     struct scene *scene = *in;
@@ -253,6 +301,8 @@ int main(void)
         TEST(only_who_was_removed_is_told_so),
         TEST(a_stranger_is_no_member_until_it_has_said_where_it_is),
         TEST(who_was_removed_does_not_come_back),
+        TEST(a_member_that_is_wrong_is_believed_until_the_leader_tells),
+        TEST(a_member_that_is_wrong_is_believed_until_a_change_when_leading),
         TEST(what_was_cut_off_is_not_believed),
         TEST(no_more_are_kept_than_a_cluster_has),
     };
