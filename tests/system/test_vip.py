@@ -29,7 +29,7 @@ IFA_PROTO, IFA_F_NODAD = 11, 2
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400
 SILENT_S = 2  # asked are 1.2 s at most; the link of a silent one is up for longer than both
 PULLS = 16
-BACK_S, TRIES, WORST_S = 0.1, 4, 1  # the best of them counts: a busy machine may be late, but none may be as late as the last
+BACK_S, TRIES, WORST_S = 0.1, 5, 1  # most of them: a busy machine may be late, but none may be as late as the last
 OVER_S = 3  # ten times a lease
 SEEN_S = 0.1  # by how much a watching thread may be late on a busy machine
 
@@ -274,10 +274,19 @@ def back_after(lab, come, address):
         mend(lab, box)
 
 
+def is_mostly_soon(back_after):
+    """Whether the median of the tries is below BACK_S; no more of them than it takes to know."""
+    soon = late = 0
+    while max(soon, late) <= TRIES // 2:
+        is_soon = back_after() < BACK_S
+        soon, late = soon + is_soon, late + (not is_soon)
+    return soon > late
+
+
 @pytest.mark.parametrize("address", [VIP, VIP6])
 @pytest.mark.parametrize("come", [connect, websocket])
 def test_an_idle_client_is_back_at_once_when_its_box_has_died(lab, come, address):
-    assert any(back_after(lab, come, address) < BACK_S for _ in range(TRIES))
+    assert is_mostly_soon(lambda: back_after(lab, come, address))
 
 
 def put(box, address, mark):
@@ -463,12 +472,12 @@ class Plug:
         box.send("both", signal.SIGSTOP)
         try:
             reset, back = self.next("reset"), self.next("connected")
-            taken = watch.taken_by_another(box.name, since) + offset
+            taken = until(lambda: watch.taken_by_another(box.name, since), "another one takes it", TAKEN_S) + offset
         finally:
             watch.stop()
             mend(self.lab, box)
         print(f"lwIP: reset {1000 * (reset - taken):.0f} ms, connected again {1000 * (back - taken):.0f} ms after the address was there")
-        assert reset > taken - 0.002, "it was reset by the box that died"
+        assert reset > taken - SEEN_S, "it was reset by the box that died"
         assert back - taken < WORST_S
         return back - taken
 
@@ -485,6 +494,6 @@ def test_an_idle_plug_with_lwip_is_back_at_once(lab, lwip):
     plug = Plug(lab, lwip)
     try:
         plug.next("connected")
-        assert any(plug.back_after() < BACK_S for _ in range(TRIES))
+        assert is_mostly_soon(plug.back_after)
     finally:
         plug.close()
