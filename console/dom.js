@@ -13,6 +13,14 @@ export function write(id, text) {
     }
 }
 
+/* A sentence of the node's, in which `...` is a command to type. */
+export function writeSentence(id, text) {
+    const parts = text.split('`').map((part, i) => (i % 2 === 1 ? make('code', '', part) : part));
+    if ($(id).textContent !== text.replaceAll('`', '')) {
+        $(id).replaceChildren(...parts);
+    }
+}
+
 /* A note below a form; null hides it. */
 export function note(id, text, isBad = false) {
     const element = $(id);

@@ -1,6 +1,6 @@
 /* The node's state: asked every few seconds, only while somebody looks. */
 import {api} from './api.js';
-import {$, count, duration, list, note, size, write} from './dom.js';
+import {$, count, duration, list, note, size, write, writeSentence} from './dom.js';
 import {showPorts} from './device.js';
 
 const EVERY_MS = 3000;
@@ -52,7 +52,7 @@ function describe(node) {
 
 /* What is true for all boxes: one box alone has one line. */
 function drawCluster({nodes, vips, safety, stale}) {
-    write('safety', safety);
+    writeSentence('safety', safety);
     note('stale', stale ? 'This box is cut off from the others: what it says of them may be old.' : null, true);
     const sorted = [...nodes].sort((a, b) => a.name.localeCompare(b.name));
     list('nodes', sorted.map(node => [node.name, describe(node), node.state !== 'online' && !node.drained]));

@@ -143,6 +143,19 @@ describe('the console', {timeout: 180000}, () => {
         assert.equal((await texts('#nodes dt')).length, status.body.nodes.length);
     });
 
+    it('shows a command in a sentence as what one types', async () => {
+        await open();
+        await page.route('**/v1/status', async route => {
+            const response = await route.fetch();
+            const status = await response.json();
+            await route.fulfill({response, json: {...status, safety: 'A third (`microcloud token`) <b>helps</b>.'}});
+        });
+        await login();
+        await live();
+        await page.waitForSelector('#safety code:text-is("microcloud token")');
+        assert.equal(await page.textContent('#safety'), 'A third (microcloud token) <b>helps</b>.');
+    });
+
     it('gives devices the virtual IP, and marks a box that is off', async () => {
         await open();
         await page.route('**/v1/status', async route => {
