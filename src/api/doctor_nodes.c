@@ -59,22 +59,25 @@ static void add_off(GString *off, const char *name, int64_t off_ms)
     }
 }
 
-/* One that is drained was taken away on purpose. */
+/* One that is drained was taken away on purpose; it is named, for that may have been forgotten. */
 static void check_online(struct text_value *list, const struct api *api)
 {
     const struct state *state = api->options.state;
     g_autoptr(GString) offline = g_string_new(NULL);
+    g_autoptr(GString) well = g_string_new(NULL);
 
     for (uint32_t i = 0; i < state_node_count(state); i++) {
         const struct cluster_node *node = state_node_at(state, i);
-        if (!node->is_drained && !api_node_facts(api, node->id).is_online) {
+        if (node->is_drained) {
+            g_string_append_printf(well, "%s%s", well->len > 0 ? ", " : "drained: ", node->name);
+        } else if (!api_node_facts(api, node->id).is_online) {
             g_string_append_printf(offline, "%s%s",
                                    offline->len > 0 ? ", " : "offline: ", node->name);
         }
     }
+    g_string_append(well, well->len > 0 ? "; the others are online" : "all are online");
     if (state_node_count(state) > 1) {
-        doctor_add(list, "nodes", offline->len == 0,
-                   offline->len > 0 ? offline->str : "all are online",
+        doctor_add(list, "nodes", offline->len == 0, offline->len > 0 ? offline->str : well->str,
                    api_is_stale(api) ? "start it, or look at its cable"
                                      : "start it, or look at its cable; one that is gone for good: "
                                        "microcloud node rm NAME");

@@ -159,6 +159,7 @@ def test_a_drained_leader_leads_no_more(three):
     status, _ = leader.request("POST", f"/v1/nodes/{leader.name}/drain")
     assert status in (200, 204)
     until(lambda: three.leader() is not leader, "another leads")
+    until(lambda: f"drained: {leader.name}; the others are online" in str(leader.request("GET", "/v1/doctor")[1]), "it is named")
 
 
 def test_the_certificate_of_a_removed_node_opens_nothing(three, tmp_path):
