@@ -56,7 +56,7 @@ static void status_print(const struct text_value *status)
                                                 {"publish_received", "received", OUTPUT_PLAIN},
                                                 {"publish_sent", "sent", OUTPUT_PLAIN},
                                                 {"publish_dropped", "dropped", OUTPUT_PLAIN},
-                                                {"uptime_s", "up for seconds", OUTPUT_PLAIN},
+                                                {"uptime_s", "up for", OUTPUT_DURATION},
                                                 {NULL, NULL, OUTPUT_PLAIN}};
     static const struct output_column nodes[] = {{"name", "node", OUTPUT_PLAIN},
                                                  {"role", "role", OUTPUT_ROLE},

@@ -269,6 +269,10 @@ def test_trace(node):
         assert "secret" not in text.out(), "payloads are not shown"
 
 
+def test_status_says_for_how_long_it_is_up(node):
+    assert re.search(r"^up for {10} (\d+ s|\d+ min)$", microcloud(node, "status").ok().out, re.MULTILINE)
+
+
 def test_doctor(node, tmp_path):
     checks = as_json(node, "doctor")
     assert {"log", "engine", "disk space", "descriptors", "clock", "clock here", "rights", f"port {node.port} (MQTT)"} <= \

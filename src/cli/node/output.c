@@ -34,6 +34,23 @@ static char *output_time(int64_t unix_ms)
     return g_strdup(unix_ms > 0 ? text : "-");
 }
 
+/* As on the page of the console. */
+static char *output_duration(int64_t seconds)
+{
+    int64_t days = seconds / 86400;
+    int hours = (int)(seconds / 3600 % 24);
+    int minutes = (int)(seconds / 60 % 60);
+
+    if (days > 0) {
+        return g_strdup_printf("%" G_GINT64_FORMAT " d %d h", (gint64)days, hours);
+    }
+    if (hours > 0) {
+        return g_strdup_printf("%d h %d min", hours, minutes);
+    }
+    return minutes > 0 ? g_strdup_printf("%d min", minutes)
+                       : g_strdup_printf("%" G_GINT64_FORMAT " s", (gint64)seconds);
+}
+
 /* A witness votes as others do, and does nothing else. */
 static char *output_role(const struct text_value *object, const char *role)
 {
@@ -52,6 +69,9 @@ char *output_cell(const struct text_value *object, const struct output_column *c
     case TEXT_INTEGER:
         if (column->kind == OUTPUT_TIME) {
             return output_time(text_integer(value, 0));
+        }
+        if (column->kind == OUTPUT_DURATION) {
+            return output_duration(text_integer(value, 0));
         }
         if (column->kind == OUTPUT_BYTES) {
             return text_format_size_bytes((uint64_t)text_integer(value, 0));

@@ -11,9 +11,10 @@ struct output_column {
         OUTPUT_PLAIN,
         OUTPUT_BYTES,
         OUTPUT_TIME,
+        OUTPUT_DURATION,
         OUTPUT_ROLE
-    } kind; /* sizes as "1.5 MiB"; calendar time from ms; a node's role, and whether it is a
-               witness */
+    } kind; /* sizes as "1.5 MiB"; calendar time from ms; seconds as "3 h 5 min"; a node's role,
+               and whether it is a witness */
 };
 
 /* Prints a list of objects. JSON as the node sent it when `as_json`. */
