@@ -280,6 +280,11 @@ static void print_welcome(const struct node *node)
         printf("  MQTT/TLS  %s:%d\n", host, node->config.mqtts_port);
     }
     printf("  data      %s\n", node->config.data);
+    if (node->identity.is_witness) {
+        printf("  witness   votes with the others, serves no clients\n");
+        fflush(stdout);
+        return;
+    }
     g_autofree char *password = g_build_filename(node->config.data, "admin-password", NULL);
     if (access(password, F_OK) == 0) {
         printf("  password  of user admin: in %s\n", password);

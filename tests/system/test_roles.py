@@ -60,6 +60,7 @@ def test_a_witness_is_shown_as_one(three):
     assert "mqtt port" in command(first, "status").stdout
     told = command(witness, "status").stdout
     assert "mqtt port" not in told and "voter (witness)" in told
+    assert "witness   votes with the others, serves no clients" in witness.output()
     for verb in ("promote", "demote"):
         refused = command(first, "node", verb, witness.name)
         assert refused.returncode == 1 and "witness" in refused.stderr
