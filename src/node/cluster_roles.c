@@ -179,7 +179,8 @@ static void declare_down(struct node_cluster *cluster)
         if (has_lasted && !is_known &&
             state_propose_node_down(cluster->node->state, id, NULL) == 0) {
             g_hash_table_add(cluster->down, g_memdup2(&id, sizeof id));
-            log_warning("a node is down", "node=%016" G_GINT64_MODIFIER "x", id);
+            log_warning("a node is down", "node=%016" G_GINT64_MODIFIER "x name=%s", id,
+                        state_node_at(state, i)->name);
         }
     }
 }
