@@ -141,10 +141,11 @@ static void doctor_print(const struct text_value *list)
     for (size_t i = 0; i < text_count(list); i++) {
         const struct text_value *row = text_at(list, i);
         bool is_well = text_boolean(text_get(row, "ok"), false);
-        printf("%-4s %-*s  %s\n", is_well ? "ok" : "BAD", width,
-               text_string(text_get(row, "check"), "?"), text_string(text_get(row, "found"), ""));
         const char *advice =
             text_string(text_get(row, "advice"), is_well ? NULL : "see the log of the node");
+        const char *well = advice ? "hint" : "ok";
+        printf("%-4s %-*s  %s\n", is_well ? well : "BAD", width,
+               text_string(text_get(row, "check"), "?"), text_string(text_get(row, "found"), ""));
         if (advice) {
             printf("     -> %s\n", advice);
         }

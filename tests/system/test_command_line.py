@@ -278,7 +278,9 @@ def test_doctor(node, tmp_path):
     assert {"log", "engine", "disk space", "descriptors", "clock", "clock here", "rights", f"port {node.port} (MQTT)"} <= \
         {one["check"] for one in checks}
     assert all(one["ok"] for one in checks), checks
-    assert "room for" in microcloud(node, "doctor").ok().out
+    told = microcloud(node, "doctor").ok().out
+    assert "room for" in told
+    assert re.findall(r"^hint (.+?)  ", told, re.MULTILINE) == [one["check"] for one in checks if one["ok"] and one["advice"]]
     result = microcloud(None, "doctor", "--data", tmp_path)
     assert result.status == 1 and "BAD" in result.out and "->" in result.out
     assert not json.loads(microcloud(None, "doctor", "--data", tmp_path, "--json").out)[0]["ok"]
