@@ -59,6 +59,9 @@ void consensus_set_timeouts(struct consensus *self, uint32_t election_ms, uint32
     self->election_timeout_ms = election_ms;
     self->heartbeat_ms = heartbeat_of(election_ms);
     self->write_wait_ms = write_wait_ms;
+    if (timer_is_active(self->patience)) {
+        timer_start(self->patience, 0); /* set for the limit before; it looks anew */
+    }
     if (self->is_engine_open && self->has_others) {
         raft_set_heartbeat_timeout(&self->raft, leadership_beat_ms(self));
         raft_set_election_timeout(&self->raft, self->election_timeout_ms);
