@@ -19,6 +19,7 @@ from holders import HEAD, IFA_ADDRESS, RTM_NEWADDR, Holders, overlap, without
 from lab import MQTT_PORT, NET, NET6, VIP, VIP6, Lab, inside, ip, until
 from lib.node import program
 from lib.programs import run
+from stranger import Stranger
 
 pytestmark = [pytest.mark.xdist_group("vip"), pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")]
 
@@ -31,6 +32,7 @@ SILENT_S = 2  # asked are 1.2 s at most; the link of a silent one is up for long
 PULLS = 16
 BACK_S, TRIES, WORST_S = 0.1, 5, 1  # most of them: a busy machine may be late, but none may be as late as the last
 OVER_S = 3  # ten times a lease
+ANNOUNCEMENTS, DEFEND_S = 5, 10  # as in src/keeper/hold.c
 SEEN_S = 0.1  # by how much a watching thread may be late on a busy machine
 
 
@@ -317,27 +319,71 @@ def test_an_address_of_an_earlier_life_is_gone_when_the_keeper_starts(lab):
     ip("-n", box.namespace, "addr", "del", f"{foreign}/128", "dev", "eth0")
 
 
+def problems(lab, address):
+    """As each node says: also those that do not lead know it."""
+    return {row["problem"] for box in lab.boxes for row in box.call("GET", "/v1/vips")[1] or [] if row["address"].startswith(f"{address}/")}
+
+
 def test_an_address_that_another_host_has_is_not_taken(lab):
     taken, taken6 = f"{NET}.101", f"{NET6}:101"
     ip("-n", lab.lan, "addr", "add", f"{taken}/24", "dev", "br0")
     ip("-n", lab.lan, "addr", "add", f"{taken6}/64", "dev", "br0", "nodad")
     mac = ip("-o", "-n", lab.lan, "link", "show", "br0").split("link/ether ")[1].split()[0]
     leader = lab.leader()
-
-    def problems(address):
-        """As each node says: also those that do not lead know it."""
-        return {row["problem"] for box in lab.boxes for row in box.call("GET", "/v1/vips")[1] or [] if row["address"].startswith(f"{address}/")}
-
     for address, prefix in ((taken, 24), (taken6, 64)):
         assert leader.command("vip", "set", f"{address}/{prefix}", "--interface", "eth0")[0] == 0
-        until(lambda a=address: problems(a) == {f"another host ({mac}) answers for it"}, "the other host is named")
+        until(lambda a=address: problems(lab, a) == {f"another host ({mac}) answers for it"}, "the other host is named")
         assert f"another host ({mac}) answers for it" in lab.others(leader)[0].command("doctor")[1]
         assert lab.holder(address) is None
         ip("-n", lab.lan, "addr", "del", f"{address}/{prefix}", "dev", "br0")
         until(lambda a=address: lab.holder(a), "it is taken when it is free")
-        until(lambda a=address: problems(a) == {None}, "the problem is gone")
+        until(lambda a=address: problems(lab, a) == {None}, "the problem is gone")
         assert leader.command("vip", "rm", address)[0] == 0
         until(lambda a=address: lab.holder(a) is None, "it is given up")
+
+
+def test_an_address_that_is_held_is_defended_once_in_ten_seconds(lab):
+    """RFC 5227, 2.4 (c): it stays, and each box says who else claims it."""
+    box, addresses = holder_of(lab), (f"{NET}.103", f"{NET6}:103")
+    stranger = Stranger(lab)
+
+    def heard(least):
+        return all(len(stranger.heard(address)) >= least for address in addresses)
+
+    def claim():
+        for address in addresses:
+            stranger.claim(address)
+
+    def is_defended_again():
+        claim()
+        return heard(ANNOUNCEMENTS + 2)
+
+    try:
+        lab.set_vip(f"{addresses[0]}/24", f"{addresses[1]}/64")
+        until(lambda: all(answers(lab, address) for address in addresses), "they answer")
+        until(lambda: heard(ANNOUNCEMENTS), "they are announced")
+        for address in addresses:
+            stranger.take(address)
+        claim()
+        until(lambda: heard(ANNOUNCEMENTS + 1), "they are defended at once", 1)
+        until(lambda: all(answers(lab, address) for address in addresses), "the LAN goes to the box again", 2)
+
+        problem = f"another host ({stranger.mac.hex(':')}) answers for it"
+        for address in addresses:
+            until(lambda a=address: problems(lab, a) == {problem}, "the other host is named")
+            assert re.search(f"virtual IP claimed by another host too.*address={address} .*{re.escape(problem)}", box.output())
+        for other in lab.boxes:
+            assert all(other.command(*words)[1].count(problem) == len(addresses) for words in (("vip", "ls"), ("status",)))
+
+        until(is_defended_again, "they are defended again", DEFEND_S + 3, 0.1)
+        for address in addresses:
+            first, second = stranger.heard(address)[ANNOUNCEMENTS:ANNOUNCEMENTS + 2]
+            assert DEFEND_S - SEEN_S < second - first < DEFEND_S + 1, address
+            assert lab.holder(address) is box
+    finally:
+        stranger.close()
+        for address in addresses:
+            lab.leader().command("vip", "rm", address)
 
 
 def test_an_address_that_is_set_anew_had_not_been_let_go(lab):
