@@ -269,6 +269,7 @@ def main():
         demo = Demo(lab, is_scripted)
         return demo.script() if is_scripted else demo.play()
     finally:
+        threading.excepthook = lambda _: None  # what still runs finds its lab gone
         lab.down()
 
 

@@ -117,3 +117,22 @@ def test_keys_kill_cut_and_heal_before_ones_eyes():
     assert re.search(r"acknowledged (\d+), received \1, lost 0, twice or out of order 0", shown), shown[-3000:]
     assert "Traceback" not in shown
     assert_nothing_is_left(demo.pid)
+
+
+def test_an_interrupt_in_the_middle_leaves_and_says_nothing():
+    """While a box is dead and threads look at what is removed."""
+    terminal = Terminal()
+    demo = subprocess.Popen([sys.executable, LAB / "demo.py", program()], stdin=terminal.programs, stdout=terminal.programs,
+                            stderr=terminal.programs)
+    try:
+        until(lambda: re.search(r"received [1-9]", terminal.read()), "messages come", 60)
+        terminal.press("k")
+        terminal.wait("was killed", RED)
+    finally:
+        demo.send_signal(signal.SIGINT)
+        terminal.outlast(demo)
+        shown, is_as_before = terminal.shown, terminal.is_as_before()
+        terminal.close()
+    assert demo.returncode == 1
+    assert is_as_before and "Traceback" not in shown, shown[-3000:]
+    assert_nothing_is_left(demo.pid)
