@@ -33,6 +33,7 @@
 #define SETTLE_MS_MAX 120000
 #define COMPARE_EVERY 16  /* entries */
 #define LATE_MS       150 /* the slowest link */
+#define MUTE_LATE_MS  400 /* ... of what comes to a box that is mute */
 #define ANSWER_MS_MAX 300 /* who has not answered for longer may have been waited for in vain */
 
 enum fault {
@@ -293,7 +294,7 @@ static void mute(struct whole *whole, unsigned at)
     for (unsigned i = 1; i < whole->boxes.count; i++) {
         unsigned other = (at + i) % whole->boxes.count;
         net_cut(&whole->net, at, other);
-        whole->net.delay_ms_max[other][at] = LATE_MS;
+        whole->net.delay_ms_max[other][at] = MUTE_LATE_MS;
     }
 }
 
