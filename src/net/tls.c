@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 struct tls_context {
+    unsigned references; /* the owner's, and one of each SSL_CTX that somebody still uses */
     SSL_CTX *ctx;
     bool is_client, require_client_certificate, insecure, any_name, is_pinned;
     char *certificate_file, *key_file, *ca_file, *minimum_version, *maximum_version, *ciphers,
@@ -209,9 +210,50 @@ static int set_choices(const struct tls_context *context, SSL_CTX *ctx, GError *
     return 0;
 }
 
-static SSL_CTX *make(const struct tls_context *context, GError **error)
+/* ---- life ---- */
+
+static void unref(struct tls_context *context)
 {
+    if (--context->references > 0) {
+        return;
+    }
+    g_free(context->certificate_file);
+    g_free(context->key_file);
+    g_free(context->ca_file);
+    g_free(context->minimum_version);
+    g_free(context->maximum_version);
+    g_free(context->ciphers);
+    g_free(context->alpn);
+    g_free(context->certificate_pem);
+    g_free(context->key_pem);
+    g_free(context);
+}
+
+static void on_ctx_free(void *parent, void *context, CRYPTO_EX_DATA *data, int index, long argument,
+                        void *pointer)
+{
+    if (context) {
+        unref(context);
+    }
+}
+
+/* Its callbacks look at the context, as long as a handshake lasts: so it holds a reference. */
+static SSL_CTX *ctx_new(struct tls_context *context)
+{
+    static int index = -1;
+
+    if (index < 0) {
+        index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, on_ctx_free);
+    }
     SSL_CTX *ctx = SSL_CTX_new(context->is_client ? TLS_client_method() : TLS_server_method());
+    SSL_CTX_set_ex_data(ctx, index, context);
+    context->references++;
+    return ctx;
+}
+
+static SSL_CTX *make(struct tls_context *context, GError **error)
+{
+    SSL_CTX *ctx = ctx_new(context);
     bool is_1_3 = g_strcmp0(context->minimum_version, "1.3") == 0;
 
     if (g_strcmp0(context->maximum_version, "1.2") == 0) {
@@ -237,6 +279,7 @@ struct tls_context *tls_context_new(const struct tls_options *options, GError **
 {
     struct tls_context *context = g_new0(struct tls_context, 1);
 
+    context->references = 1;
     context->is_client = options->is_client;
     context->require_client_certificate = options->require_client_certificate;
     context->insecure = options->insecure;
@@ -280,16 +323,7 @@ void tls_context_free(struct tls_context *context)
         return;
     }
     SSL_CTX_free(context->ctx);
-    g_free(context->certificate_file);
-    g_free(context->key_file);
-    g_free(context->ca_file);
-    g_free(context->minimum_version);
-    g_free(context->maximum_version);
-    g_free(context->ciphers);
-    g_free(context->alpn);
-    g_free(context->certificate_pem);
-    g_free(context->key_pem);
-    g_free(context);
+    unref(context);
 }
 
 SSL *tls_connection_new(struct tls_context *context, const char *host)

@@ -218,6 +218,19 @@ static void last_words_come_though_an_answer_finds_nobody(void **state)
     assert_true(world->accepted.error == 0 || world->accepted.error == -ECONNRESET);
 }
 
+/* Who closes its port has handshakes under way. */
+static void a_handshake_goes_on_when_its_context_is_freed(void **state)
+{
+    struct world *world = *state;
+
+    listen_with(world, (struct tls_options){.alpn = "one two"});
+    connect_with(world, (struct tls_options){.alpn = "two"}, "localhost");
+    wait_for(world->loop, world->accepted.received != NULL);
+    tls_context_free(TAKE(world->server));
+    tls_context_free(TAKE(world->client));
+    bytes_travel_both_ways(world);
+}
+
 /* With a client that would rather have these. */
 static const char *cipher_agreed_on(struct world *world, const char *of_client)
 {
@@ -430,6 +443,7 @@ int main(void)
         TLS_TEST(a_megabyte_comes_through_whole),
         TLS_TEST(last_words_come_and_the_reset_behind_them_is_told),
         TLS_TEST(last_words_come_though_an_answer_finds_nobody),
+        TLS_TEST(a_handshake_goes_on_when_its_context_is_freed),
         TLS_TEST(the_cipher_is_the_cheapest_that_both_sides_can_do),
         TLS_TEST(a_verified_client_certificate_names_its_owner),
         TLS_TEST(a_client_without_the_required_certificate_is_refused),
