@@ -256,7 +256,7 @@ def test_topics(node):
 
 
 def test_trace(node):
-    with Background(program(), "trace", "--client", "traced", "-C", "3", "--host", f"unix:{node.data}/api.sock") as text, \
+    with Background(program(), "trace", "--client", "traced", "-C", "8", "--host", f"unix:{node.data}/api.sock") as text, \
             Background(program(), "trace", "--client", "traced", "-C", "2", "--json", "--host",
                        f"unix:{node.data}/api.sock") as lines:
         def traces():
@@ -264,7 +264,7 @@ def test_trace(node):
             return text.process.poll() is not None and lines.process.poll() is not None
         until(traces, "both have seen enough", 60)
         assert text.wait() == 0 and lines.wait() == 0
-        assert len(text.lines()) == 3 and "PUBLISH" in text.out() and "CONNECT v4" in text.out()
+        assert len(text.lines()) == 8 and "PUBLISH" in text.out() and "CONNECT v4" in text.out()
         assert all("packet" in json.loads(line) for line in lines.lines())
         assert "secret" not in text.out(), "payloads are not shown"
 
