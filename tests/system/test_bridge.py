@@ -188,6 +188,7 @@ def test_nothing_is_lost_while_the_other_broker_is_away(bridge, foreign, qos):
         for i in range(1, 301):
             here.publish("log/a", str(i), qos)
         foreign.start()
+        until(lambda: state(node)["sent"] == 301, "all went out")
         assert collect(foreign, "300") == [str(i) for i in range(301)]
     until(lambda: state(node)["connected"] and state(node)["error"] is None, "the bridge runs again")
 
