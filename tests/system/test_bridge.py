@@ -180,15 +180,17 @@ def test_nothing_is_lost_while_the_other_broker_is_away(bridge, foreign, qos):
     subscribe_for_ever(foreign, "log/#")
     with Client(node) as here:
         here.connect("writer")
-        here.publish("log/a", "0", qos)
-        until(lambda: state(node)["sent"] == 1, "the first went out")
+        with Client(foreign.port) as watcher:
+            watcher.connect()
+            watcher.subscribe("log/#")
+            here.publish("log/a", "0", qos)
+            assert watcher.expect_publish().payload == b"0", "the first has gone all its way"
         foreign.stop()
         wait_down(node)
         assert state(node)["error"]
         for i in range(1, 301):
             here.publish("log/a", str(i), qos)
         foreign.start()
-        until(lambda: state(node)["sent"] == 301, "all went out")
         assert collect(foreign, "300") == [str(i) for i in range(301)]
     until(lambda: state(node)["connected"] and state(node)["error"] is None, "the bridge runs again")
 
