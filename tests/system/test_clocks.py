@@ -4,9 +4,9 @@ import os
 import pytest
 
 from holders import Holders, overlap
-from lab import MQTT_PORT, VIP, Lab, inside, until
+from lab import MQTT_PORT, VIP, inside, until
+from lib.boxes import boxes
 from lib.mqtt import Client
-from lib.node import program
 
 pytestmark = [pytest.mark.xdist_group("clocks"), pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")]
 
@@ -17,18 +17,11 @@ LATE_S = 8  # a session that ends with its time may do so some seconds late, not
 
 @pytest.fixture(scope="module")
 def lab():
-    lab = Lab(3, program(), has_clocks=True)
-    try:
+    with boxes(has_clocks=True) as lab:
         lab.form()
         until(lambda: lab.leader().command("setting", "set", "mqtt.anonymous", "on")[0] == 0, "clients may come")
         lab.set_vip()
         yield lab
-        for box in lab.boxes:
-            box.stop()
-    finally:
-        for box in lab.boxes:
-            print(f"---- {box.name}\n{box.output()[-6000:]}")
-        lab.down()
 
 
 @pytest.fixture

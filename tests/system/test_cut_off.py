@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from lab import MQTT_PORT, Lab, UnixConnection, inside, until
+from lab import MQTT_PORT, UnixConnection, inside, until
+from lib.boxes import boxes
 from lib.mqtt import Client
-from lib.node import program
 from lib.packet import PUBACK, PUBLISH
 
 pytestmark = [pytest.mark.xdist_group("cut off"), pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")]
@@ -24,20 +24,13 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def lab():
-    lab = Lab(3, program())
-    try:
+    with boxes() as lab:
         lab.form()
         settings = {"mqtt.anonymous": "on", "mqtt.sys_interval_s": "1", "cluster.write_wait_ms": str(int(WAIT_S * 1000))}
         for key, value in settings.items():
             assert lab.leader().command("setting", "set", key, value)[0] == 0
             until(lambda key=key, value=value: all(value in box.command("setting", "get", key)[1] for box in lab.boxes), f"{key} everywhere")
         yield lab
-        for box in lab.boxes:
-            box.stop()
-    finally:
-        for box in lab.boxes:
-            print(f"---- {box.name}\n{box.output()[-6000:]}")
-        lab.down()
 
 
 @pytest.fixture(params=["leader", "follower"])

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from lab import MQTT_PORT, Lab, inside, until
+from lab import MQTT_PORT, inside, until
+from lib.boxes import boxes
 from lib.mqtt import Client
-from lib.node import program
 
 pytestmark = [pytest.mark.xdist_group("frozen"), pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")]
 
@@ -18,17 +18,10 @@ LONGEST_S = 0.8  # 0.2 s on an idle machine; 3 s before anybody looked for who i
 
 @pytest.fixture
 def lab():
-    lab = Lab(3, program())
-    try:
+    with boxes() as lab:
         lab.form()
         until(lambda: lab.leader().command("setting", "set", "mqtt.anonymous", "on")[0] == 0, "clients may come")
         yield lab
-        for box in lab.boxes:
-            box.stop()
-    finally:
-        for box in lab.boxes:
-            print(f"---- {box.name}\n{box.output()[-3000:]}")
-        lab.down()
 
 
 def client(box):

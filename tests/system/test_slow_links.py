@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from lab import MQTT_PORT, Lab, inside, until
+from lab import MQTT_PORT, inside, until
+from lib.boxes import boxes
 from lib.mqtt import Client
-from lib.node import program
 
 pytestmark = [pytest.mark.xdist_group("slow_links"), pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")]
 
@@ -21,19 +21,12 @@ PROPOSAL = re.compile(r"microcloud setting set (cluster\.election_timeout_ms) (\
 
 @pytest.fixture(scope="module")
 def lab():
-    lab = Lab(3, program(), line=LINE)
-    try:
+    with boxes(line=LINE) as lab:
         begun = time.monotonic()
         lab.form()
         print(f"three boxes are together after {time.monotonic() - begun:.1f} s")
         until(lambda: lab.leader().command("setting", "set", "mqtt.anonymous", "on")[0] == 0, "clients may come")
         yield lab
-        for box in lab.boxes:
-            box.stop()
-    finally:
-        for box in lab.boxes:
-            print(f"---- {box.name}\n{box.output()[-4000:]}")
-        lab.down()
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import pytest
 
 from holders import HEAD, IFA_ADDRESS, RTM_NEWADDR, Holders, overlap, without
 from lab import MQTT_PORT, NET, NET6, VIP, VIP6, Lab, inside, ip, until
+from lib.boxes import boxes
 from lib.node import program
 from lib.programs import run
 from stranger import Stranger
@@ -38,17 +39,10 @@ SEEN_S = 0.1  # by how much a watching thread may be late on a busy machine
 
 @pytest.fixture(scope="module")
 def lab():
-    lab = Lab(3, program())
-    try:
+    with boxes() as lab:
         lab.form()
         lab.set_vip(f"{VIP}/24", f"{VIP6}/64")
         yield lab
-        for box in lab.boxes:
-            box.stop()
-    finally:
-        for box in lab.boxes:
-            print(f"---- {box.name}\n{box.output()[-6000:]}")
-        lab.down()
 
 
 def connect(lab, address=VIP, timeout=5, port=MQTT_PORT):
