@@ -3,9 +3,8 @@
 
 #include "base/cleanup.h"
 #include "cli/error.h"
-#include <time.h>
 
-#define TRY_AGAIN_MS 50
+#define TRY_AGAIN_US 50000
 
 struct text_value *node_wait(const struct node_values *values, const char *target, double wait_s,
                              bool (*is_there)(const struct text_value *answer),
@@ -28,7 +27,6 @@ struct text_value *node_wait(const struct node_values *values, const char *targe
             }
             return NULL;
         }
-        const struct timespec pause = {.tv_nsec = TRY_AGAIN_MS * 1000000L};
-        nanosleep(&pause, NULL);
+        g_usleep(TRY_AGAIN_US);
     }
 }
