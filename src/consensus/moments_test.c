@@ -86,36 +86,34 @@ static void what_came_during_a_snapshot_gets_one_too(void **state)
     cluster_deinit(&cluster);
 }
 
-static uint64_t first_snapshot[4]; /* its index, by node */
-
-/* The next one is not taken before the first has been seen (SNAPSHOT_REST_MS). */
-static bool have_snapshots(struct cluster *cluster)
+/* Where each node took its first, by node; 0 while there is none. */
+static bool have_snapshots(struct cluster *cluster, uint64_t first[4])
 {
-    bool have_all = true;
-
     for (uint64_t id = 1; id <= 3; id++) {
         struct consensus_status status;
         consensus_status(cluster->nodes[id].consensus, &status);
-        first_snapshot[id] = first_snapshot[id] ? first_snapshot[id] : status.snapshot_index;
-        have_all &= first_snapshot[id] != 0;
+        first[id] = first[id] ? first[id] : status.snapshot_index;
     }
-    return have_all;
+    return first[1] && first[2] && first[3];
 }
 
-/* While one begins it acknowledges nothing. */
+/* While one begins it acknowledges nothing. Each has applied the same before the next is written:
+ * where nodes are behind, it is chance. */
 static void the_nodes_take_snapshots_one_by_one(void **state)
 {
     struct cluster cluster;
+    uint64_t first[4] = {0};
     cluster_init(&cluster);
     cluster.snapshot_log_bytes = 512 * 1024;
-    cluster.filler_bytes = 500;
     cluster_build(&cluster, 3);
-    cluster_write(&cluster);
-    cluster_run(&cluster, have_snapshots, "a snapshot each");
-    cluster_settle(&cluster);
-    assert_true(first_snapshot[1] != first_snapshot[2]);
-    assert_true(first_snapshot[1] != first_snapshot[3]);
-    assert_true(first_snapshot[2] != first_snapshot[3]);
+    while (!have_snapshots(&cluster, first)) {
+        assert_true(cluster_leader(&cluster)->written < 200);
+        assert_int_equal(node_write(cluster_leader(&cluster), 1, 10 * 1000), 0);
+        cluster_settle(&cluster);
+    }
+    assert_true(first[1] != first[2]);
+    assert_true(first[1] != first[3]);
+    assert_true(first[2] != first[3]);
     cluster_deinit(&cluster);
 }
 
