@@ -144,8 +144,9 @@ static uint64_t about_ms(uint64_t most_ms)
     return most_ms / 2 + (uint64_t)g_random_int_range(0, (gint32)(most_ms / 2) + 1);
 }
 
-/* The time for knocking stays as it is, whatever happens before that, until the link is up: the
- * other one may call again and again and let go each time, taking this node for another. */
+/* The time for knocking stays as it is, whatever happens before that, until the link is up, and a
+ * knock under way goes on: the other one may call again and again and let go each time, taking this
+ * node for another. */
 static void dial_later(struct link *link)
 {
     uint64_t now_ms = loop_now_ms(link->links->loop);
@@ -437,7 +438,9 @@ void link_open(struct link *link, struct stream *stream)
     if (peer.issuer_sha256) {
         memcpy(link->issuer_sha256, peer.issuer_sha256, sizeof link->issuer_sha256);
     }
-    g_clear_pointer(&link->connector, connector_free);
+    if (is_dialler(link)) {
+        g_clear_pointer(&link->connector, connector_free);
+    }
     link->stream = stream;
     note_socket(link, stream);
     link->state = LINK_GREETING;
@@ -458,6 +461,10 @@ static void on_dialled(void *owner, struct stream *stream, const char *error)
     struct stream_peer peer;
 
     g_clear_pointer(&link->connector, connector_free);
+    if (link->state != LINK_DOWN) { /* the other one, whose turn it is, was faster */
+        g_clear_pointer(&stream, stream_reset);
+        return;
+    }
     if (!stream) {
         set_error(link, error);
         dial_later(link);

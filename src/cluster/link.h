@@ -39,9 +39,9 @@ struct link {
     struct links *links; /* borrowed */
     uint64_t node_id;
     char *address;
-    struct stream *stream; /* of GREETING and UP */
-    struct connector *connector;
-    struct timer *timer; /* down: when to dial; else: when to ping or give up */
+    struct stream *stream;       /* of GREETING and UP */
+    struct connector *connector; /* of DOWN; a knock's also while the other one's call is tried */
+    struct timer *timer;         /* down: when to dial; else: when to ping or give up */
     enum link_state state;
     bool is_wanted;      /* while the peers are compared */
     bool wants_writable; /* refused something */

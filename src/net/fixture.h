@@ -32,24 +32,32 @@ static inline void on_wake(void *owner)
 {
 }
 
+static inline void run_until_woken(struct loop *loop, struct timer *wake)
+{
+    timer_start(wake, 10);
+    uv_run(loop_native(loop), UV_RUN_ONCE);
+}
+
 static inline void run_once(struct loop *loop)
 {
     struct timer *wake = timer_new(loop, on_wake, NULL);
 
-    timer_start(wake, 10);
-    uv_run(loop_native(loop), UV_RUN_ONCE);
+    run_until_woken(loop, wake);
     timer_free(wake);
 }
 
+/* One timer for the whole wait: a turn does not sleep while one is being freed. */
 #define wait_for(loop, condition)                                                                  \
     do {                                                                                           \
+        struct timer *wake_ = timer_new(loop, on_wake, NULL);                                      \
         uint64_t until_ms_ = clock_now_ms() + WAIT_MS;                                             \
         while (!(condition)) {                                                                     \
             if (clock_now_ms() > until_ms_) {                                                      \
                 fail_msg("waited in vain for: %s", #condition);                                    \
             }                                                                                      \
-            run_once(loop);                                                                        \
+            run_until_woken(loop, wake_);                                                          \
         }                                                                                          \
+        timer_free(wake_);                                                                         \
     } while (0)
 
 static inline size_t owner_on_bytes(void *pointer, const uint8_t *bytes, size_t length)
