@@ -28,8 +28,12 @@ struct owner {
     bool closes; /* in the first call */
 };
 
+/* Again and again: it may fire before the loop goes to sleep. */
 static inline void on_wake(void *owner)
 {
+    struct timer **wake = owner;
+
+    timer_start(*wake, 10);
 }
 
 static inline void run_until_woken(struct loop *loop, struct timer *wake)
@@ -40,7 +44,7 @@ static inline void run_until_woken(struct loop *loop, struct timer *wake)
 
 static inline void run_once(struct loop *loop)
 {
-    struct timer *wake = timer_new(loop, on_wake, NULL);
+    struct timer *wake = timer_new(loop, on_wake, &wake);
 
     run_until_woken(loop, wake);
     timer_free(wake);
@@ -49,7 +53,7 @@ static inline void run_once(struct loop *loop)
 /* One timer for the whole wait: a turn does not sleep while one is being freed. */
 #define wait_for(loop, condition)                                                                  \
     do {                                                                                           \
-        struct timer *wake_ = timer_new(loop, on_wake, NULL);                                      \
+        struct timer *wake_ = timer_new(loop, on_wake, &wake_);                                    \
         uint64_t until_ms_ = clock_now_ms() + WAIT_MS;                                             \
         while (!(condition)) {                                                                     \
             if (clock_now_ms() > until_ms_) {                                                      \
