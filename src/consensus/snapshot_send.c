@@ -27,7 +27,7 @@ static void on_loaded(struct raft_io_snapshot_get *request, struct raft_snapshot
     g_autofree struct loading *loading = request->data;
     struct consensus *self = loading->self;
 
-    self->sent.term = snapshot ? snapshot->term : 0;
+    self->sent.term = status == 0 ? snapshot->term : 0;
     loading->done(loading->asked, snapshot, status);
     self->sent.term = 0;
 }
