@@ -522,6 +522,7 @@ static void leadership_is_handed_over_under_load(void **state)
 {
     struct cluster cluster;
     cluster_init(&cluster);
+    cluster.election_ms = CALM_MS;
     cluster_build(&cluster, 3);
     cluster_write(&cluster);
     for (int round = 0; round < 4; round++) {
@@ -555,6 +556,7 @@ static void nodes_are_removed_down_to_one(void **state)
 {
     struct cluster cluster;
     cluster_init(&cluster);
+    cluster.election_ms = CALM_MS;
     cluster_build(&cluster, 3);
     assert_int_equal(voters(&cluster.nodes[1]), 3);
     assert_int_equal(cluster_change(&cluster, CHANGE_ADD, 3, 0), -EEXIST);

@@ -9,6 +9,7 @@
 
 #define NODES_MAX   8
 #define ELECTION_MS 200
+#define CALM_MS     2000 /* where nobody is to be elected, however busy the machine is */
 
 struct origin {
     uint64_t epoch, last; /* of the newest group that counted */
