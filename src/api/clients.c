@@ -3,8 +3,25 @@
 #include "api/trace.h"
 #include "base/cleanup.h"
 #include "mqtt/broker.h"
+#include "state/cluster_tables.h"
+#include "state/propose.h"
+#include <errno.h>
 
-static struct text_value *describe(const struct broker_client *client)
+/* NULL when it is connected to none, or to one that was removed. */
+static const char *node_of(const struct state *state, const struct broker_client *client)
+{
+    const char *name = NULL;
+
+    for (uint32_t i = 0; i < state_node_count(state) && client->connection_number != 0; i++) {
+        const struct cluster_node *node = state_node_at(state, i);
+        if (state_connection_number(node->id, 0, 0) >> 52 == client->connection_number >> 52) {
+            name = node->name;
+        }
+    }
+    return name;
+}
+
+static struct text_value *describe(const struct api *api, const struct broker_client *client)
 {
     struct text_value *value = text_new_object();
     static const char *const versions[] = {[3] = "3.1", [4] = "3.1.1", [5] = "5.0"};
@@ -12,7 +29,10 @@ static struct text_value *describe(const struct broker_client *client)
     text_set_string(value, "id", client->client_id);
     text_set_string(value, "username", client->username);
     text_set_string(value, "role", client->role);
-    text_set_boolean(value, "connected", client->is_connected);
+    text_set_boolean(value, "connected", client->connection_number != 0);
+    if (state_node_count(api->options.state) > 1) {
+        text_set_string(value, "node", node_of(api->options.state, client));
+    }
     text_set_boolean(value, "persistent", client->is_persistent);
     text_set_boolean(value, "will", client->has_will);
     text_set_string(value, "address", client->address);
@@ -34,22 +54,31 @@ static struct text_value *describe(const struct broker_client *client)
     return value;
 }
 
+struct listing {
+    const struct api *api;
+    struct text_value *value; /* a list, or the one that was asked for */
+};
+
 static void add_client(void *owner, const struct broker_client *client)
 {
-    text_append(owner, describe(client));
+    const struct listing *listing = owner;
+
+    text_append(listing->value, describe(listing->api, client));
 }
 
 void clients_list(struct api_request *request)
 {
-    struct text_value *list = text_new_list();
+    struct listing listing = {request->api, text_new_list()};
 
-    broker_for_each_client(request->api->options.broker, add_client, list);
-    api_answer(request, 200, list);
+    broker_for_each_client(request->api->options.broker, add_client, &listing);
+    api_answer(request, 200, listing.value);
 }
 
 static void take_client(void *owner, const struct broker_client *client)
 {
-    *(struct text_value **)owner = describe(client);
+    struct listing *listing = owner;
+
+    listing->value = describe(listing->api, client);
 }
 
 static void add_subscription(void *owner, const char *filter, uint8_t qos, bool no_local,
@@ -69,17 +98,17 @@ void client_get(struct api_request *request)
 {
     struct broker *broker = request->api->options.broker;
     struct bytes id = bytes_from_string(request->parameters[0]);
-    struct text_value *value = NULL;
+    struct listing listing = {request->api, NULL};
 
-    if (!broker_find_client(broker, id, take_client, &value)) {
+    if (!broker_find_client(broker, id, take_client, &listing)) {
         api_answer_error(request, 404, "client_unknown",
                          "client '%s': there is no session with this id", request->parameters[0]);
         return;
     }
     struct text_value *filters = text_new_list();
     broker_for_each_subscription(broker, id, add_subscription, filters);
-    text_set(value, "filters", filters);
-    api_answer(request, 200, value);
+    text_set(listing.value, "filters", filters);
+    api_answer(request, 200, listing.value);
 }
 
 void client_delete(struct api_request *request)
@@ -94,6 +123,13 @@ void client_delete(struct api_request *request)
     if (r == -ENOENT) {
         api_answer_error(request, 404, "client_unknown",
                          "client '%s': there is no session with this id", request->parameters[0]);
+    } else if (r == -EINPROGRESS) {
+        struct text_value *answer = text_new_object();
+        g_autofree char *message = g_strdup_printf(
+            "client '%s': there is no session with this id on this node; the others were told",
+            request->parameters[0]);
+        text_set_string(answer, "message", message);
+        api_answer(request, 202, answer);
     } else if (r == 0) {
         api_answer(request, 200, text_new_object());
     } else if (r < 0) {

@@ -21,6 +21,7 @@ static int client_ls_run(const struct cli_call *call, GError **error)
     static const struct output_column columns[] = {{"id", "client", OUTPUT_PLAIN},
                                                    {"username", "user", OUTPUT_PLAIN},
                                                    {"connected", "connected", OUTPUT_PLAIN},
+                                                   {"node", "node", OUTPUT_IF_ANY},
                                                    {"address", "address", OUTPUT_PLAIN},
                                                    {"version", "mqtt", OUTPUT_PLAIN},
                                                    {"persistent", "persistent", OUTPUT_PLAIN},
@@ -63,6 +64,10 @@ static int client_kick_run(const struct cli_call *call, GError **error)
         if (!answer) {
             return CLI_EXIT_ERROR;
         }
+        const char *message = text_string(text_get(answer, "message"), NULL);
+        if (message) {
+            fprintf(stderr, "microcloud: %s\n", message);
+        }
     }
     return 0;
 }
@@ -72,6 +77,9 @@ const struct cli_command cli_client_ls = {
     .verb = "ls",
     .words = "",
     .summary = "list the clients and sessions of the broker",
+    .details = "All sessions that are kept, with the node that each is connected to; clients whose "
+               "session ends with their connection are listed by the node that they are connected "
+               "to (--host).",
     .example = "microcloud client ls",
     .values_bytes = sizeof(struct node_values),
     .speaks_http = true,
@@ -96,6 +104,7 @@ const struct cli_command cli_client_kick = {
     .verb = "kick",
     .words = "ID...",
     .summary = "disconnect clients",
+    .details = "Whichever node of the cluster they are connected to.",
     .example = "microcloud client kick garage-sensor --purge",
     .options = kick_options,
     .values_bytes = sizeof(struct client_values),

@@ -91,6 +91,8 @@ const struct cli_command cli_trace = {
     .name = "trace",
     .words = "",
     .summary = "show the packets of one client as they pass",
+    .details =
+        "While it is connected to this node; `microcloud client ls` says to which one it is.",
     .example = "microcloud trace --client garage-sensor",
     .options = trace_options,
     .values_bytes = sizeof(struct trace_values),

@@ -8,6 +8,7 @@
 #include "mqtt/connection.h"
 #include "mqtt/deliver.h"
 #include "mqtt/publish.h"
+#include "mqtt/remote/remote.h"
 #include "net/stream.h"
 #include "session/wills.h"
 #include "state/propose.h"
@@ -27,6 +28,7 @@ static const char *transport_of(const struct connection *connection)
 static void view_connection(const struct connection *connection, struct broker_client *client)
 {
     client->is_connected = true;
+    client->connection_number = connection->number;
     client->username = connection->identity.username;
     client->role = role_to_string(connection->identity.role);
     client->address = connection->address->text;
@@ -133,9 +135,11 @@ int broker_kick(struct broker *broker, struct bytes client_id,
                 const struct state_completion *purged)
 {
     struct session *session = find(broker, client_id);
+    bool is_here = session && session->connection;
+    bool is_told = !is_here && broker->remote && remote_kick(broker->remote, client_id);
 
     if (!session) {
-        return -ENOENT;
+        return is_told ? -EINPROGRESS : -ENOENT;
     }
     bool is_persistent = session->store == broker->persistent;
     log_info("client disconnected by an administrator", "client=%s purge=%d", session->client_id,

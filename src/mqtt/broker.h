@@ -120,8 +120,9 @@ void broker_for_each_subscription(struct broker *broker, struct bytes client_id,
                                              bool no_local, bool retain_as_published,
                                              uint32_t subscription_id),
                                   void *owner);
-/* Disconnects with 0x98; with `purged` its session ends too. 0 when that is all, 1 when `purged` is
- * still to be called, once the log has it; -ENOENT when there is no such client, -EAGAIN or -ENOSPC
+/* Disconnects with 0x98, on whichever node it is; with `purged` its session ends too. 0 when that
+ * is all, 1 when `purged` is still to be called, once the log has it; -ENOENT when there is no such
+ * client, -EINPROGRESS when there is none here, but the other nodes were told; -EAGAIN or -ENOSPC
  * of the log. */
 int broker_kick(struct broker *broker, struct bytes client_id,
                 const struct state_completion *purged);

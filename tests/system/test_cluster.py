@@ -83,6 +83,22 @@ def test_a_killed_leader_loses_nothing(three):
     three.settle()
 
 
+def test_clients_of_other_nodes_are_seen_and_disconnected(three):
+    first, second, third = three.members
+    with persistent(second, "kept") as kept, third.client() as live:
+        live.connect("live", clean=True)
+
+        def is_listed():
+            _, listed = first.request("GET", "/v1/clients")
+            return [(client["connected"], client["node"]) for client in listed] == [(True, second.name)]
+        until(is_listed, "the first sees to whom it is connected")
+        microcloud(first, "client", "kick", "live", "kept")
+        for client in (kept, live):
+            client.expect_disconnect(0x98)
+        status, answer = first.request("GET", "/v1/clients/kept")
+        assert status == 200 and answer["id"] == "kept"
+
+
 def test_a_planned_stop_hands_leadership_over(three):
     leader = three.leader()
     leader.stop()

@@ -28,25 +28,10 @@ static int vip_set_run(const struct cli_call *call, GError **error)
     return answer ? 0 : CLI_EXIT_ERROR;
 }
 
-/* Most are found by each box itself: then there is nothing to say in a column. */
-static bool names_interface(const struct text_value *list)
-{
-    bool found = false;
-
-    for (size_t i = 0; i < text_count(list); i++) {
-        found |= text_string(text_get(text_at(list, i), "interface"), NULL) != NULL;
-    }
-    return found;
-}
-
 static int vip_ls_run(const struct cli_call *call, GError **error)
 {
-    static const struct output_column short_columns[] = {{"address", "address", OUTPUT_PLAIN},
-                                                         {"holder", "holder", OUTPUT_PLAIN},
-                                                         {"problem", "problem", OUTPUT_PLAIN},
-                                                         {NULL, NULL, OUTPUT_PLAIN}};
     static const struct output_column columns[] = {{"address", "address", OUTPUT_PLAIN},
-                                                   {"interface", "interface", OUTPUT_PLAIN},
+                                                   {"interface", "interface", OUTPUT_IF_ANY},
                                                    {"holder", "holder", OUTPUT_PLAIN},
                                                    {"problem", "problem", OUTPUT_PLAIN},
                                                    {NULL, NULL, OUTPUT_PLAIN}};
@@ -57,7 +42,7 @@ static int vip_ls_run(const struct cli_call *call, GError **error)
     if (!list) {
         return CLI_EXIT_ERROR;
     }
-    output_list(list, names_interface(list) ? columns : short_columns, values->json);
+    output_list(list, columns, values->json);
     return 0;
 }
 

@@ -102,6 +102,16 @@ static void output_row(char *const *cells, const glong *widths, unsigned count)
     }
 }
 
+static bool is_shown(const struct text_value *list, const struct output_column *column)
+{
+    bool is_shown = column->kind != OUTPUT_IF_ANY;
+
+    for (size_t row = 0; row < text_count(list) && !is_shown; row++) {
+        is_shown = text_kind(text_get(text_at(list, row), column->key)) != TEXT_NULL;
+    }
+    return is_shown;
+}
+
 void output_list(const struct text_value *list, const struct output_column *columns, bool as_json)
 {
     if (as_json) {
@@ -111,15 +121,19 @@ void output_list(const struct text_value *list, const struct output_column *colu
     unsigned count = 0;
     glong widths[COLUMNS_MAX] = {0};
     char *headings[COLUMNS_MAX];
-    while (count < COLUMNS_MAX && columns[count].key) {
-        headings[count] = g_ascii_strup(columns[count].heading, -1);
-        widths[count] = g_utf8_strlen(headings[count], -1);
-        count++;
+    const struct output_column *shown[COLUMNS_MAX];
+    for (; columns->key; columns++) {
+        if (count < COLUMNS_MAX && is_shown(list, columns)) {
+            shown[count] = columns;
+            headings[count] = g_ascii_strup(columns->heading, -1);
+            widths[count] = g_utf8_strlen(headings[count], -1);
+            count++;
+        }
     }
     g_autoptr(GPtrArray) cells = g_ptr_array_new_with_free_func(g_free);
     for (size_t row = 0; row < text_count(list); row++) {
         for (unsigned i = 0; i < count; i++) {
-            char *cell = output_cell(text_at(list, row), &columns[i]);
+            char *cell = output_cell(text_at(list, row), shown[i]);
             widths[i] = MAX(widths[i], g_utf8_strlen(cell, -1));
             g_ptr_array_add(cells, cell);
         }

@@ -9,12 +9,13 @@ struct output_column {
     const char *heading;
     enum output_kind {
         OUTPUT_PLAIN,
+        OUTPUT_IF_ANY,
         OUTPUT_BYTES,
         OUTPUT_TIME,
         OUTPUT_DURATION,
         OUTPUT_ROLE
-    } kind; /* sizes as "1.5 MiB"; calendar time from ms; seconds as "3 h 5 min"; a node's role,
-               and whether it is a witness */
+    } kind; /* only if any row has it; sizes as "1.5 MiB"; calendar time from ms; seconds as "3 h 5
+               min"; a node's role, and whether it is a witness */
 };
 
 /* Prints a list of objects. JSON as the node sent it when `as_json`. */

@@ -26,6 +26,20 @@ void remote_claim(struct remote *remote, struct connection *connection, struct b
     }
 }
 
+bool remote_kick(struct remote *remote, struct bytes client_id)
+{
+    bool is_any_told = false;
+
+    remote_for_each(peer, remote)
+    {
+        if (peer->is_ready) {
+            remote_put_client(peer_frame(peer, client_id.length + 64), REMOTE_KICK, client_id);
+            is_any_told = true;
+        }
+    }
+    return is_any_told;
+}
+
 void claims_tell(struct remote_peer *peer)
 {
     list_for_each(link, &peer->remote->broker->connections) {
@@ -70,4 +84,16 @@ void claims_receive(struct remote *remote, const struct remote_record *record)
     remote->broker->counters.takeovers++;
     connection_end(connection, REASON_SESSION_TAKEN_OVER,
                    "another connection came with this client id");
+}
+
+void claims_kicked(struct remote *remote, struct bytes client_id)
+{
+    g_autofree char *id = g_strndup((const char *)client_id.at, client_id.length);
+    struct connection *connection = broker_find(remote->broker, id);
+
+    if (connection) {
+        log_info("client disconnected by an administrator on another node", "client=%s", id);
+        connection_end(connection, REASON_ADMINISTRATIVE_ACTION,
+                       "disconnected by an administrator");
+    }
 }

@@ -196,6 +196,7 @@ static bool read_body(struct cursor *cursor, struct remote_record *record)
         return true;
     case REMOTE_HOLD:
     case REMOTE_RELEASE:
+    case REMOTE_KICK:
         record->text = take_rest(cursor);
         return is_client_id(record->text);
     default: /* INTEREST_END has no body; a newer node's kind is passed over */

@@ -29,7 +29,8 @@ enum remote_kind {
     REMOTE_SYNCED = 8,
     REMOTE_HOLD = 9,     /* this publisher is too fast for one of my subscribers */
     REMOTE_RELEASE = 10, /* no longer */
-    REMOTE_RUN = 11      /* QoS 0 of one publisher, one after the other, see remote_run_next */
+    REMOTE_RUN = 11,     /* QoS 0 of one publisher, one after the other, see remote_run_next */
+    REMOTE_KICK = 12     /* an administrator disconnects this client */
 };
 
 struct remote_hello {
@@ -57,7 +58,7 @@ struct remote_record {
     uint8_t kind;      /* enum remote_kind */
     uint64_t number;   /* ACK: number; CLAIM: stamp; SYNC, SYNCED: token */
     uint64_t index;    /* SYNC: of the log; CLAIM: connection number; INTEREST: count */
-    struct bytes text; /* INTEREST: filter; CLAIM, HOLD, RELEASE: client id */
+    struct bytes text; /* INTEREST: filter; CLAIM, HOLD, RELEASE, KICK: client id */
     struct remote_hello hello;
     struct remote_publish publish;
 };
@@ -79,7 +80,7 @@ void remote_put_number(GByteArray *frame, uint8_t kind, uint64_t number);
 void remote_put_sync(GByteArray *frame, uint64_t token, uint64_t index);
 void remote_put_claim(GByteArray *frame, uint64_t stamp, uint64_t connection_number,
                       struct bytes client_id);
-/* HOLD, RELEASE. */
+/* HOLD, RELEASE, KICK. */
 void remote_put_client(GByteArray *frame, uint8_t kind, struct bytes client_id);
 /* `shares` as made by remote_share_append. `packet` need not be set: it is made. False when it is
  * longer than REMOTE_RECORD_BYTES_MAX: then nothing is appended. */

@@ -245,6 +245,9 @@ static void on_record(struct remote_peer *peer, const struct remote_record *reco
     case REMOTE_RELEASE:
         holds_receive(peer, record->text, record->kind == REMOTE_HOLD);
         break;
+    case REMOTE_KICK:
+        claims_kicked(remote, record->text);
+        break;
     default:
         break; /* of a newer version */
     }

@@ -74,6 +74,10 @@ bool remote_has_heard(const struct remote *remote, uint64_t connection_number, u
 #define REMOTE_SYNC_MS 1000
 bool remote_sync(struct remote *remote, bool is_of_log, void (*fn)(void *owner), void *owner);
 
+/* ---- what an administrator says (claims.c) ---- */
+/* Whichever other node this client is connected to disconnects it; false when there is none. */
+bool remote_kick(struct remote *remote, struct bytes client_id);
+
 /* ---- peers that are frozen (late.c) ---- */
 /* Four such steps pass, or eight usual round trips of the link, whichever is more. */
 #define REMOTE_LATE_STEP_MS 50

@@ -124,6 +124,8 @@ void forward_drop_waiting(struct remote_peer *peer);
 
 /* claims.c */
 void claims_receive(struct remote *remote, const struct remote_record *record);
+/* An administrator on another node has said so. */
+void claims_kicked(struct remote *remote, struct bytes client_id);
 /* Those made while there was no link. */
 void claims_tell(struct remote_peer *peer);
 

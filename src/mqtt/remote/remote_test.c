@@ -175,6 +175,21 @@ static void a_client_id_is_taken_over_by_another_node(void **state)
     assert_heard(back, "");
 }
 
+static void an_administrator_disconnects_clients_of_every_node(void **state)
+{
+    struct fixture *fixture = *state;
+    struct broker *broker = fixture->cluster->nodes[0].broker;
+    struct peer *live = enter_at(fixture, 1, "live"), *kept = enter_kept_at(fixture, 2, "kept"),
+                *other = enter_at(fixture, 1, "other");
+
+    assert_int_equal(broker_kick(broker, bytes_from_string("live"), NULL), -EINPROGRESS);
+    assert_int_equal(broker_kick(broker, bytes_from_string("kept"), NULL), 0);
+    run(fixture);
+    assert_heard(live, "disconnect 0x98; end");
+    assert_heard(kept, "disconnect 0x98; end");
+    assert_heard(other, "");
+}
+
 static void a_persistent_session_goes_on_at_another_node(void **state)
 {
     struct fixture *fixture = *state;
@@ -732,6 +747,7 @@ int main(void)
         CLUSTER_TEST(the_log_does_not_overtake_a_link),
         CLUSTER_TEST(a_link_does_not_overtake_the_log),
         CLUSTER_TEST(a_client_id_is_taken_over_by_another_node),
+        CLUSTER_TEST(an_administrator_disconnects_clients_of_every_node),
         CLUSTER_TEST(a_persistent_session_goes_on_at_another_node),
         CLUSTER_TEST(of_two_at_once_one_stays),
         CLUSTER_TEST(a_share_group_over_nodes_gets_each_message_once),
