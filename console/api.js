@@ -1,6 +1,6 @@
 /* The node's HTTP API. Who is logged in is told by a cookie that scripts cannot read. */
 
-const TIMEOUT_MS = 10000;
+const TIMEOUT_MS = 15000; /* a write is refused with its reason after cluster.write_wait_ms, 10 s */
 
 /* `status` 0: nobody answered. */
 export class ApiError extends Error {

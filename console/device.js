@@ -7,11 +7,18 @@ const ALPHABET = 'abcdefghijkmnpqrstuvwxyz23456789'; /* 32 characters, none that
 
 let ports = {port: 1883, tls_port: 8883};
 let vip = null; /* devices are told the address that outlives this box */
+let own = null; /* where this box is for others: the page may have been opened on the box itself */
 let device = {name: 'DEVICE', password: 'PASSWORD'};
 
+function isLoopback(host) {
+    return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
 function draw() {
-    const host = vip ?? location.hostname.replace(/^\[|\]$/g, '');
+    const opened = location.hostname.replace(/^\[|\]$/g, '');
+    const host = vip ?? (isLoopback(opened) && own ? own : opened);
     const authority = host.includes(':') ? `[${host}]` : host;
+    const web = isLoopback(opened) ? `${authority}${location.port && `:${location.port}`}` : location.host;
     const port = ports.port === 1883 ? '' : ` -p ${ports.port}`;
     const login = ` -u ${device.name} -P ${device.password}`;
     write('line-sub', `mosquitto_sub -h ${host}${port}${login} -t 'home/#' -v`);
@@ -20,15 +27,17 @@ function draw() {
     list('addresses', [
         ['MQTT', ports.port ? `mqtt://${authority}:${ports.port}` : 'off'],
         ['MQTT over TLS', ports.tls_port ? `mqtts://${authority}:${ports.tls_port}` : 'off'],
-        ['WebSocket', `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/mqtt`],
+        ['WebSocket', `${location.protocol === 'https:' ? 'wss' : 'ws'}://${web}/mqtt`],
         ['User name', device.name],
         ['Password', device.password],
     ]);
 }
 
-export function showPorts(mqtt, vips) {
-    ports = mqtt;
-    vip = vips.find(each => each.holder)?.address.split('/')[0] ?? null;
+export function showPorts(status) {
+    const address = status.nodes.find(each => each.name === status.node)?.address;
+    ports = status.mqtt;
+    vip = status.vips.find(each => each.holder)?.address.split('/')[0] ?? null;
+    own = address?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '') ?? null;
     draw();
 }
 

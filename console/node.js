@@ -35,7 +35,7 @@ function draw(status) {
         ['State on disk', size(status.state_bytes)],
         ['Log', `term ${log.term}, entry ${count(log.applied_index)}`],
     ]);
-    showPorts(mqtt, status.vips);
+    showPorts(status);
     drawCluster(status);
 }
 

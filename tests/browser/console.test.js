@@ -156,20 +156,24 @@ describe('the console', {timeout: 180000}, () => {
         assert.equal(await page.textContent('#safety'), 'A third (microcloud token) <b>helps</b>.');
     });
 
-    it('gives devices the virtual IP, and marks a box that is off', async () => {
+    it('gives devices the address of the box, or the virtual IP, and marks a box that is off', async () => {
+        let vips = [];
         await open();
         await page.route('**/v1/status', async route => {
             const response = await route.fetch();
             const status = await response.json();
             status.nodes.push({...status.nodes[0], name: 'attic', state: 'offline', leader: false});
-            status.vips = [{address: 'fd00::50/64', interface: '', holder: status.node, problem: null}];
+            status.nodes[0].address = '[fd00::10]:7474';
+            status.vips = vips;
             await route.fulfill({response, json: status});
         });
         await login();
         await live();
         await page.waitForSelector('#nodes dd.bad:has-text("offline")');
         assert.equal(await page.locator('dd.bad').count(), 1);
-        assert.match(await page.textContent('#line-sub'), /-h fd00::50 /);
+        assert.match(await page.textContent('#line-sub'), /-h fd00::10 /); /* localhost would be the device itself */
+        vips = [{address: 'fd00::50/64', interface: '', holder: 'greenhouse', problem: null}];
+        await page.waitForSelector('#line-sub:has-text("-h fd00::50 ")');
         await page.click('#tab-web');
         assert.equal((await texts('#addresses dd'))[0], `mqtt://[fd00::50]:${node.mqttPort}`);
     });
@@ -182,7 +186,7 @@ describe('the console', {timeout: 180000}, () => {
         const line = await page.textContent('#line-pub');
         const [, user, password] = /-u (\S+) -P (\S+)/.exec(line);
         assert.strictEqual(user, 'lamp-1');
-        assert.ok(line.includes(`-h localhost -p ${node.mqttPort}`), line);
+        assert.ok(line.includes(node.mqttPort === 1883 ? '-h localhost ' : `-h localhost -p ${node.mqttPort}`), line);
         const lamp = await mqtt.connectAsync(`mqtt://127.0.0.1:${node.mqttPort}`, {username: user, password});
         await lamp.publishAsync('home/lamp', 'on', {qos: 1});
         await lamp.endAsync();

@@ -41,7 +41,7 @@ class Node {
         const node = new Node();
         node.name = name;
         node.data = fs.mkdtempSync(path.join(os.tmpdir(), 'microcloud-browser-'));
-        [node.mqttPort, node.httpPort] = [await freePort(), await freePort()];
+        [node.mqttPort, node.httpPort] = process.env.SCREENSHOT ? [1883, 8080] : [await freePort(), await freePort()];
         await node.run();
         node.password = fs.readFileSync(path.join(node.data, 'admin-password'), 'utf8').trim();
         return node;
