@@ -95,7 +95,10 @@ void node_drain(struct api_request *request)
 {
     const struct cluster_node *node = find(request);
 
-    if (node) {
+    if (node && state_node_count(request->api->options.state) == 1) {
+        api_answer_error(request, 409, "node_last",
+                         "node '%s': it is the only one: nobody could take over", node->name);
+    } else if (node) {
         api_audit(request, "node drain", node->name);
         propose_update(request, &(struct state_node_update){.node_id = node->id,
                                                             .fields = NODE_FIELD_DRAINED,

@@ -30,7 +30,7 @@ static void help_program(GString *to)
     g_string_append(
         to, "\n`microcloud COMMAND --help` tells more. A command finds its node by --host URL "
             "(unix:PATH, http://… or https://…),\n"
-            "else $MICROCLOUD_HOST, else --data DIR's api.sock, else /run/microcloud/api.sock.\n"
+            "else --data DIR's api.sock, else $MICROCLOUD_HOST, else /run/microcloud/api.sock.\n"
             "\nExample:\n  microcloud run --data ./data\n  microcloud status\n");
 }
 

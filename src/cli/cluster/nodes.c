@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ALONE_S 60 /* a log as large as may be is read meanwhile */
+#define ALONE_S  60 /* a log as large as may be is read meanwhile */
+#define LET_GO_S 10
 
 struct promote_values {
     struct node_values node;
@@ -90,9 +91,28 @@ static int ask_each(const struct cli_call *call, const char *method, const char 
     return 0;
 }
 
+static bool has_let_go(const struct text_value *node)
+{
+    return !text_boolean(text_get(node, "leader"), false) &&
+           !text_boolean(text_get(node, "holder"), false);
+}
+
+/* Whoever asked may take it away then. */
 static int node_drain_run(const struct cli_call *call, GError **error)
 {
-    return ask_each(call, "POST", "/drain", NULL, error);
+    int r = ask_each(call, "POST", "/drain", NULL, error);
+
+    for (unsigned i = 0; i < call->word_count && r == 0; i++) {
+        g_autofree char *path = node_path("/v1/nodes/", call->words[i], "");
+        g_autofree char *not_there =
+            g_strdup_printf("node '%s': it is drained, but still leads or holds a virtual IP after "
+                            "%d s: no other node can, see `microcloud doctor`",
+                            call->words[i], LET_GO_S);
+        _cleanup_(text_freep) struct text_value *node =
+            node_wait(call->values, path, LET_GO_S, has_let_go, not_there, error);
+        r = node ? 0 : CLI_EXIT_ERROR;
+    }
+    return r;
 }
 
 static int node_activate_run(const struct cli_call *call, GError **error)
@@ -191,6 +211,7 @@ const struct cli_command cli_node_drain = {
     .verb = "drain",
     .words = "NODE...",
     .summary = "let others lead and vote instead, before it is switched off",
+    .details = "Ends when it neither leads nor holds a virtual IP any more.",
     .example = "microcloud node drain attic",
     .values_bytes = sizeof(struct node_values),
     .words_min = 1,

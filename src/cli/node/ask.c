@@ -1,6 +1,6 @@
-/* Finds the node as interfaces.md says: --host, $MICROCLOUD_HOST, --data DIR's api.sock,
- * /run/microcloud/api.sock. The Unix socket needs no login: its file mode says who may. Over TCP
- * there is a token: --token, $MICROCLOUD_TOKEN, or one fetched for the user in the URL. */
+/* Finds the node: --host, --data DIR's api.sock, $MICROCLOUD_HOST, /run/microcloud/api.sock (what
+ * is said comes before what is set). The Unix socket needs no login: its file mode says who may.
+ * Over TCP there is a token: --token, $MICROCLOUD_TOKEN, or one fetched for the user in the URL. */
 #include "cli/node/ask.h"
 
 #include "base/cleanup.h"
