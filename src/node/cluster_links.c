@@ -11,6 +11,7 @@
 #include "node/cluster.h"
 #include "node/cluster_vip.h"
 #include "node/node.h"
+#include "state/cluster_tables.h"
 #include "state/log.h"
 #include <errno.h>
 #include <string.h>
@@ -248,6 +249,15 @@ void cluster_begin_links_anew(struct node_cluster *cluster)
 
 /* ---- who leads ---- */
 
+/* "-" while its row has not come yet. */
+static const char *name_of(const struct node *node, uint64_t node_id)
+{
+    const struct cluster_node *row = state_find_node(node->state, node_id);
+    const char *name = row ? row->name : "-";
+
+    return node_id == node->identity.id ? node->identity.name : name;
+}
+
 void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, uint64_t term)
 {
     bool is_another = leader_id != cluster->leader_id;
@@ -260,8 +270,8 @@ void node_cluster_on_leader(struct node_cluster *cluster, uint64_t leader_id, ui
         g_hash_table_remove_all(cluster->down);
     }
     if (leader_id != 0) {
-        log_info("leader", "node=%016" G_GINT64_MODIFIER "x term=%" G_GUINT64_FORMAT, leader_id,
-                 term);
+        log_info("leader", "node=%016" G_GINT64_MODIFIER "x term=%" G_GUINT64_FORMAT " name=%s",
+                 leader_id, term, name_of(cluster->node, leader_id));
     }
     if (leader_id != 0 && is_another) { /* the same in a new term: somebody stands against it */
         g_array_set_size(cluster->ends, 0);
