@@ -10,15 +10,13 @@
 /* NULL when it is connected to none, or to one that was removed. */
 static const char *node_of(const struct state *state, const struct broker_client *client)
 {
-    const char *name = NULL;
-
-    for (uint32_t i = 0; i < state_node_count(state) && client->connection_number != 0; i++) {
+    for (uint32_t i = 0; i < state_node_count(state); i++) {
         const struct cluster_node *node = state_node_at(state, i);
-        if (state_connection_number(node->id, 0, 0) >> 52 == client->connection_number >> 52) {
-            name = node->name;
+        if (state_is_connection_of(node->id, client->connection_number)) {
+            return node->name;
         }
     }
-    return name;
+    return NULL;
 }
 
 static struct text_value *describe(const struct api *api, const struct broker_client *client)

@@ -27,7 +27,6 @@ static const char *transport_of(const struct connection *connection)
 
 static void view_connection(const struct connection *connection, struct broker_client *client)
 {
-    client->is_connected = true;
     client->connection_number = connection->number;
     client->username = connection->identity.username;
     client->role = role_to_string(connection->identity.role);

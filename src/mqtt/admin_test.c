@@ -11,7 +11,7 @@ static void note_client(void *owner, const struct broker_client *client)
     GString *line = owner;
 
     g_string_append_printf(line, "%s%s%s v%u subscriptions=%u queued=%u in_flight=%u %s;",
-                           client->client_id, client->is_connected ? " connected" : "",
+                           client->client_id, client->connection_number != 0 ? " connected" : "",
                            client->is_persistent ? " kept" : "", client->version,
                            client->subscriptions, client->queued, client->in_flight,
                            client->transport ? client->transport : "none");

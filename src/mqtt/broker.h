@@ -99,8 +99,7 @@ void broker_counters(const struct broker *broker, struct broker_counters *counte
  * call. */
 struct broker_client {
     const char *client_id, *username, *role, *address,
-        *transport;    /* "tcp" "tls" "unix" "websocket"; NULL when not connected */
-    bool is_connected; /* to this node */
+        *transport; /* "tcp" "tls" "unix" "websocket"; NULL when not connected to this node */
     bool is_persistent, has_will;
     uint64_t connection_number; /* 0 = to no node; else it tells to which: its highest 12 bits */
     uint8_t version;            /* 3, 4, 5 */

@@ -41,10 +41,9 @@ struct search {
 static void look_at(struct search *search, struct bytes client_id, uint64_t connection_number)
 {
     uint64_t now = state_connection_number(search->node_id, search->epoch, 0);
-    bool is_of_node = connection_number >> 52 == now >> 52;
     bool is_broken = search->kind == BREAK_OTHER_EPOCHS ? connection_number >> 32 != now >> 32
                                                         : connection_number >> 32 <= now >> 32;
-    if (connection_number != 0 && is_of_node && is_broken) {
+    if (state_is_connection_of(search->node_id, connection_number) && is_broken) {
         struct broken broken = {apply_keep(search->apply, client_id), connection_number};
         g_array_append_val(search->found, broken);
     }

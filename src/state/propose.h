@@ -55,6 +55,12 @@ static inline uint64_t state_connection_number(uint64_t node_id, uint64_t epoch,
     return (node_id & 0xfff) << 52 | (epoch & 0xfffff) << 32 | counter;
 }
 
+/* Whether it is, or was, a connection to this node. */
+static inline bool state_is_connection_of(uint64_t node_id, uint64_t connection_number)
+{
+    return connection_number != 0 && connection_number >> 52 == (node_id & 0xfff);
+}
+
 /* CONNECT of a client with a persistent session, or with a will, or that has a session or a will in
  * the state which must end or go on. A will that is left of an earlier connection is published or
  * cancelled as MQTT 5, 3.1.2.5 and 3.1.4 say. */

@@ -75,7 +75,8 @@ bool remote_has_heard(const struct remote *remote, uint64_t connection_number, u
 bool remote_sync(struct remote *remote, bool is_of_log, void (*fn)(void *owner), void *owner);
 
 /* ---- what an administrator says (claims.c) ---- */
-/* Whichever other node this client is connected to disconnects it; false when there is none. */
+/* Whichever other node this client is connected to disconnects it; false when there is nobody to
+ * tell. */
 bool remote_kick(struct remote *remote, struct bytes client_id);
 
 /* ---- peers that are frozen (late.c) ---- */

@@ -123,7 +123,7 @@ bool roster_has_connection(const struct roster *roster, uint64_t connection_numb
 
     for (uint32_t i = 0; i < roster->nodes->len && !has; i++) {
         const struct cluster_node *node = roster->nodes->pdata[i];
-        has = state_connection_number(node->id, 0, 0) >> 52 == connection_number >> 52;
+        has = state_is_connection_of(node->id, connection_number);
     }
     return has;
 }
