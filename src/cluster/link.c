@@ -438,7 +438,7 @@ void link_open(struct link *link, struct stream *stream)
     if (peer.issuer_sha256) {
         memcpy(link->issuer_sha256, peer.issuer_sha256, sizeof link->issuer_sha256);
     }
-    if (is_dialler(link)) {
+    if (is_dialler(link)) { /* a knock goes on: this call may be let go again */
         g_clear_pointer(&link->connector, connector_free);
     }
     link->stream = stream;
