@@ -14,11 +14,15 @@ function isLoopback(host) {
     return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 
+function bare(host) {
+    return host.replace(/^\[|\]$/g, '');
+}
+
 function draw() {
-    const opened = location.hostname.replace(/^\[|\]$/g, '');
+    const opened = bare(location.hostname);
     const host = vip ?? (isLoopback(opened) && own ? own : opened);
     const authority = host.includes(':') ? `[${host}]` : host;
-    const web = isLoopback(opened) ? `${authority}${location.port && `:${location.port}`}` : location.host;
+    const webPort = location.port && `:${location.port}`;
     const port = ports.port === 1883 ? '' : ` -p ${ports.port}`;
     const login = ` -u ${device.name} -P ${device.password}`;
     write('line-sub', `mosquitto_sub -h ${host}${port}${login} -t 'home/#' -v`);
@@ -27,17 +31,17 @@ function draw() {
     list('addresses', [
         ['MQTT', ports.port ? `mqtt://${authority}:${ports.port}` : 'off'],
         ['MQTT over TLS', ports.tls_port ? `mqtts://${authority}:${ports.tls_port}` : 'off'],
-        ['WebSocket', `${location.protocol === 'https:' ? 'wss' : 'ws'}://${web}/mqtt`],
+        ['WebSocket', `${location.protocol === 'https:' ? 'wss' : 'ws'}://${authority}${webPort}/mqtt`],
         ['User name', device.name],
         ['Password', device.password],
     ]);
 }
 
 export function showPorts(status) {
-    const address = status.nodes.find(each => each.name === status.node)?.address;
+    const address = status.nodes.find(each => each.name === status.node)?.address ?? null;
     ports = status.mqtt;
     vip = status.vips.find(each => each.holder)?.address.split('/')[0] ?? null;
-    own = address?.replace(/:\d+$/, '').replace(/^\[|\]$/g, '') ?? null;
+    own = address && bare(address.replace(/:\d+$/, ''));
     draw();
 }
 

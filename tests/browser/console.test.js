@@ -176,6 +176,7 @@ describe('the console', {timeout: 180000}, () => {
         await page.waitForSelector('#line-sub:has-text("-h fd00::50 ")');
         await page.click('#tab-web');
         assert.equal((await texts('#addresses dd'))[0], `mqtt://[fd00::50]:${node.mqttPort}`);
+        assert.equal((await texts('#addresses dd'))[2], `ws://[fd00::50]:${node.httpPort}/mqtt`);
     });
 
     it('makes a login with which a device connects', async () => {
