@@ -93,6 +93,8 @@ def test_clients_of_other_nodes_are_seen_and_disconnected(three):
             return [(client["connected"], client["node"]) for client in listed] == [(True, second.name)]
         until(is_listed, "the first sees to whom it is connected")
         microcloud(first, "client", "kick", "live", "kept")
+        status, answer = first.request("DELETE", "/v1/clients/nobody")
+        assert status == 202 and "'nobody': there is no session with this id on this node" in answer["message"]
         for client in (kept, live):
             client.expect_disconnect(0x98)
         status, answer = first.request("GET", "/v1/clients/kept")
@@ -176,6 +178,16 @@ def test_a_drained_leader_leads_no_more(three):
     assert status in (200, 204)
     until(lambda: three.leader() is not leader, "another leads")
     until(lambda: f"drained: {leader.name}; the others are online" in str(leader.request("GET", "/v1/doctor")[1]), "it is named")
+
+
+def test_the_only_node_is_not_drained():
+    with contextlib.ExitStack() as stack:
+        cluster = Cluster(1)
+        stack.callback(cluster.end)
+        only = cluster.members[0]
+        status, answer = only.request("POST", f"/v1/nodes/{only.name}/drain")
+        assert (status, answer["error"]["code"]) == (409, "node_last") and only.name in answer["error"]["message"]
+        assert [node["drained"] for node in only.nodes()] == [False]
 
 
 def test_the_certificate_of_a_removed_node_opens_nothing(three, tmp_path):

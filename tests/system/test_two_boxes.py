@@ -130,6 +130,7 @@ def test_the_one_that_decides_is_drained_before_it_is_removed(two):
     refused = command(standby, "node", "rm", voter.name)
     assert refused.returncode == 1 and f"node drain {voter.name}" in refused.stderr
     assert command(standby, "node", "drain", voter.name).returncode == 0
+    assert [node["leader"] for node in standby.nodes() if node["name"] == voter.name] == [False], "it was waited for"
     until(lambda: standby.leader() == standby.name, "the other one leads")
 
     def is_removed():

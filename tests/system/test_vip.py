@@ -182,8 +182,7 @@ def test_a_dying_keeper_loses_the_address_before_its_links(lab):
 
 def test_a_witness_that_is_elected_hands_over_to_the_box_that_lives():
     """Never to the leader that fell silent, whose link looks as if it were there. Each box in turn: both orders of ids."""
-    lab = Lab(2, program())
-    try:
+    with boxes(2) as lab:
         lab.add(["--witness"])
         lab.form()
         lab.set_vip(f"{VIP}/24")
@@ -204,12 +203,6 @@ def test_a_witness_that_is_elected_hands_over_to_the_box_that_lives():
                 break
         else:
             pytest.fail("the witness was never elected")
-        for box in lab.boxes:
-            box.stop()
-    finally:
-        for box in lab.boxes:
-            print(f"---- {box.name}\n{box.output()[-6000:]}")
-        lab.down()
 
 
 def test_a_crashed_daemon_is_started_again_by_its_keeper(lab):
